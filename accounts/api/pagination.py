@@ -1,0 +1,125 @@
+"""Keyset pagination, newest first.
+
+DRF's own cursor keeps one field and an offset into its ties, which drifts when tied rows come or go; this one compares the
+whole key ``(created_at, id)``, so a page never skips or repeats a row, and deep pages cost what the first one costs.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+from django.db.models import Model, QuerySet
+from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan, TupleLessThan
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import remove_query_param, replace_query_param
+
+from realtime.errors import InvalidInput
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+_M = TypeVar("_M", bound=Model)
+
+
+class Cursor(NamedTuple):
+    """A place between two rows: everything strictly older (or, going back, newer) than this row."""
+
+    back: bool
+    created_at: datetime
+    id: UUID
+
+    def encode(self) -> str:
+        text = json.dumps([int(self.back), self.created_at.isoformat(), str(self.id)], separators=(",", ":"))
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str) -> Cursor:
+        try:
+            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            back, created_at, id_ = json.loads(raw)
+            moment = datetime.fromisoformat(created_at)
+            if back not in (0, 1) or moment.tzinfo is None:
+                raise ValueError("not a cursor of ours")
+            return cls(bool(back), moment, UUID(id_))
+        except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError) as error:
+            raise _bad("cursor", "The cursor is not one that this list gave out.") from error
+
+
+class CursorPagination(BasePagination):
+    """``?limit=`` 1 to 200 and ``?cursor=`` from ``next`` or ``previous``; anything else is ``InvalidInput``.
+
+    For models with ``created_at`` and a UUID ``id``; the queryset's own ordering is replaced.
+    """
+
+    def paginate_queryset(self, queryset: QuerySet[_M], request: Request, view: Any = None) -> list[_M]:  # noqa: ARG002
+        self.url = request.build_absolute_uri()
+        self.limit = _limit(request)
+        text = request.query_params.get("cursor")
+        self.cursor = None if text is None else Cursor.decode(text)
+        rows = list(self._window(queryset))
+        self.more = len(rows) > self.limit
+        rows = rows[: self.limit]
+        if self.cursor and self.cursor.back:
+            rows.reverse()
+        self.rows: list[Any] = rows
+        return rows
+
+    def _window(self, queryset: QuerySet[_M]) -> QuerySet[_M]:
+        """One row more than the limit, which tells whether there is a further page in this direction."""
+        if self.cursor is None:
+            return queryset.order_by("-created_at", "-id")[: self.limit + 1]
+        key = (self.cursor.created_at, self.cursor.id)
+        if self.cursor.back:
+            newer = TupleGreaterThan(Tuple("created_at", "id"), key)
+            return queryset.filter(newer).order_by("created_at", "id")[: self.limit + 1]
+        older = TupleLessThan(Tuple("created_at", "id"), key)
+        return queryset.filter(older).order_by("-created_at", "-id")[: self.limit + 1]
+
+    def get_paginated_response(self, data: Any) -> Response:
+        return Response({"next": self.next_url(), "previous": self.previous_url(), "results": data})
+
+    def next_url(self) -> str | None:
+        back = self.cursor is not None and self.cursor.back
+        if not self.rows:
+            # Going back from a row that was the first one: forward from the start is what follows.
+            return remove_query_param(self.url, "cursor") if back else None
+        return self._link(self.rows[-1], back=False) if back or self.more else None
+
+    def previous_url(self) -> str | None:
+        if self.cursor is None or not self.rows:
+            return None
+        return self._link(self.rows[0], back=True) if not self.cursor.back or self.more else None
+
+    def _link(self, row: Any, *, back: bool) -> str:
+        return replace_query_param(self.url, "cursor", Cursor(back, row.created_at, row.id).encode())
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        url = {"type": ["string", "null"], "format": "uri"}
+        properties = {"next": url, "previous": url, "results": schema}
+        return {"type": "object", "required": list(properties), "properties": properties}
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:  # noqa: ARG002 (DRF's signature)
+        limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+        return [
+            {"name": "limit", "in": "query", "required": False, "schema": limit},
+            {"name": "cursor", "in": "query", "required": False, "schema": {"type": "string"}},
+        ]
+
+
+def _limit(request: Request) -> int:
+    text = request.query_params.get("limit")
+    if text is None:
+        return DEFAULT_LIMIT
+    if not (text.isascii() and text.isdigit()) or len(text) > 4 or not 1 <= int(text) <= MAX_LIMIT:
+        raise _bad("limit", f"limit is a whole number from 1 to {MAX_LIMIT}.")
+    return int(text)
+
+
+def _bad(parameter: str, detail: str) -> InvalidInput:
+    return InvalidInput(detail, code=f"bad_{parameter}")

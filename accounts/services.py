@@ -1,0 +1,95 @@
+"""Every change to accounts: keys given out and withdrawn, callers recognised, sign-ins recorded."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts.models import KEY_PREFIX, ApiKey, SignIn, User
+from realtime.errors import InvalidInput, NotFound
+
+logger = logging.getLogger(__name__)
+
+LAST_USED_RESOLUTION = timedelta(minutes=1)  # a busy program would otherwise write its key's row on every request
+_SHOWN_PREFIX = 10  # "qk_" and seven characters: 42 of 256 bits, enough to tell keys apart and no help in guessing
+
+
+def create_api_key(user: User, name: str, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
+    """A new key and its plaintext, which is stored nowhere: show it now. ``InvalidInput`` for a bad name or a past expiry."""
+    name = name.strip()
+    if not 1 <= len(name) <= 80 or "\x00" in name:
+        raise InvalidInput("A key needs a name of 1 to 80 characters.", code="bad_key_name")
+    if expires_at is not None and expires_at <= timezone.now():
+        raise InvalidInput("A key must expire in the future.", code="bad_key_expiry")
+    plaintext = ApiKey.generate()
+    key = ApiKey.objects.create(
+        user=user, name=name, prefix=plaintext[:_SHOWN_PREFIX], digest=ApiKey.hash(plaintext), expires_at=expires_at
+    )
+    return key, plaintext
+
+
+def revoke_api_key(key: ApiKey) -> None:
+    """Ends a key at once and for ever; harmless when it has ended already."""
+    ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
+    key.refresh_from_db(fields=["revoked_at"])
+
+
+def key_of(user: User, key_id: object) -> ApiKey:
+    """One of this user's keys; ``NotFound`` also for another user's."""
+    try:
+        return user.api_keys.get(pk=key_id)
+    except ApiKey.DoesNotExist as error:
+        raise NotFound("There is no such key.") from error
+
+
+def user_for_key(key: str) -> User | None:
+    """The active user behind a live key, else None.
+
+    The lookup is by digest, so its time tells nothing about the stored keys, and every well-formed key costs the same one
+    hash and one indexed query whether it is unknown, revoked, expired or its user is inactive.
+    """
+    if not key.startswith(KEY_PREFIX) or len(key) > 200:
+        return None
+    now = timezone.now()
+    live = Q(expires_at=None) | Q(expires_at__gt=now)
+    found = (
+        ApiKey.objects.filter(live, digest=ApiKey.hash(key), revoked_at=None, user__is_active=True)
+        .select_related("user")
+        .first()
+    )
+    if found is None:
+        return None
+    _note_use(found, now)
+    return found.user
+
+
+def _note_use(key: ApiKey, now: datetime) -> None:
+    stale = now - LAST_USED_RESOLUTION
+    if key.last_used_at is None or key.last_used_at < stale:
+        unnoted = Q(last_used_at=None) | Q(last_used_at__lt=stale)
+        ApiKey.objects.filter(unnoted, pk=key.pk).update(last_used_at=now)
+
+
+def record_sign_in(request: HttpRequest | None, email: str, *, succeeded: bool) -> None:
+    """Leaves a trace of an attempt. An unknown address is not written down: people type passwords into that field."""
+    ip = client_ip(request)
+    user = User.objects.filter(email__iexact=email).first()
+    if user is None:
+        logger.info("sign-in refused for an unknown address from %s", ip or "an unknown place")
+        return
+    agent = request.headers.get("User-Agent", "")[:200].replace("\x00", "") if request else ""
+    SignIn.objects.create(user=user, succeeded=succeeded, ip=ip, user_agent=agent)
+
+
+def client_ip(request: HttpRequest | None) -> str | None:
+    """The peer's address as the server saw it; forwarded headers are uvicorn's business (``--proxy-headers``)."""
+    address = request.META.get("REMOTE_ADDR", "") if request else ""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:  # a Unix socket has no address
+        return None

@@ -1,0 +1,15 @@
+"""ASGI entry point: HTTP to Django, sockets to Channels."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from django.core.asgi import get_asgi_application
+
+http = get_asgi_application()  # sets the apps up; the imports below need their models
+
+from channels.routing import ProtocolTypeRouter
+
+from config.sockets import websocket
+
+application = ProtocolTypeRouter({"http": http, "websocket": websocket})

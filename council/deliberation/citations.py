@@ -1,0 +1,351 @@
+"""Citation marks in written text, and whether the cited passage bears them out.
+
+What the check proves. ``verified`` means two things: the passage that the seat was shown stands, character for character, at
+its place in that revision; and the statement before the mark says it in (nearly) the passage's own words, with no figure and
+no long quotation that the passage lacks. It does *not* prove that the statement follows: words are compared, not meanings,
+so a dropped "not", a swapped subject or a wrong conclusion drawn in the passage's words passes. A true statement in entirely
+different words is reported ``unsupported``. Read ``verified`` as "the source says these words", never as "this is true".
+
+The measure is containment (Broder 1997, "On the resemblance and containment of documents", section 2) over sets of stemmed
+content words instead of shingles: \\|statement and sentence\\| / \\|statement\\|, dimensionless, in 0..1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from council.deliberation.types import Evidence, Frozen
+
+# 1,060 statements of the demo packs against their own and against a wrong passage of the same pack: see test_citations.
+OVERLAP = 0.5
+SHARED = 3  # content words that must be shared at least, so that a three-word remark cannot pass on chance
+RUN = 4  # consecutive content words taken over from the passage
+QUOTED = 3  # words from which a quoted string counts as a quotation when it is found ...
+LONG_QUOTED = 5  # ... and from which it counts as an invention when it is not (shorter ones may be scare quotes)
+LONGEST_RANGE = 20  # [1-300] is not twenty dozen citations
+
+_NUMBER = r"[1-9]\d{0,2}"
+_GROUP = rf"[\[【]\s*{_NUMBER}(?:\s*[,;–-]\s*{_NUMBER})*\s*[\]】](?!\()"
+_MARK = re.compile(_GROUP)
+_PART = re.compile(rf"({_NUMBER})(?:\s*[–-]\s*({_NUMBER}))?")
+_WORD = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\d+(?:[.,]\d+)*|(?:(?![\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[^\W\d_])+"
+)
+_FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
+_QUOTATION = re.compile(r"“([^“”]+)”|\"([^\"]+)\"|«([^«»]+)»|「([^「」]+)」")
+_ELLIPSIS = re.compile(r"…|\.\.\.|\[…\]")
+_SUFFIX = re.compile(r"(?<=\w{3})(?:ing|ed|es|s|ly|e)$")
+_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|dr|mr|mrs|ms|prof|approx|fig|al|inc|ltd)|\b[A-Za-z])\.$", re.IGNORECASE)
+# A sentence ends at its full stop with the marks that trail it, at a paragraph or before a list item; not at a wrapped line.
+_BOUNDARY = re.compile(
+    rf"[.!?…]+[\"'”’»)]*(?:\s*{_GROUP})*(?=\s+[^\sa-z]|\s*$)"
+    rf"|[.!?…]+[\"'”’»)]*(?=\s)"
+    r"|[。！？]+[”’」』）]*"
+    r"|\n(?=\s*(?:\n|[-*+•]\s|\d+[.)]\s|\#|\||>))"
+    r"|(?<=\n)\#{1,6}[^\n]*(?=\n)|\A\#{1,6}[^\n]*(?=\n)"
+)
+_STOP = frozenset(
+    "a an and any are as at be been but by can could did do does for from had has have he her his how i if in into is it its "
+    "may me more most my no nor not of on or our out over she should so some such than that the their them then there these "
+    "they this those to under up was we were what when where which while who why will with would you your".split()
+)
+
+
+class Span(NamedTuple):
+    """Half-open character offsets."""
+
+    start: int
+    end: int
+
+    def of(self, text: str) -> str:
+        return text[self.start : self.end]
+
+
+class Mark(NamedTuple):
+    """One bracketed group: ``[2]``, ``[1, 3]``, ``[1-3]`` or ``【2】``; never a Markdown link, never an interval with zero."""
+
+    numbers: tuple[int, ...]
+    span: Span
+
+
+class CitationCheck(Frozen):
+    """One number of one mark. ``at`` is the mark's offset in the checked text; ``start``/``end`` are absolute character offsets
+    of ``quote`` in the revision's content. A ``missing`` number names nothing the seat was shown: ids and quote are empty."""
+
+    n: int
+    at: int
+    revision: str = ""
+    entry: str = ""
+    passage: str | None = None
+    start: int = 0
+    end: int = 0
+    quote: str = ""
+    quote_sha256: str = hashlib.sha256(b"").hexdigest()
+    status: Literal["verified", "unsupported", "missing"]
+    reason: str
+
+
+class Support(NamedTuple):
+    """Whether a passage bears a statement out, why, and where its best sentence stands within the passage."""
+
+    holds: bool
+    reason: str
+    best: Span
+
+
+class Renumbered(NamedTuple):
+    texts: tuple[str, ...]
+    citations: tuple[CitationCheck, ...]  # one for each new number, 1 first; ``at`` is its first use in its text
+
+
+# --- marks ------------------------------------------------------------------------------------------------------------
+
+
+def marks(text: str) -> tuple[Mark, ...]:
+    """All citation marks of ``text`` in order."""
+    return tuple(Mark(_expand(found.group()), Span(*found.span())) for found in _MARK.finditer(text))
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """The distinct numbers that ``text`` cites, in order of first use."""
+    return tuple(dict.fromkeys(n for mark in marks(text) for n in mark.numbers))
+
+
+def strip_marks(text: str) -> str:
+    """``text`` without its marks: another seat's numbers point into another seat's evidence."""
+    return re.sub(rf"\s*{_GROUP}", "", text).strip()
+
+
+def _expand(group: str) -> tuple[int, ...]:
+    found: list[int] = []
+    for part in _PART.finditer(group):
+        first, last = int(part[1]), int(part[2] or part[1])
+        found += range(first, last + 1) if 0 <= last - first <= LONGEST_RANGE else (first, last)
+    return tuple(dict.fromkeys(found))
+
+
+# --- words and sentences ----------------------------------------------------------------------------------------------
+
+
+def sentences(text: str) -> tuple[Span, ...]:
+    """Sentence spans, trimmed of white space, in order. Trailing marks belong to the sentence before them."""
+    spans, start = [], 0
+    for found in _BOUNDARY.finditer(text):
+        if not _ends(text, found):
+            continue
+        spans.append(_trim(text, start, found.end()))
+        start = found.end()
+    spans.append(_trim(text, start, len(text)))
+    return tuple(span for span in spans if span.start < span.end)
+
+
+def _ends(text: str, found: re.Match[str]) -> bool:
+    if not found.group().startswith("."):
+        return True
+    if text[found.end() :].lstrip()[:1].islower():
+        return False
+    return found.group() != "." or not _ABBREVIATION.search(text[max(0, found.start() - 8) : found.end()])
+
+
+def _trim(text: str, start: int, end: int) -> Span:
+    piece = text[start:end]
+    lead = len(piece) - len(piece.lstrip())
+    return Span(start + lead, start + lead + len(piece.strip()))
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Case-folded words and figures in order; Chinese, Japanese and Korean by character, for they leave no spaces."""
+    return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def content_words(text: str) -> tuple[str, ...]:
+    """Words that carry meaning, lightly stemmed so that "hired" meets "hire"; order and repetition kept."""
+    return tuple(_SUFFIX.sub("", word) for word in words(text) if word not in _STOP)
+
+
+def figures(text: str) -> frozenset[str]:
+    """Numbers in digits, in one notation: "71,000" is "71000" and "2,3" is "2.3"."""
+    return frozenset(_figure(found) for found in _FIGURE.findall(unicodedata.normalize("NFKC", text)))
+
+
+def _figure(digits: str) -> str:
+    return re.sub(r",(?=\d{3}(?:\D|$))", "", digits).replace(",", ".")
+
+
+def overlap(statement: str, source: str) -> float:
+    """Share of the statement's content words that the source has, 0..1 (0 for an empty statement)."""
+    said = set(content_words(statement))
+    return len(said & set(content_words(source))) / len(said) if said else 0.0
+
+
+def quotations(text: str) -> tuple[str, ...]:
+    return tuple(part for groups in _QUOTATION.findall(text) for part in groups if part)
+
+
+# --- support ----------------------------------------------------------------------------------------------------------
+
+
+def support(statement: str, passage: str, given: str = "") -> Support:
+    """Does ``passage`` say what ``statement`` says? ``given`` is text whose figures are nobody's claim (question, options)."""
+    said = strip_marks(statement)
+    best = best_sentence(said, passage)
+    invented = [quote for quote in quotations(said) if _fragments(quote, LONG_QUOTED) and not _quotes(quote, passage)]
+    if invented:
+        return Support(False, "the quotation does not stand in the passage", best)
+    foreign = sorted(figures(said) - figures(passage) - figures(given))
+    if foreign:
+        return Support(False, f"the passage does not give the figure {foreign[0]}", best)
+    return _in_its_words(said, passage, best)
+
+
+def _in_its_words(said: str, passage: str, best: Span) -> Support:
+    if any(_fragments(quote, QUOTED) and _quotes(quote, passage) for quote in quotations(said)):
+        return Support(True, "quoted verbatim", best)
+    source = best.of(passage)
+    run = longest_run(content_words(said), content_words(source))
+    if run >= RUN:
+        return Support(True, f"{run} content words in a row", best)
+    shared = len(set(content_words(said)) & set(content_words(source)))
+    share = overlap(said, source)
+    holds = share >= OVERLAP and shared >= SHARED
+    return Support(holds, f"{share:.0%} of the content words in one sentence of the passage ({shared})", best)
+
+
+def best_sentence(statement: str, passage: str) -> Span:
+    """The passage's sentence nearest to the statement: longest common run first, then overlap, then the earlier one."""
+    said = content_words(statement)
+    spans = sentences(passage) or (Span(0, len(passage)),)
+
+    def nearness(span: Span) -> tuple[int, float]:
+        source = span.of(passage)
+        run = longest_run(said, content_words(source))
+        return (run if run >= RUN else 0, overlap(statement, source))
+
+    return max(spans, key=nearness)  # max keeps the first of equals
+
+
+def longest_run(left: Sequence[str], right: Sequence[str]) -> int:
+    """Length of the longest common contiguous run; dynamic programming, O(len(left) * len(right))."""
+    best, row = 0, [0] * (len(right) + 1)
+    for word in left:
+        row = [0] + [row[i] + 1 if word == other else 0 for i, other in enumerate(right)]
+        best = max(best, *row)
+    return best
+
+
+def _fragments(quote: str, at_least: int) -> list[tuple[str, ...]]:
+    """The stretches between ellipses, if together they are long enough to count."""
+    parts = [words(part) for part in _ELLIPSIS.split(quote)]
+    return [part for part in parts if part] if sum(map(len, parts)) >= at_least else []
+
+
+def _quotes(quote: str, passage: str) -> bool:
+    """Compared by words, so that white space, case, dashes and the final full stop do not matter."""
+    source = words(passage)
+    return all(_contains(source, part) for part in _fragments(quote, 1))
+
+
+def _contains(source: Sequence[str], part: Sequence[str]) -> bool:
+    size = len(part)
+    return any(tuple(source[i : i + size]) == tuple(part) for i in range(len(source) - size + 1))
+
+
+# --- checking ---------------------------------------------------------------------------------------------------------
+
+
+def check(
+    text: str, evidence: Sequence[Evidence], revision_text: Callable[[str], str | None], given: str = ""
+) -> tuple[CitationCheck, ...]:
+    """Check every number of every mark in ``text``, in order, against what its writer was shown.
+
+    ``revision_text`` gives a revision's content by id, None when it is gone. ``given``: see :func:`support`.
+    """
+    shown = {item.n: item for item in evidence}
+    contents: dict[str, str | None] = {}
+    found = []
+    for mark, statement in statements(text):
+        for n in mark.numbers:
+            item = shown.get(n)
+            if item is not None and item.revision not in contents:
+                contents[item.revision] = revision_text(item.revision)
+            found.append(_check_one(n, mark.span.start, statement, item, contents, given))
+    return tuple(found)
+
+
+def statements(text: str) -> tuple[tuple[Mark, str], ...]:
+    """Each mark with what it vouches for: its sentence from the mark before to its own, the last mark to the sentence's end.
+    A stretch with too few words to stand alone ("[2] reports that ...", "... [1][2]") gives way to the whole sentence."""
+    found = []
+    for sentence in sentences(text):
+        inside = [mark for mark in marks(text) if sentence.start <= mark.span.start < sentence.end]
+        start = sentence.start
+        for position, mark in enumerate(inside):
+            end = sentence.end if position == len(inside) - 1 else mark.span.end
+            piece = text[start:end]
+            long_enough = len(content_words(strip_marks(piece))) >= SHARED
+            found.append((mark, strip_marks(piece if long_enough else sentence.of(text))))
+            start = mark.span.end
+    return tuple(found)
+
+
+def _check_one(
+    n: int, at: int, statement: str, item: Evidence | None, contents: dict[str, str | None], given: str
+) -> CitationCheck:
+    if item is None:
+        return CitationCheck(n=n, at=at, status="missing", reason=f"no evidence [{n}] was shown to the writer")
+    content = contents[item.revision]
+    ids = {"n": n, "at": at, "revision": item.revision, "entry": item.entry, "passage": item.passage}
+    if content is None or content[item.start : item.end] != item.text or not item.text:
+        reason = "the revision is gone" if content is None else "the passage does not stand at its place in the revision"
+        return CitationCheck(**ids, start=item.start, end=item.end, status="unsupported", reason=reason)
+    result = support(statement, item.text, given)
+    start, end = item.start + result.best.start, item.start + result.best.end
+    quote = content[start:end]
+    return CitationCheck(
+        **ids,
+        start=start,
+        end=end,
+        quote=quote,
+        quote_sha256=hashlib.sha256(quote.encode()).hexdigest(),
+        status="verified" if result.holds else "unsupported",
+        reason=result.reason,
+    )
+
+
+def renumber(parts: Iterable[tuple[str, Sequence[CitationCheck]]]) -> Renumbered:
+    """Number the citations of several texts together, from 1 in order of first use, and rewrite their marks to match.
+
+    ``parts`` are (text, its checks) as :func:`check` gave them, so writers with different evidence lists can be joined. One
+    new number is one quote at one place with one status: an entry cited for two sentences gets two numbers.
+    """
+    numbering: dict[tuple[object, ...], int] = {}
+    citations: list[CitationCheck] = []
+    texts: list[str] = []
+    for index, (text, checks) in enumerate(parts):
+        by_mark = {(one.at, one.n): one for one in checks}
+        pieces, last, grown = [], 0, 0
+        for mark in marks(text):
+            checked = [by_mark[mark.span.start, n] for n in mark.numbers if (mark.span.start, n) in by_mark]
+            new = []
+            for one in checked:
+                key = _identity(one, index)
+                if key not in numbering:
+                    numbering[key] = len(numbering) + 1
+                    citations.append(one.model_copy(update={"n": numbering[key], "at": mark.span.start + grown}))
+                new.append(numbering[key])
+            written = "".join(f"[{n}]" for n in dict.fromkeys(new))
+            pieces += [text[last : mark.span.start], written]
+            grown += len(written) - (mark.span.end - mark.span.start)
+            last = mark.span.end
+        texts.append("".join([*pieces, text[last:]]))
+    return Renumbered(tuple(texts), tuple(citations))
+
+
+def _identity(one: CitationCheck, part: int) -> tuple[object, ...]:
+    if one.status == "missing":  # two writers' [9] are two different nothings
+        return (part, one.n)
+    return (one.revision, one.start, one.end, one.quote_sha256, one.status)

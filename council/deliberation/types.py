@@ -1,0 +1,292 @@
+"""Values that travel between the parts of a deliberation. Standard library and pydantic only.
+
+Vocabulary: a *seat* is a place at the table (agent, role, model); a *run* is one pass over a question; a run has *rounds*,
+one for each *stage*; a round has *turns*, one for each seat that is asked, and, where votes are counted, one *tally* turn
+without a seat; a *candidate* is what ballots rank: an option of a closed question or a cluster of equal open answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    """Base of all values: immutable, and strict about unknown fields so that a stored record cannot drift silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Stage(StrEnum):
+    OPENING = "opening"
+    DEBATE = "debate"
+    BALLOT = "ballot"
+    SYNTHESIS = "synthesis"
+
+
+class TurnKind(StrEnum):
+    ANSWER = "answer"  # a seat's position, in the opening or a debate round
+    BALLOT = "ballot"
+    TALLY = "tally"  # seatless; computed by us, never by a model
+    SYNTHESIS = "synthesis"  # the chair (ordinal 0) or whoever stands in (ordinal 1)
+    DISSENT = "dissent"  # the minority report of one seat
+
+
+class TurnStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        return self in {TurnStatus.COMPLETED, TurnStatus.FAILED, TurnStatus.CANCELLED}
+
+
+class Rule(StrEnum):
+    """Decision rules of this release; the others of the architecture page come with the engine issue."""
+
+    PLURALITY = "plurality"
+    MAJORITY = "majority"
+    BORDA = "borda"
+    SCHULZE = "schulze"
+
+
+class QuorumPolicy(StrEnum):
+    REFUSE = "refuse"  # below quorum the run fails
+    PARTIAL = "partial"  # below quorum the run concludes, marked partial
+
+
+class Outcome(StrEnum):
+    DECIDED = "decided"
+    NO_CONSENSUS = "no_consensus"
+    PARTIAL = "partial"  # decided by fewer seats, or earlier, than the protocol asked for
+
+
+# --- what seats say -------------------------------------------------------------------------------------------------
+
+
+class Claim(Frozen):
+    text: str
+    evidence: tuple[int, ...] = ()  # numbers of the evidence list that this seat was shown
+
+
+class Answer(Frozen):
+    """A seat's position after one answer turn. ``option`` is the option's text for closed questions, else None."""
+
+    answer: str = Field(min_length=1)
+    option: str | None = None
+    claims: tuple[Claim, ...] = ()
+    confidence: float = Field(default=0.5, ge=0, le=1)
+    would_change: str = ""
+    changed_because: str | None = None  # debate only: evidence or a named error; required when the position changed
+
+
+class Ballot(Frozen):
+    """One secret ballot over candidate ids, best first. Candidates left out are ranked below all that are named."""
+
+    ranking: tuple[str, ...] = ()
+    scores: Mapping[str, int] = Field(default_factory=dict)  # 0..10
+    abstain: bool = False
+    unseen: tuple[str, ...] = ()  # set by us, not by voters: candidates withheld from this voter, about which it says nothing
+
+
+class Synthesis(Frozen):
+    """The written decision; ``[n]`` marks refer to the evidence list that its writer was shown."""
+
+    answer: str = Field(min_length=1)
+
+
+class Dissent(Frozen):
+    text: str = Field(min_length=1)
+
+
+# --- what seats see -------------------------------------------------------------------------------------------------
+
+
+class Evidence(Frozen):
+    """One retrieved passage as a seat saw it, numbered from 1 within that turn. ``start``/``end`` are character offsets of the
+    passage in the revision's content; ids are opaque strings here."""
+
+    n: int
+    pack: str
+    entry: str
+    revision: str
+    passage: str | None
+    title: str
+    text: str
+    start: int
+    end: int
+    score: float = 0.0
+
+
+class UserMessage(Frozen):
+    kind: Literal["evidence", "constraint", "question", "note"]
+    content: str
+
+
+class Candidate(Frozen):
+    """What ballots rank. ``id`` is stable within a run ("o1".. for options, "a1".. for answer texts)."""
+
+    id: str
+    text: str
+    option: str | None = None
+    seats: tuple[str, ...] = ()  # seat ids that hold it; never shown to seats
+
+
+class TurnContext(Frozen):
+    """Everything that one turn may know. Blindness is a property of this value: what is not in it cannot leak."""
+
+    kind: TurnKind
+    stage: Stage
+    question: str
+    options: tuple[str, ...] = ()
+    role: str = ""
+    instructions: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    messages: tuple[UserMessage, ...] = ()
+    history: tuple[str, ...] = ()  # earlier decisions of the same session, oldest first (follow-ups)
+    own: Answer | None = None  # this seat's latest position
+    others: tuple[str, ...] = ()  # debate: de-duplicated, unnamed, in this seat's own order
+    candidates: tuple[Candidate, ...] = ()  # ballot: in this voter's own order, without ``seats``
+    winner: Candidate | None = None  # synthesis and dissent: the computed outcome; None = no consensus
+    reasons: tuple[str, ...] = ()  # synthesis: supporting claims, unnamed
+    objections: tuple[str, ...] = ()  # synthesis: the answers that lost, unnamed
+
+
+class Prompt(Frozen):
+    """One call of a model, free of any provider's shapes.
+
+    ``schema``: JSON Schema of the reply, or None for prose. ``field`` names what is asked (for the record and the live view);
+    ``live`` says whether its tokens may be streamed to watchers (ballots never are).
+    """
+
+    system: str
+    user: str
+    json_schema: dict[str, object] | None = None
+    max_tokens: int = 512
+    temperature: float = 0.7
+    field: str = "turn"
+    live: bool = False
+
+
+# --- protocol and run state -----------------------------------------------------------------------------------------
+
+
+class Protocol(Frozen):
+    """How a run proceeds; stages are data. Built by ``protocol.resolve`` from a preset and overrides."""
+
+    preset: str = "council"
+    stages: tuple[Stage, ...] = (Stage.OPENING, Stage.BALLOT, Stage.SYNTHESIS)
+    rule: Rule = Rule.SCHULZE
+    rounds: int = Field(default=1, ge=0, le=5)  # debate rounds at most
+    quorum: int | None = Field(default=None, ge=2)  # None = max(2, ceil(voters / 2))
+    policy: QuorumPolicy = QuorumPolicy.REFUSE
+    turn_deadline_s: float = Field(default=120, gt=0, le=3600)  # spans all attempts of a turn
+    run_deadline_s: float = Field(default=1800, gt=0, le=86400)
+    agree_at: float = Field(default=2 / 3, gt=0.5, le=1)  # opening share at which debate is skipped
+    evidence_k: int = Field(default=6, ge=0, le=20)  # passages each seat retrieves
+
+
+class SeatState(Frozen):
+    id: str
+    position: int
+    chair: bool = False
+
+
+class TurnState(Frozen):
+    id: str
+    seat: str | None
+    kind: TurnKind
+    ordinal: int
+    status: TurnStatus
+    answer: Answer | None = None
+    ballot: Ballot | None = None
+
+
+class RuleResult(Frozen):
+    """What one rule says: ``winners`` holds one id, several on a tie, none when the rule elects nobody (no majority)."""
+
+    winners: tuple[str, ...]
+    scores: Mapping[str, float] = Field(default_factory=dict)
+
+
+class Agreement(Frozen):
+    """Modal share = seats holding the most common position / seats with a position. W over commonly ranked items or None."""
+
+    modal_share: float
+    positions: Mapping[str, str]  # seat id -> candidate id
+    kendall_w: float | None = None
+
+
+class Tally(Frozen):
+    """A complete count, enough to recompute every figure of a decision."""
+
+    candidates: tuple[Candidate, ...]
+    winner: str | None  # candidate id; None = no consensus
+    decided_by: str  # "schulze", or the tie-break that decided: "borda" | "median_score" | "seed"; "" when no winner
+    rules: Mapping[str, RuleResult]
+    margin: int | None  # fewest ballots whose change would alter the winner, searched up to 2; None = more than 2
+    too_close: bool
+    agreement: Agreement
+    voters: int
+    abstentions: int = 0
+
+
+class RoundState(Frozen):
+    number: int  # from 1, within the run
+    stage: Stage
+    closed: bool
+    turns: tuple[TurnState, ...] = ()
+    tally: Tally | None = None  # set when the round's tally turn is completed
+
+
+class RunState(Frozen):
+    protocol: Protocol
+    seats: tuple[SeatState, ...]
+    options: tuple[str, ...] = ()
+    rounds: tuple[RoundState, ...] = ()
+    seed: int = 0
+    exhausted: Literal["deadline", "budget"] | None = None
+
+
+# --- what next_step answers -----------------------------------------------------------------------------------------
+
+
+class NewTurn(Frozen):
+    seat: str | None
+    kind: TurnKind
+    ordinal: int = 0
+
+
+class Ask(Frozen):
+    """Insert these turns in round ``number``, opening it when it does not exist yet."""
+
+    number: int
+    stage: Stage
+    turns: tuple[NewTurn, ...]
+
+
+class CloseRound(Frozen):
+    number: int
+
+
+class Conclude(Frozen):
+    """End the run. ``failed`` carries a reason code ("quorum_not_met", "deadline", "budget", "no_answers"); otherwise the decision
+    is assembled from the closed rounds. ``notes`` are the human sentences that stand above a degraded answer."""
+
+    status: Literal["completed", "failed"]
+    outcome: Outcome | None = None
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class Wait(Frozen):
+    """Turns are outstanding; whoever finishes one asks again."""
+
+
+Step = Ask | CloseRound | Conclude | Wait

@@ -1,0 +1,1 @@
+"""Bundled council templates that go with the packs of ``knowledge.demo``."""

@@ -1,0 +1,159 @@
+"""One asyncio loop thread per process, and what lives on it: connection pools, SDK clients, learned dialects.
+
+    task thread ── submit ──▶ loop thread ── HTTP ──▶ model
+         └───────── waits on a concurrent future ◀──────┘
+
+Fork: a child inherits the memory but not the thread. It gets a runtime of its own on first use, and the parent's is
+kept there untouched for ever: finalising it would close the child's copy of an epoll set that the parent still uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections import OrderedDict
+
+import httpx2
+
+from council.llm.base import Provider
+from council.llm.dialect import Dialect
+from council.llm.errors import ModelTimeout
+from council.llm.progress import Progress
+from council.llm.types import ChatRequest, Endpoint, Reply
+
+CONNECT_S = (
+    10.0  # reads have no timeout of their own: the request's deadline covers them, and a timer per read costs CPU
+)
+LIMITS = httpx2.Limits(
+    max_connections=1000,
+    max_keepalive_connections=256,  # 64 councils of 4 seats between two rounds
+    keepalive_expiry=30.0,
+)
+MAX_CLIENTS = 256  # SDK clients are cheap and share the pools; the least recently used is forgotten
+
+
+class Runtime:
+    """The loop thread of this process. ``loop`` may be used from any thread, everything else on the loop only."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._providers: OrderedDict[tuple[str, str, str], Provider] = OrderedDict()
+        self._dialects: dict[tuple[str, str, str], Dialect] = {}
+        self._pools: dict[bool, httpx2.AsyncClient] = {}
+        self._thread = threading.Thread(target=self._main, name="llm-loop", daemon=True)
+        self._thread.start()
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+        self.loop.run_until_complete(self._shut())
+        self.loop.close()
+
+    async def _shut(self) -> None:
+        calls = asyncio.all_tasks() - {asyncio.current_task()}
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        for pool in self._pools.values():
+            await pool.aclose()
+
+    def close(self) -> None:
+        """Cancel every call, close every connection, end the thread. For tests and for the end of the process."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+
+    async def perform(self, request: ChatRequest, progress: Progress) -> Reply:
+        """One logical call. Raises LlmError; on cancellation the upstream connection is closed before this returns."""
+        endpoint = request.endpoint
+        key = (endpoint.provider, endpoint.base_url, endpoint.model)
+        dialect = self._dialects.get(key) or Dialect.of(endpoint)
+        deadline = asyncio.timeout(request.timeout_s)
+        try:
+            async with deadline:
+                self._dialects[key] = await self._provider(endpoint).run(request, progress, dialect)
+        except TimeoutError:
+            if not deadline.expired():
+                raise  # someone else's, from on_text
+            raise ModelTimeout(f"{progress.chars} characters after {request.timeout_s:g} s") from None
+        return progress.reply()
+
+    def _provider(self, endpoint: Endpoint) -> Provider:
+        key = (endpoint.provider, endpoint.base_url, endpoint.api_key)
+        if key not in self._providers:
+            self._providers[key] = make_provider(endpoint, self._pool(is_loopback(endpoint.base_url)))
+            while len(self._providers) > MAX_CLIENTS:
+                self._providers.popitem(last=False)
+        self._providers.move_to_end(key)
+        return self._providers[key]
+
+    def _pool(self, local: bool) -> httpx2.AsyncClient:
+        """Two pools: this machine, past any proxy that the environment names and without CA files to load, and the
+        world.
+        """
+        if local not in self._pools:
+            self._pools[local] = httpx2.AsyncClient(
+                timeout=httpx2.Timeout(None, connect=CONNECT_S),
+                limits=LIMITS,
+                trust_env=not local,
+                verify=not local,
+                follow_redirects=False,  # a redirect would carry prompts to a host that nobody configured
+            )
+        return self._pools[local]
+
+
+def make_provider(endpoint: Endpoint, http: httpx2.AsyncClient) -> Provider:
+    # Late: each SDK costs about half a second to import, and most installations use one.
+    if endpoint.provider == "anthropic":
+        from council.llm.anthropic import Anthropic
+
+        return Anthropic(endpoint.base_url, endpoint.api_key, http)
+    from council.llm.openai_compat import OpenAICompatible
+
+    return OpenAICompatible(endpoint.base_url, endpoint.api_key, http)
+
+
+class _Process:
+    """The runtime of the process we are in."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runtime: Runtime | None = None
+        self._inherited: list[Runtime] = []
+
+    def runtime(self) -> Runtime:
+        with self._lock:
+            if self._runtime is None:
+                self._runtime = Runtime()
+            return self._runtime
+
+    def close(self) -> None:
+        with self._lock:
+            runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            runtime.close()
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+        if self._runtime is not None:
+            self._inherited.append(self._runtime)
+            self._runtime = None
+
+
+_process = _Process()
+runtime = _process.runtime
+close = _process.close
+os.register_at_fork(after_in_child=_process.after_fork_in_child)
+atexit.register(_process.close)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether ``url`` names this machine; a name that only resolves to it does not count."""
+    import ipaddress
+
+    host = httpx2.URL(url).host
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

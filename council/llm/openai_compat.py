@@ -1,0 +1,99 @@
+"""Every server that speaks OpenAI's chat completions: OpenAI, Ollama, vLLM, llama.cpp, LM Studio, gateways."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import openai
+
+from council.llm.base import Provider
+from council.llm.dialect import Dialect, is_strict, system_text
+from council.llm.errors import Refused, ServerError, code_of, from_status, message_of
+from council.llm.progress import Progress
+from council.llm.types import ChatRequest
+
+_ERROR_STATUS = {
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "content_filter": 400,
+    "invalid_request_error": 400,
+}
+
+
+class OpenAICompatible(Provider):
+    status_error = openai.APIStatusError
+    connection_error = openai.APIConnectionError
+
+    def __init__(self, base_url: str, api_key: str, http: httpx2.AsyncClient) -> None:
+        self._client = openai.AsyncOpenAI(
+            base_url=base_url,
+            api_key=api_key or "unused",  # local servers want none, the SDK insists on some
+            max_retries=0,  # retries are the caller's, with the turn's deadline in view
+            http_client=http,
+        )
+
+    @asynccontextmanager
+    async def open(self, request: ChatRequest, dialect: Dialect) -> AsyncIterator[httpx2.Response]:
+        create = self._client.chat.completions.with_streaming_response.create
+        async with create(**body(request, dialect)) as response:
+            yield response.http_response
+
+    def read(self, event: dict[str, Any], progress: Progress) -> None:
+        if event.get("error"):
+            raise _error(event)
+        usage = event.get("usage")
+        if usage:
+            progress.prompt_tokens = usage.get("prompt_tokens")
+            progress.completion_tokens = usage.get("completion_tokens")
+        choices = event.get("choices")
+        if choices:  # the usage chunk has none
+            _read_choice(choices[0], progress)
+        if "model" in event and progress.events == 1:
+            progress.model = event["model"] or progress.model
+
+
+def _read_choice(choice: dict[str, Any], progress: Progress) -> None:
+    message = choice.get("delta") or choice.get("message") or {}  # "message" where the server did not stream
+    if message.get("refusal"):
+        raise Refused(message["refusal"])
+    content = message.get("content")
+    if content:
+        progress.add(content)
+    if choice.get("finish_reason"):
+        progress.finish_reason = choice["finish_reason"]
+
+
+def _error(event: dict[str, Any]) -> Exception:
+    """An error in mid-stream, after a 200: gateways put the upstream's status or its code there."""
+    code = code_of(event)
+    status = int(code) if code.isdigit() else _ERROR_STATUS.get(code)
+    return from_status(status, event) if status and status >= 400 else ServerError(message_of(event))
+
+
+def body(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
+    system = system_text(request, dialect.schema)
+    messages = [{"role": "system", "content": system}] if system else []
+    out: dict[str, Any] = {
+        "model": request.endpoint.model,
+        "messages": [*messages, {"role": "user", "content": request.user}],
+        "stream": True,
+        "max_completion_tokens" if dialect.completion_tokens else "max_tokens": request.max_tokens,
+    }
+    if dialect.stream_usage:
+        out["stream_options"] = {"include_usage": True}
+    if dialect.temperature:
+        out["temperature"] = request.temperature
+    if dialect.seed and request.seed is not None:
+        out["seed"] = request.seed
+    if request.json_schema is not None and dialect.schema != "none":
+        out["response_format"] = _response_format(request.json_schema, dialect)
+    return out
+
+
+def _response_format(schema: dict[str, object], dialect: Dialect) -> dict[str, object]:
+    if dialect.schema == "json_object":
+        return {"type": "json_object"}
+    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": is_strict(schema)}}

@@ -1,0 +1,89 @@
+"""What one call has produced so far. Written by the loop thread only; read by any thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from council.llm.errors import CutStream, EmptyReply, Refused, TooLong
+from council.llm.types import ChatRequest, Reply, Usage
+
+RUNAWAY_CHARS_PER_TOKEN = 16  # far above any tokenizer's mean, even for code and runs of white space
+RUNAWAY_SLACK = 1024
+
+
+class Progress:
+    __slots__ = (
+        "_limit", "_on_text", "cancelled", "chars", "completion_tokens", "done", "events", "finish_reason", "first_at", "last_at",
+        "model", "pieces", "prompt_tokens", "request", "started_at",
+    )  # fmt: skip
+
+    def __init__(self, request: ChatRequest, on_text: Callable[[str], None] | None) -> None:
+        self.request = request
+        self.pieces: list[str] = []
+        self.chars = 0
+        self.events = 0
+        self.done = False  # the protocol's own end mark was seen
+        self.cancelled = False
+        self.finish_reason = ""
+        self.model = request.endpoint.model
+        self.prompt_tokens: int | None = None
+        self.completion_tokens: int | None = None
+        self.started_at = time.perf_counter()
+        self.first_at: float | None = None
+        self.last_at = self.started_at
+        self._on_text = on_text
+        self._limit = request.max_tokens * RUNAWAY_CHARS_PER_TOKEN + RUNAWAY_SLACK
+
+    def add(self, piece: str) -> None:
+        """One piece of text, in order. A cancelled call hands none on: what stop promised to drop must not reach
+        watchers.
+        """
+        self.last_at = time.perf_counter()
+        if self.first_at is None:
+            self.first_at = self.last_at
+        self.pieces.append(piece)
+        self.chars += len(piece)
+        if self.chars > self._limit:
+            raise TooLong(f"the server ignored max_tokens={self.request.max_tokens}")
+        if self._on_text is not None and not self.cancelled:
+            self._on_text(piece)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def usage(self) -> Usage:
+        """The server's figures, or estimates where it gave none, so that a call that broke off can be charged too."""
+        estimate = Usage.estimate(self.request.prompt_chars, self.chars)
+        if self.prompt_tokens is None and self.completion_tokens is None:
+            return estimate
+        prompt = estimate.prompt_tokens if self.prompt_tokens is None else self.prompt_tokens
+        completion = estimate.completion_tokens if self.completion_tokens is None else self.completion_tokens
+        return Usage(prompt, completion, estimated=self.prompt_tokens is None or self.completion_tokens is None)
+
+    def reply(self) -> Reply:
+        """The finished reply. Raises CutStream, Refused, TooLong or EmptyReply when it is none."""
+        text = self.text
+        self._require_usable(blank=not text.strip())
+        first = self.last_at if self.first_at is None else self.first_at
+        return Reply(
+            text=text,
+            usage=self.usage,
+            finish_reason=self.finish_reason or "stop",
+            model=self.model,
+            ttft_ms=(first - self.started_at) * 1000,
+            latency_ms=(self.last_at - self.started_at) * 1000,
+        )
+
+    def _require_usable(self, *, blank: bool) -> None:
+        if not self.done and not self.finish_reason:
+            raise CutStream(f"the stream ended after {self.chars} characters")
+        if self.finish_reason == "content_filter":
+            raise Refused("the model or its provider refused to answer")
+        # Half a JSON object is worth nothing, and blank text at the limit was spent on reasoning or padding.
+        if self.finish_reason == "length" and (blank or self.request.json_schema is not None):
+            raise TooLong(f"cut off at max_tokens={self.request.max_tokens}")
+        if blank:
+            raise EmptyReply("the model answered with nothing")

@@ -1,0 +1,21 @@
+from council.models.calls import Budget, LlmCall
+from council.models.decisions import Citation, Decision
+from council.models.rounds import Ballot, Round, Run, Turn
+from council.models.sessions import CouncilSession, Message, Seat, SessionEvent
+from council.models.templates import CouncilTemplate
+
+__all__ = [
+    "Ballot",
+    "Budget",
+    "Citation",
+    "CouncilSession",
+    "CouncilTemplate",
+    "Decision",
+    "LlmCall",
+    "Message",
+    "Round",
+    "Run",
+    "Seat",
+    "SessionEvent",
+    "Turn",
+]

@@ -1,0 +1,98 @@
+"""What a user opens: the session with its seats, messages and event log."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+from council.models.base import one_of, state_machine
+from council.models.templates import CouncilTemplate
+from council.states import SESSION_TRANSITIONS, SessionStatus
+from knowledge.models import KnowledgePack
+from realtime.ids import uuid7
+from realtime.models import Event, Stream
+
+
+class CouncilSession(Stream):
+    """A council and its question. Mirrors the status of its latest run; its row lock serialises everything that changes it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="council_sessions")
+    title = models.CharField(max_length=200)
+    question = models.TextField()
+    options = models.JSONField(default=list, blank=True)  # texts of a closed question's options; [] = open
+    status = models.CharField(max_length=16, choices=SessionStatus, default=SessionStatus.DRAFT)
+    protocol = models.JSONField(default=dict)  # resolved: every field of deliberation.types.Protocol
+    packs = models.ManyToManyField(KnowledgePack, blank=True, related_name="council_sessions")
+    template = models.ForeignKey(CouncilTemplate, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    template_version = models.PositiveIntegerField(null=True, blank=True)
+    round = models.PositiveSmallIntegerField(default=0)  # number of the latest run's latest round
+    version = models.PositiveIntegerField(default=1)  # the ETag; counts people's edits and changes of status
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [one_of("session_status_known", "status", SessionStatus.values)]
+        indexes = [
+            models.Index(fields=["owner", "-created_at", "-id"], name="session_owner_newest"),
+            models.Index(fields=["id"], condition=models.Q(status="running"), name="session_running"),
+        ]
+        triggers = [state_machine("session_transitions", SESSION_TRANSITIONS)]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class SessionEvent(Event):
+    pk = models.CompositePrimaryKey("stream_id", "seq")
+    stream = models.ForeignKey(CouncilSession, on_delete=models.CASCADE, related_name="events")
+
+
+class Seat(models.Model):
+    """A place at the table. Two seats on one model stay two seats: nothing is ever keyed by model."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    session = models.ForeignKey(CouncilSession, on_delete=models.CASCADE, related_name="seats")
+    position = models.PositiveSmallIntegerField()
+    name = models.CharField(max_length=80)
+    role = models.CharField(max_length=200, blank=True)
+    instructions = models.TextField(blank=True)
+    model = models.CharField(max_length=120, blank=True)  # empty = the default model
+    chair = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["session", "position"], name="seat_position_unique"),
+            models.UniqueConstraint(fields=["session"], condition=models.Q(chair=True), name="seat_one_chair"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Message(models.Model):
+    """What a person says to a council. Delivered at a stage boundary: ``delivered_in`` is the first round whose seats read it."""
+
+    class Kind(models.TextChoices):
+        EVIDENCE = "evidence"
+        CONSTRAINT = "constraint"
+        QUESTION = "question"
+        NOTE = "note"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    session = models.ForeignKey(CouncilSession, on_delete=models.CASCADE, related_name="messages")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.NOTE)
+    content = models.TextField()
+    interrupt = models.BooleanField(default=False)
+    delivered_in = models.ForeignKey("council.Round", null=True, on_delete=models.SET_NULL, related_name="messages")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["created_at", "id"]
+        constraints = [one_of("message_kind_known", "kind", ["evidence", "constraint", "question", "note"])]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.content[:60]}"

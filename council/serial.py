@@ -1,0 +1,166 @@
+"""JSON shapes of the council's objects: the one place that the API, the event log and the snapshot take them from.
+
+Plain functions rather than serializer classes: events are written on the hot path of every turn, and the shapes are the
+contract of the architecture page, section 6.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from council.deliberation.types import TurnKind
+from council.models import Ballot, Budget, Citation, CouncilSession, Decision, Message, Round, Run, Seat, Turn
+
+Json = dict[str, Any]
+
+
+def when(moment: datetime | None) -> str | None:
+    return moment.isoformat().replace("+00:00", "Z") if moment else None
+
+
+def seat(seat: Seat) -> Json:
+    return {
+        "id": str(seat.id),
+        "position": seat.position,
+        "name": seat.name,
+        "role": seat.role,
+        "instructions": seat.instructions,
+        "model": seat.model,
+        "chair": seat.chair,
+    }
+
+
+def usage(budget: Budget) -> Json:
+    return {"tokens": budget.tokens_used, "reserved": budget.tokens_reserved, "calls": budget.calls}
+
+
+def budget(budget: Budget) -> Json:
+    return {"tokens": budget.tokens_limit}
+
+
+def session_header(session: CouncilSession) -> Json:
+    """For lists: everything but the long and the nested."""
+    return {"id": str(session.id), "title": session.title, "question": session.question, **session_status(session)} | {
+        "created_at": when(session.created_at)
+    }
+
+
+def session_status(session: CouncilSession) -> Json:
+    return {
+        "status": session.status,
+        "round": session.round,
+        "version": session.version,
+        "started_at": when(session.started_at),
+        "finished_at": when(session.finished_at),
+    }
+
+
+def session(session: CouncilSession) -> Json:
+    """The session without its decision and ``last_seq``, which ``selectors`` add: events must not carry a number of their own."""
+    return {
+        "id": str(session.id),
+        "title": session.title,
+        "question": session.question,
+        "options": session.options,
+        "protocol": session.protocol,
+        "agents": [seat(one) for one in session.seats.all()],
+        "packs": [str(pack.pk) for pack in session.packs.all()],
+        "usage": usage(session.budget),
+        "budget": budget(session.budget),
+        "created_at": when(session.created_at),
+        **session_status(session),
+    }
+
+
+def round_key(run: Run, round_: Round) -> Json:
+    return {"run": run.number, "round": round_.number, "stage": round_.stage}
+
+
+def turn_key(turn: Turn) -> Json:
+    return {
+        "turn": str(turn.id),
+        "seat": str(turn.seat_id) if turn.seat_id else None,
+        "run": turn.round.run.number,
+        "round": turn.round.number,
+        "kind": turn.kind,
+        "ordinal": turn.ordinal,
+        "attempt": turn.attempt,
+    }
+
+
+def turn(turn: Turn) -> Json:
+    """A ballot's and a tally's contents are not here: ballots are sealed until ``round.closed``."""
+    sealed = turn.kind in {TurnKind.BALLOT, TurnKind.TALLY}
+    return {
+        **turn_key(turn),
+        "status": turn.status,
+        "result": None if sealed else turn.result,
+        "evidence": [] if sealed else turn.evidence,
+        "error": turn.error,
+        "error_detail": turn.error_detail,
+        "started_at": when(turn.started_at),
+        "finished_at": when(turn.finished_at),
+    }
+
+
+def ballot(ballot: Ballot) -> Json:
+    return {
+        "seat": str(ballot.seat_id),
+        "order": ballot.order,
+        "ranking": ballot.ranking,
+        "scores": ballot.scores,
+        "abstain": ballot.abstain,
+    }
+
+
+def ballots(round_: Round) -> list[Json]:
+    return [ballot(one) for one in round_.ballots.order_by("seat__position")]
+
+
+def message(message: Message) -> Json:
+    return {
+        "id": str(message.id),
+        "kind": message.kind,
+        "content": message.content,
+        "interrupt": message.interrupt,
+        "author": str(message.author_id) if message.author_id else None,
+        "created_at": when(message.created_at),
+    }
+
+
+def citation(citation: Citation) -> Json:
+    revision = citation.revision
+    return {
+        "n": citation.n,
+        "revision": str(citation.revision_id) if citation.revision_id else None,
+        "entry": str(revision.entry_id) if revision else None,
+        "title": revision.title if revision else None,
+        "passage": citation.passage or None,
+        "start": citation.start,
+        "end": citation.end,
+        "quote": citation.quote,
+        "quote_hash": citation.quote_hash,
+        "status": citation.status,
+        "reason": citation.reason,
+    }
+
+
+def decision(decision: Decision) -> Json:
+    return {
+        "outcome": decision.outcome,
+        "answer": decision.answer,
+        "source": decision.source,
+        "option": decision.option,
+        "citations": [citation(one) for one in decision.citations.select_related("revision")],
+        "confidence": decision.confidence,
+        "agreement": decision.agreement,
+        "rules": decision.rules,
+        "decided_by": decision.decided_by,
+        "margin": decision.margin,
+        "too_close": decision.too_close,
+        "dissent": decision.dissent,
+        "flips": decision.flips,
+        "missing": decision.missing,
+        "notes": decision.notes,
+    }

@@ -1,0 +1,71 @@
+"""State machines: one table of transitions each, read by the services (409 with a code) and built into database triggers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.db import models
+
+
+class SessionStatus(models.TextChoices):
+    DRAFT = "draft"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    ARCHIVED = "archived"
+
+
+class RunStatus(models.TextChoices):
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class TurnStatus(models.TextChoices):
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINISHED = (SessionStatus.COMPLETED, SessionStatus.STOPPED, SessionStatus.FAILED)
+OPEN_TURNS = (TurnStatus.PENDING, TurnStatus.RUNNING)
+
+Transitions = Mapping[str, tuple[str, ...]]
+
+_ENDS = ("completed", "stopped", "failed")
+
+SESSION_TRANSITIONS: Transitions = {
+    "draft": ("running", "archived"),
+    "running": ("paused", *_ENDS),
+    "paused": ("running", *_ENDS),
+    # a finished session accepts a follow-up run
+    "completed": ("running", "archived"),
+    "stopped": ("running", "archived"),
+    "failed": ("running", "archived"),
+    "archived": (),
+}
+RUN_TRANSITIONS: Transitions = {
+    "running": ("paused", *_ENDS),
+    "paused": ("running", *_ENDS),
+    "completed": (),
+    "stopped": (),
+    "failed": (),
+}
+TURN_TRANSITIONS: Transitions = {
+    "pending": ("running", "failed", "cancelled"),
+    # back to pending: the lease expired, the model erred and is asked again, or the user interrupted
+    "running": ("pending", "completed", "failed", "cancelled"),
+    "completed": (),
+    "failed": (),
+    "cancelled": (),
+}
+
+
+def pairs(transitions: Transitions) -> list[tuple[str, str]]:
+    return [(old, new) for old, news in transitions.items() for new in news]

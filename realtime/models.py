@@ -1,0 +1,33 @@
+"""The append-only event log that every live object stands on. Abstract: the owning apps make it concrete.
+
+A *stream* is a row that owns a counter (``last_seq``); an *event* is one entry of its log. ``realtime.log.append`` is the only
+writer: it takes the next numbers with one ``UPDATE … RETURNING`` on the owner, inside the transaction that changes the
+state, so numbers are gapless and in commit order (a database sequence is neither).
+"""
+
+from __future__ import annotations
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+
+
+class Stream(models.Model):
+    """Owner of an event log. Concrete classes add an ``events`` relation through their ``Event`` subclass."""
+
+    last_seq = models.BigIntegerField(default=0, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class Event(models.Model):
+    """One committed change. Subclasses declare ``stream = ForeignKey(Owner, related_name="events", on_delete=CASCADE)`` and
+    ``pk = CompositePrimaryKey("stream_id", "seq")``."""
+
+    seq = models.BigIntegerField(editable=False)
+    type = models.CharField(max_length=64, editable=False)
+    payload = models.JSONField(default=dict, editable=False, encoder=DjangoJSONEncoder)
+    created_at = models.DateTimeField(editable=False)
+
+    class Meta:
+        abstract = True
