@@ -1,13 +1,13 @@
 """Errors of the API ground. Like ``realtime.errors`` they know no HTTP; ``config.api`` maps them.
 
-    QuorumError
-    ├── PreconditionFailed     If-Match names a version that is not the current one
-    ├── RateLimited            too many requests; carries the quota
-    ├── Unavailable
-    │   └── LimiterDown        the counter of attempts does not answer, and this limit may not be skipped
-    ├── IdempotencyMismatch    the key was used before with another request
-    └── Conflict
-        └── IdempotencyBusy    the first request with this key is still running, or was overtaken
+QuorumError
+├── PreconditionFailed     If-Match names a version that is not the current one
+├── RateLimited            too many requests; carries the quota
+├── Unavailable
+│   └── LimiterDown        the counter of attempts does not answer, and this limit may not be skipped
+├── IdempotencyMismatch    the key was used before with another request
+└── Conflict
+    └── IdempotencyBusy    the first request with this key is still running, or was overtaken
 """
 
 from __future__ import annotations

@@ -32,7 +32,11 @@ class UserManager(BaseUserManager["User"]):
         return self.create_user(email, password, **{**fields, "is_staff": True, "is_superuser": True})
 
     def get_by_natural_key(self, username: str | None) -> User:
-        return self.get(email__iexact=username)
+        return self.by_email(username or "").get()
+
+    def by_email(self, email: str) -> models.QuerySet[User]:
+        """At most one user. ``Lower`` as in the unique index: ``iexact`` compares ``UPPER`` and would read the whole table."""
+        return self.alias(lower_email=Lower("email")).filter(lower_email=email.lower())
 
 
 class User(AbstractUser):
@@ -51,10 +55,20 @@ class User(AbstractUser):
     objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]  # AbstractUser types its username manager
 
     class Meta:
-        constraints = [models.UniqueConstraint(Lower("email"), name="user_email_ci_unique")]
+        constraints = [
+            models.UniqueConstraint(
+                Lower("email"),
+                name="user_email_ci_unique",
+                violation_error_message="A user with this email address exists already.",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.email
+
+    def clean(self) -> None:
+        super().clean()
+        self.email = self.email.lower()
 
     def get_full_name(self) -> str:
         return self.name or self.email

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db.models import Q
 from django.http import HttpRequest
@@ -39,7 +40,7 @@ def revoke_api_key(key: ApiKey) -> None:
     key.refresh_from_db(fields=["revoked_at"])
 
 
-def key_of(user: User, key_id: object) -> ApiKey:
+def key_of(user: User, key_id: UUID) -> ApiKey:
     """One of this user's keys; ``NotFound`` also for another user's."""
     try:
         return user.api_keys.get(pk=key_id)
@@ -78,7 +79,7 @@ def _note_use(key: ApiKey, now: datetime) -> None:
 def record_sign_in(request: HttpRequest | None, email: str, *, succeeded: bool) -> None:
     """Leaves a trace of an attempt. An unknown address is not written down: people type passwords into that field."""
     ip = client_ip(request)
-    user = User.objects.filter(email__iexact=email).first()
+    user = User.objects.by_email(email).first()
     if user is None:
         logger.info("sign-in refused for an unknown address from %s", ip or "an unknown place")
         return

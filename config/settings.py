@@ -60,6 +60,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.api.RequestIdMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -150,6 +151,7 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "none"  # verification arrives with the accounts issue, when mail can be sent
 ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
 HEADLESS_ONLY = False
+SIGNUP_OPEN = env.boolean("SIGNUP_OPEN", default=False)
 LOGIN_URL = "/accounts/login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/accounts/login"
@@ -161,6 +163,7 @@ CSRF_COOKIE_NAME = f"{_COOKIE_PREFIX}quorum_csrf"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "config.api.csrf_failure"
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL, *env.words("CSRF_TRUSTED_ORIGINS")]
 
 # --- Security headers -----------------------------------------------------------------------------------------------
@@ -211,6 +214,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "config.api.problem_handler",
     "PAGE_SIZE": 50,
+    "URL_FORMAT_OVERRIDE": None,  # `?format=` belongs to exports
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "DATETIME_FORMAT": "iso-8601",
 }
@@ -222,6 +226,16 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "COMPONENT_SPLIT_REQUEST": True,
+    "PREPROCESSING_HOOKS": ["accounts.api.schema.drop_slash_twins"],
+}
+
+# Requests per user and policy (per address for strangers; sign-in per address and account). An empty rate is no limit.
+RATELIMIT_ENABLE = env.boolean("RATE_LIMITS", default=True)
+RATE_LIMITS = {
+    "login": env.text("RATE_LIMIT_LOGIN", "10/m"),
+    "read": env.text("RATE_LIMIT_READ"),
+    "write": env.text("RATE_LIMIT_WRITE", "1200/m"),
+    "start": env.text("RATE_LIMIT_START", "120/m"),
 }
 
 # --- Work -----------------------------------------------------------------------------------------------------------
@@ -276,10 +290,17 @@ TURN_MODEL_ERRORS_MAX = 4
 
 # --- Admin ----------------------------------------------------------------------------------------------------------
 
-UNFOLD = {"SITE_TITLE": "Quorum", "SITE_HEADER": "Quorum", "SITE_SYMBOL": "forum", "SHOW_HISTORY": True}
+UNFOLD = {
+    "SITE_TITLE": "Quorum",
+    "SITE_HEADER": "Quorum",
+    "SITE_SYMBOL": "forum",
+    "SHOW_HISTORY": True,
+    "LOGIN": {"form": "accounts.forms.AdminSignInForm"},
+}
 
 # --- Logs -----------------------------------------------------------------------------------------------------------
 
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True  # RequestIdMiddleware has made it harmless
 LOG_LEVEL = env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
 LOGGING = {
     "version": 1,

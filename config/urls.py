@@ -1,4 +1,25 @@
-from django.contrib import admin
-from django.urls import path
+"""Every URL: the admin, the pages, the API (one prefix), health and the schema."""
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView
+
+from config import health
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("accounts/", include("accounts.urls")),
+    path("api/", include("knowledge.api.urls")),
+    path("api/", include("council.api.urls")),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("livez", health.livez, name="livez"),
+    path("readyz", health.readyz, name="readyz"),
+    path("", include("council.pages.urls")),
+]
+
+handler400 = "config.api.bad_request"
+handler403 = "config.api.permission_denied"
+handler404 = "config.api.not_found"
+handler500 = "config.api.server_error"

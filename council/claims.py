@@ -45,7 +45,7 @@ class Claim:
         return (self.deadline_at - timezone.now()).total_seconds()
 
 
-class Expired(Exception):  # noqa: N818  # a state, not a fault: the caller settles it
+class Expired(Exception):
     """The turn's deadline, which spans all attempts, has passed before this claim."""
 
 

@@ -1,8 +1,8 @@
 """Errors of the council, under ``realtime.errors``' tree.
 
-    QuorumError
-    ├── BudgetExhausted    a reservation would pass the session's limit
-    └── Fenced             another worker (or a stop) owns this turn now; the caller discards what it has and returns quietly
+QuorumError
+├── BudgetExhausted    a reservation would pass the session's limit
+└── Fenced             another worker (or a stop) owns this turn now; the caller discards what it has and returns quietly
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ its event, the next turns and their nudges. There is no other writer, so there i
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -17,14 +16,14 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from council import budgets, claims, events, steps
+from council import budgets, claims, events, steps, turns
 from council.claims import Claim
 from council.deliberation import types as t
 from council.deliberation.protocol import next_step
 from council.models import Ballot, CouncilSession, LlmCall, Run, Turn
 from council.state import load
-from council.states import OPEN_TURNS, SessionStatus, TurnStatus
-from realtime import log, nudge
+from council.states import OPEN_TURNS, RunStatus, SessionStatus, TurnStatus
+from realtime import log
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +64,11 @@ def finish(claim: Claim, finished: Finished) -> bool:
             _settle_alone(finished.settlement)
             return False
         turn.result, turn.evidence = finished.result, finished.evidence
-        _end(turn, TurnStatus.COMPLETED)
+        turn.error = turn.error_detail = ""
         if finished.ballot is not None:
             Ballot.objects.create(turn=turn, round=turn.round, seat_id=turn.seat_id, **finished.ballot)
             log.append(session, events.ballot_cast(turn))
-        log.append(session, events.turn_moved(turn, "completed"))
+        turns.end(session, turn, TurnStatus.COMPLETED)
         advance(session, turn.round.run)
         _settle(session, finished.settlement)
     return True
@@ -85,8 +84,8 @@ def finish_tally(claim: Claim, tally: t.Tally) -> bool:
         round_.tally = tally.model_dump(mode="json")
         round_.save(update_fields=["tally"])
         turn.result = {"winner": tally.winner}
-        _end(turn, TurnStatus.COMPLETED)
-        log.append(session, events.turn_moved(turn, "completed"), events.tally_computed(round_.run, round_))
+        turns.end(session, turn, TurnStatus.COMPLETED)
+        log.append(session, events.tally_computed(round_.run, round_))
         advance(session, round_.run)
     return True
 
@@ -112,9 +111,9 @@ def fail_attempt(claim: Claim, failure: Failure) -> None:
         turn.error, turn.error_detail = failure.code, failure.detail[:500]
         turn.model_errors += failure.blame_model
         if _may_retry(turn, failure):
-            _retry(session, turn, failure.retry_in or 0)
+            turns.release(session, turn, seconds=failure.retry_in or 0)
         else:
-            fail_turn(session, turn)
+            _fail_turn(session, turn)
         _settle(session, failure.settlement)
 
 
@@ -123,34 +122,6 @@ def _may_retry(turn: Turn, failure: Failure) -> bool:
         return False
     again_at = timezone.now() + timedelta(seconds=failure.retry_in)
     return turn.deadline_at is None or again_at < turn.deadline_at
-
-
-def _retry(session: CouncilSession, turn: Turn, seconds: float) -> None:
-    release(turn, seconds)
-    log.append(session, events.turn_moved(turn, "retrying", retry_in_s=round(seconds, 2)))
-
-
-def release(turn: Turn, seconds: float = 0) -> None:
-    """Give a running turn back so that it can be claimed again after ``seconds``. Only under the session's lock."""
-    now = timezone.now()
-    turn.status = TurnStatus.PENDING
-    turn.lease_token = turn.lease_expires_at = None
-    turn.not_before = now + timedelta(seconds=seconds)
-    turn.dispatched_at = now
-    turn.save(
-        update_fields=[
-            *("status", "lease_token", "lease_expires_at", "not_before", "dispatched_at"),
-            *("model_errors", "error", "error_detail"),
-        ]
-    )
-    steps.dispatch(turn, delay_s=seconds)
-
-
-def fail_turn(session: CouncilSession, turn: Turn) -> None:
-    """End a turn without a result and move on. Only under the session's lock."""
-    _end(turn, TurnStatus.FAILED)
-    log.append(session, events.turn_moved(turn, "failed"))
-    advance(session, turn.round.run)
 
 
 def expire(turn_id: UUID) -> None:
@@ -163,7 +134,7 @@ def expire(turn_id: UUID) -> None:
         if session is None or session.status != SessionStatus.RUNNING or turn.status not in OPEN_TURNS or not passed:
             return
         turn.error = turn.error or "deadline"
-        fail_turn(session, turn)
+        _fail_turn(session, turn)
 
 
 def exhaust(session: CouncilSession, run: Run, why: str) -> None:
@@ -172,24 +143,25 @@ def exhaust(session: CouncilSession, run: Run, why: str) -> None:
         return
     run.exhausted = why
     run.save(update_fields=["exhausted"])
-    cancel_open_turns(session, run)
+    turns.cancel_open(session, run)
     advance(session, run)
 
 
-def cancel_open_turns(session: CouncilSession, run: Run) -> None:
-    """Cancel every turn that has not ended; their workers are fenced off now and told within a heartbeat."""
-    rows = Turn.objects.select_for_update(no_key=True, of=("self",)).select_related("round__run")
-    for turn in rows.filter(round__run=run, status__in=OPEN_TURNS).order_by("id"):
-        _end(turn, TurnStatus.CANCELLED)
-        log.append(session, events.turn_moved(turn, "cancelled"))
-        nudge.forget_partial(str(turn.id))
+def _fail_turn(session: CouncilSession, turn: Turn) -> None:
+    """End a turn without a result; a failed turn still counts, so its round always ends."""
+    turns.end(session, turn, TurnStatus.FAILED)
+    advance(session, turn.round.run, lost_a_seat=True)
 
 
-def advance(session: CouncilSession, run: Run) -> None:
-    """Ask ``next_step`` and do what it says until turns are outstanding or the run has ended. Under the session's lock."""
-    if Turn.objects.filter(round__run=run, status__in=OPEN_TURNS).exists():
-        return  # the round barrier: whoever finishes last comes past here
-    while run.status == SessionStatus.RUNNING:
+def advance(session: CouncilSession, run: Run, *, lost_a_seat: bool = False) -> None:
+    """Ask ``next_step`` and do what it says until turns are outstanding or the run has ended. Under the session's lock.
+
+    The round barrier: while turns are open there is nothing to do, and whoever finishes last comes past here. Only the loss of a
+    seat can matter earlier (a stand-in for the chair, a quorum out of reach).
+    """
+    if not lost_a_seat and Turn.objects.filter(round__run=run, status__in=OPEN_TURNS).exists():
+        return
+    while run.status == RunStatus.RUNNING:
         state = load(session, run)
         step = next_step(state)
         if isinstance(step, t.Wait):
@@ -204,18 +176,6 @@ def _held(claim: Claim) -> tuple[CouncilSession | None, Turn | None]:
     if session is None:
         return None, None
     return session, claims.held_turn(claim)
-
-
-def _end(turn: Turn, status: TurnStatus) -> None:
-    turn.status = status
-    turn.lease_token = turn.lease_expires_at = None
-    turn.finished_at = timezone.now()
-    turn.save(
-        update_fields=[
-            *("status", "lease_token", "lease_expires_at", "finished_at", "result", "evidence"),
-            *("model_errors", "error", "error_detail"),
-        ]
-    )
 
 
 def _settle(session: CouncilSession, settlement: Settlement | None) -> None:
@@ -251,5 +211,3 @@ def settle_call(settlement: Settlement) -> bool:
         return False
     budgets.settle(call, settlement.prompt_tokens + settlement.completion_tokens)
     return True
-
-

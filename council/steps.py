@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.db import transaction
 from django.utils import timezone
 
-from council import decisions, events
+from council import decisions, events, turns
 from council.deliberation import types as t
 from council.models import CouncilSession, Message, Round, Run, Turn
 from council.states import RunStatus, SessionStatus
-from realtime import log, nudge
-
-RUN_TURN, RUN_TALLY = "council.tasks.run_turn", "council.tasks.run_tally"
+from realtime import log
 
 
 def apply(session: CouncilSession, run: Run, state: t.RunState, step: t.Step) -> None:
@@ -39,7 +36,7 @@ def _ask(session: CouncilSession, run: Run, step: t.Ask) -> None:
         asked = [turn.seat for turn in step.turns if turn.seat is not None]
         log.append(session, events.round_started(run, round_, asked))
     for turn in _insert(session, round_, step):
-        dispatch(turn)
+        turns.dispatch(turn)
 
 
 def _insert(session: CouncilSession, round_: Round, step: t.Ask) -> list[Turn]:
@@ -63,13 +60,6 @@ def _deliver_messages(session: CouncilSession, round_: Round) -> None:
     Message.objects.filter(session=session, delivered_in=None).update(delivered_in=round_)
 
 
-def dispatch(turn: Turn, *, delay_s: float = 0) -> None:
-    """Tell a worker after the commit. The row is the truth: if this is lost the sweeper sends it again."""
-    name, queue = (RUN_TALLY, "control") if turn.kind == t.TurnKind.TALLY else (RUN_TURN, "turns")
-    arguments = [str(turn.id)]
-    transaction.on_commit(lambda: nudge.send_task(name, arguments, queue, delay_s=delay_s), robust=True)
-
-
 def _close(session: CouncilSession, run: Run, step: t.CloseRound) -> None:
     round_ = Round.objects.get(run=run, number=step.number)
     round_.closed_at = timezone.now()
@@ -78,6 +68,7 @@ def _close(session: CouncilSession, run: Run, step: t.CloseRound) -> None:
 
 
 def _conclude(session: CouncilSession, run: Run, state: t.RunState, step: t.Conclude) -> None:
+    turns.cancel_open(session, run)  # a quorum out of reach is not waited for
     if step.status == "completed":
         decision = decisions.record(session, run, state, step)
         log.append(session, events.decision_reached(decision))

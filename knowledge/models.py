@@ -137,6 +137,7 @@ class Entry(models.Model):
     pack = models.ForeignKey(KnowledgePack, on_delete=models.CASCADE, related_name="entries", db_index=False)
     # Not null although revision and entry point at each other: foreign keys are checked at commit.
     revision = models.ForeignKey("EntryRevision", on_delete=models.RESTRICT, related_name="+", editable=False)
+    revision_number = models.PositiveIntegerField(default=1, editable=False)  # of that revision, for lists
     title = models.CharField(max_length=TITLE_MAX)
     tags = ArrayField(models.CharField(max_length=TAG_MAX), default=list, blank=True)
     metadata = models.JSONField(default=dict, blank=True)

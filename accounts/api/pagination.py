@@ -43,12 +43,12 @@ class Cursor(NamedTuple):
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
             back, created_at, id_ = json.loads(raw)
-            moment = datetime.fromisoformat(created_at)
-            if back not in (0, 1) or moment.tzinfo is None:
-                raise ValueError("not a cursor of ours")
-            return cls(bool(back), moment, UUID(id_))
+            cursor = cls(back == 1, datetime.fromisoformat(created_at), UUID(id_))
         except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError) as error:
-            raise _bad("cursor", "The cursor is not one that this list gave out.") from error
+            raise _not_ours() from error
+        if cursor.encode() != text:  # anything but the very text this list wrote: another type, zone or spelling
+            raise _not_ours()
+        return cursor
 
 
 class CursorPagination(BasePagination):
@@ -57,7 +57,12 @@ class CursorPagination(BasePagination):
     For models with ``created_at`` and a UUID ``id``; the queryset's own ordering is replaced.
     """
 
-    def paginate_queryset(self, queryset: QuerySet[_M], request: Request, view: Any = None) -> list[_M]:  # noqa: ARG002
+    def paginate_queryset(  # type: ignore[override]  # only querysets: a list has no keyset
+        self,
+        queryset: QuerySet[_M],
+        request: Request,
+        view: Any = None,  # noqa: ARG002 (DRF's signature)
+    ) -> list[_M]:
         self.url = request.build_absolute_uri()
         self.limit = _limit(request)
         text = request.query_params.get("cursor")
@@ -117,9 +122,9 @@ def _limit(request: Request) -> int:
     if text is None:
         return DEFAULT_LIMIT
     if not (text.isascii() and text.isdigit()) or len(text) > 4 or not 1 <= int(text) <= MAX_LIMIT:
-        raise _bad("limit", f"limit is a whole number from 1 to {MAX_LIMIT}.")
+        raise InvalidInput(f"limit is a whole number from 1 to {MAX_LIMIT}.", code="bad_limit")
     return int(text)
 
 
-def _bad(parameter: str, detail: str) -> InvalidInput:
-    return InvalidInput(detail, code=f"bad_{parameter}")
+def _not_ours() -> InvalidInput:
+    return InvalidInput("The cursor is not one that this list gave out.", code="bad_cursor")

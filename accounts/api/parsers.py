@@ -14,9 +14,9 @@ from typing import IO, Any, NoReturn
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
+from django.utils.http import parse_header_parameters
 from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import BaseParser
-from rest_framework.utils.mediatypes import _MediaType
 
 from accounts.api.pointers import pointer
 from realtime.errors import InvalidInput
@@ -37,8 +37,8 @@ class StrictJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,  # noqa: ARG002 (DRF's signature)
     ) -> Any:
-        charset = _MediaType(media_type or "").params.get("charset", "utf-8")
-        if charset.strip('"').lower() not in ("utf-8", "utf8"):
+        _, parameters = parse_header_parameters(media_type or "")
+        if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
             raise UnsupportedMediaType(media_type or "", "JSON is sent as UTF-8.")
         return strict_json(_read(stream))
 
@@ -64,8 +64,6 @@ def strict_json(raw: bytes) -> Any:
 
 def _read(stream: IO[Any]) -> bytes:
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    if limit is None:
-        return bytes(stream.read())
     raw = bytes(stream.read(limit + 1))
     if len(raw) > limit:
         raise RequestDataTooBig(f"A body may have at most {limit} bytes.")
@@ -116,8 +114,8 @@ def _children(value: Any) -> Iterator[tuple[str | int, Any]]:
 
 def _check_depth(value: Any) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [child for item in level if isinstance(item, dict | list) for _, child in _children(item)]
+    for _ in range(MAX_DEPTH):
+        level = [child for item in level for _, child in _children(item) if isinstance(child, dict | list)]
         if not level:
             return
     raise _too_deep()

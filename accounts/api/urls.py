@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 from django.views import View
 
@@ -16,5 +15,6 @@ def route(pattern: str, view: type[View] | Callable[..., Any], name: str) -> lis
     ``view`` is a view class or a ready callable. ``reverse(name)`` gives the form without the slash.
     """
     pattern = pattern.rstrip("/")
-    endpoint: Callable[..., HttpResponseBase] = view.as_view() if isinstance(view, type) else view
+    as_view = getattr(view, "as_view", None)
+    endpoint: Callable[..., Any] = as_view() if as_view else view
     return [path(pattern, endpoint, name=name), path(f"{pattern}/", endpoint)]

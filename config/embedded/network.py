@@ -1,7 +1,10 @@
-"""Ports on the loopback interface."""
+"""Ports on the loopback interface, and whether somebody answers there."""
 
+import http.client
 import random
 import socket
+import urllib.error
+import urllib.request
 
 from config.embedded.errors import PortTaken
 
@@ -36,3 +39,12 @@ def free_port(preferred: int | None = None) -> int:
 def require_free(host: str, port: int) -> None:
     if not is_free(host, port):
         raise PortTaken(f"Port {port} on {host} is not available: stop what listens there or choose another --port")
+
+
+def answers(url: str) -> bool:
+    """Whether `url` answers 200 within a second."""
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310  # our own http:// address
+            return bool(response.status == 200)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError):
+        return False

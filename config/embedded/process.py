@@ -46,7 +46,10 @@ class ChildSpec:
 
 
 class Child:
-    """A started process. It leads its own session, so a Ctrl-C at the terminal reaches us alone and a group kill reaches its children too."""
+    """A started process.
+
+    It leads its own session, so a Ctrl-C at the terminal reaches us alone, and a group kill reaches its children too.
+    """
 
     def __init__(self, spec: ChildSpec) -> None:
         self.spec = spec
@@ -58,7 +61,10 @@ class Child:
         return self._process.pid
 
     def has_ended(self) -> bool:
-        """True once the process is dead. What it leaves of its group is killed *before* it is reaped: until then the number cannot be reused."""
+        """True once the process is dead.
+
+        What it leaves of its group is killed *before* it is reaped: until then nobody else can get the number.
+        """
         if self._process.returncode is not None:
             return True
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
@@ -69,14 +75,25 @@ class Child:
         return True
 
     @property
+    def returncode(self) -> int | None:
+        """As of the last look; None while it runs."""
+        return self._process.returncode
+
+    @property
     def exit_status(self) -> str:
-        code = self._process.returncode
+        code = self.returncode
         return f"signal {-code}" if code is not None and code < 0 else f"status {code}"
 
     def send(self, signal_number: signal.Signals) -> None:
         """Signal the process itself; its own children are its business."""
         if not self.has_ended():
             self._process.send_signal(signal_number)
+
+    def end(self) -> None:
+        """Kill it and its group, and wait; nothing happens when it has ended."""
+        if not self.has_ended():
+            self.kill_group()
+            self._process.wait()
 
     def kill_group(self) -> None:
         try:

@@ -150,13 +150,11 @@ class Supervisor:
         rounds = max((len(child.spec.stop_signals) for child in alive), default=0)
         for turn in range(rounds):
             for child in alive:
-                child.send(child.spec.stop_signals[min(turn, len(child.spec.stop_signals) - 1)])
+                if turn < len(child.spec.stop_signals):
+                    child.send(child.spec.stop_signals[turn])
             _wait_for(alive)
         for child in alive:
-            if not child.has_ended():
-                child.kill_group()
-        while not all([child.has_ended() for child in alive]):
-            time.sleep(TICK_S)
+            child.end()
         for watched in group:
             self._watched.pop(watched.spec.name, None)
         self._announce_pids()
@@ -171,6 +169,6 @@ def _wait_for(children: list[Child]) -> None:
     began = time.monotonic()
     while True:
         waited = time.monotonic() - began
-        if not any([not child.has_ended() and waited < child.spec.stop_grace for child in children]):
+        if not any(waited < child.spec.stop_grace and not child.has_ended() for child in children):
             return
         time.sleep(TICK_S)

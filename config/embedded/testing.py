@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -160,10 +159,6 @@ def _be_keeper(data: DataDir, report: int) -> int:
     except EmbeddedError as error:
         _log(str(error))
         _tell(report, str(error))
-        return 1
-    except BaseException:
-        # Nothing above us would print it: the caller of a forked child leaves through os._exit.
-        traceback.print_exc()
         return 1
     return 0
 

@@ -215,18 +215,17 @@ def to_cluster_ballots(
     """Ballots over texts as ballots over clusters: a cluster stands where its best-ranked text stands and has the score of its
     best-scored one; ``own_clusters[seat]`` becomes ``unseen``. Raises ``BallotError`` for a text without a cluster and for
     a vote for oneself."""
-    clusters = set(text_to_cluster.values())
     return {
-        seat: check_ballot(_to_clusters(ballot, text_to_cluster, own_clusters.get(seat, set())), clusters)
-        for seat, ballot in ballots.items()
-        if check_ballot(ballot, text_to_cluster)
+        seat: _to_clusters(ballot, text_to_cluster, own_clusters.get(seat, set())) for seat, ballot in ballots.items()
     }
 
 
 def _to_clusters(ballot: Ballot, text_to_cluster: Mapping[str, str], own: set[str]) -> Ballot:
+    check_ballot(ballot, text_to_cluster)
     scores: dict[str, int] = {}
     for text, score in ballot.scores.items():
         cluster = text_to_cluster[text]
         scores[cluster] = max(score, scores.get(cluster, 0))
     ranking = dict.fromkeys(text_to_cluster[text] for text in ballot.ranking)
-    return Ballot(ranking=tuple(ranking), scores=scores, abstain=ballot.abstain, unseen=tuple(sorted(own)))
+    mapped = Ballot(ranking=tuple(ranking), scores=scores, abstain=ballot.abstain, unseen=tuple(sorted(own)))
+    return check_ballot(mapped, set(text_to_cluster.values()))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from council.deliberation.types import Evidence, Frozen
@@ -35,11 +35,15 @@ _PART = re.compile(rf"({_NUMBER})(?:\s*[–-]\s*({_NUMBER}))?")
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\d+(?:[.,]\d+)*|(?:(?![\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[^\W\d_])+"
 )
+_UNSEEN = re.compile(r"[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphens and their kin split words only on the screen
 _FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
 _QUOTATION = re.compile(r"“([^“”]+)”|\"([^\"]+)\"|«([^«»]+)»|「([^「」]+)」")
 _ELLIPSIS = re.compile(r"…|\.\.\.|\[…\]")
 _SUFFIX = re.compile(r"(?<=\w{3})(?:ing|ed|es|s|ly|e)$")
-_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|dr|mr|mrs|ms|prof|approx|fig|al|inc|ltd)|\b[A-Za-z])\.$", re.IGNORECASE)
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|cf|vs|dr|mr|mrs|ms|prof|approx|fig|al|inc|ltd)|\b[A-Za-z]|(?:\A|\n)\s*\d{1,3})\.$", re.IGNORECASE
+)
+_LIST_NUMBER = re.compile(r"^\s*\d{1,3}[.)]\s+", re.MULTILINE)
 # A sentence ends at its full stop with the marks that trail it, at a paragraph or before a list item; not at a wrapped line.
 _BOUNDARY = re.compile(
     rf"[.!?…]+[\"'”’»)]*(?:\s*{_GROUP})*(?=\s+[^\sa-z]|\s*$)"
@@ -144,7 +148,7 @@ def sentences(text: str) -> tuple[Span, ...]:
 
 
 def _ends(text: str, found: re.Match[str]) -> bool:
-    if not found.group().startswith("."):
+    if found.group()[0] not in ".!?…":
         return True
     if text[found.end() :].lstrip()[:1].islower():
         return False
@@ -159,7 +163,7 @@ def _trim(text: str, start: int, end: int) -> Span:
 
 def words(text: str) -> tuple[str, ...]:
     """Case-folded words and figures in order; Chinese, Japanese and Korean by character, for they leave no spaces."""
-    return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+    return tuple(_WORD.findall(unicodedata.normalize("NFKC", _UNSEEN.sub("", text)).casefold()))
 
 
 def content_words(text: str) -> tuple[str, ...]:
@@ -191,7 +195,7 @@ def quotations(text: str) -> tuple[str, ...]:
 
 def support(statement: str, passage: str, given: str = "") -> Support:
     """Does ``passage`` say what ``statement`` says? ``given`` is text whose figures are nobody's claim (question, options)."""
-    said = strip_marks(statement)
+    said = _LIST_NUMBER.sub("", strip_marks(statement))
     best = best_sentence(said, passage)
     invented = [quote for quote in quotations(said) if _fragments(quote, LONG_QUOTED) and not _quotes(quote, passage)]
     if invented:
@@ -279,16 +283,16 @@ def check(
 def statements(text: str) -> tuple[tuple[Mark, str], ...]:
     """Each mark with what it vouches for: its sentence from the mark before to its own, the last mark to the sentence's end.
     A stretch with too few words to stand alone ("[2] reports that ...", "... [1][2]") gives way to the whole sentence."""
-    found = []
+    everywhere = marks(text)
+    found: list[tuple[Mark, str]] = []
     for sentence in sentences(text):
-        inside = [mark for mark in marks(text) if sentence.start <= mark.span.start < sentence.end]
-        start = sentence.start
-        for position, mark in enumerate(inside):
-            end = sentence.end if position == len(inside) - 1 else mark.span.end
-            piece = text[start:end]
-            long_enough = len(content_words(strip_marks(piece))) >= SHARED
-            found.append((mark, strip_marks(piece if long_enough else sentence.of(text))))
-            start = mark.span.end
+        inside = [mark for mark in everywhere if sentence.start <= mark.span.start < sentence.end]
+        starts = [sentence.start, *(mark.span.end for mark in inside)]
+        ends = [*(mark.span.end for mark in inside[:-1]), sentence.end]
+        for mark, start, end in zip(inside, starts, ends, strict=False):  # the last start has no mark after it
+            piece = strip_marks(text[start:end])
+            alone = len(content_words(piece)) >= SHARED
+            found.append((mark, piece if alone else strip_marks(sentence.of(text))))
     return tuple(found)
 
 
@@ -322,30 +326,33 @@ def renumber(parts: Iterable[tuple[str, Sequence[CitationCheck]]]) -> Renumbered
     ``parts`` are (text, its checks) as :func:`check` gave them, so writers with different evidence lists can be joined. One
     new number is one quote at one place with one status: an entry cited for two sentences gets two numbers.
     """
-    numbering: dict[tuple[object, ...], int] = {}
-    citations: list[CitationCheck] = []
-    texts: list[str] = []
-    for index, (text, checks) in enumerate(parts):
-        by_mark = {(one.at, one.n): one for one in checks}
-        pieces, last, grown = [], 0, 0
+    numbering = _Numbering()
+    return Renumbered(
+        tuple(numbering.rewrite(text, {(one.at, one.n): one for one in checks}, i) for i, (text, checks) in enumerate(parts)),
+        tuple(numbering.citations),
+    )
+
+
+class _Numbering:
+    def __init__(self) -> None:
+        self.by_identity: dict[tuple[object, ...], int] = {}
+        self.citations: list[CitationCheck] = []
+
+    def rewrite(self, text: str, checks: Mapping[tuple[int, int], CitationCheck], part: int) -> str:
+        """A mark without its check is a KeyError: to drop it would hide a citation."""
+        written, last = "", 0
         for mark in marks(text):
-            checked = [by_mark[mark.span.start, n] for n in mark.numbers if (mark.span.start, n) in by_mark]
-            new = []
-            for one in checked:
-                key = _identity(one, index)
-                if key not in numbering:
-                    numbering[key] = len(numbering) + 1
-                    citations.append(one.model_copy(update={"n": numbering[key], "at": mark.span.start + grown}))
-                new.append(numbering[key])
-            written = "".join(f"[{n}]" for n in dict.fromkeys(new))
-            pieces += [text[last : mark.span.start], written]
-            grown += len(written) - (mark.span.end - mark.span.start)
+            written += text[last : mark.span.start]
+            new = [self._number(checks[mark.span.start, n], part, len(written)) for n in mark.numbers]
+            written += "".join(f"[{n}]" for n in dict.fromkeys(new))
             last = mark.span.end
-        texts.append("".join([*pieces, text[last:]]))
-    return Renumbered(tuple(texts), tuple(citations))
+        return written + text[last:]
 
-
-def _identity(one: CitationCheck, part: int) -> tuple[object, ...]:
-    if one.status == "missing":  # two writers' [9] are two different nothings
-        return (part, one.n)
-    return (one.revision, one.start, one.end, one.quote_sha256, one.status)
+    def _number(self, one: CitationCheck, part: int, at: int) -> int:
+        # Two writers' missing [9] are two different nothings.
+        nothing = (part, one.n)
+        key = nothing if one.status == "missing" else (one.revision, one.start, one.end, one.quote_sha256, one.status)
+        if key not in self.by_identity:
+            self.by_identity[key] = len(self.by_identity) + 1
+            self.citations.append(one.model_copy(update={"n": self.by_identity[key], "at": at}))
+        return self.by_identity[key]

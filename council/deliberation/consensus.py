@@ -194,7 +194,8 @@ class _Count:
             units = [(alone[self.index[held]], alone) for held in self.positions.values()]
         else:
             units = self._ballot_units()
-        return margin.search(units, self._elect, rules.count_length(m))
+        safe = rules.safe_replacements(self.rule, self.total, m)
+        return margin.search(units, self._elect, rules.count_length(m), safe)
 
     def _elect(self, count: Vector) -> int | None:
         winners = self._winners(self.rule, count)

@@ -26,15 +26,18 @@ Decide = Callable[[Vector], int | None]
 Alternatives = tuple[Vector, ...]
 
 
-def search(units: Sequence[tuple[Vector, Alternatives]], decide: Decide, length: int, limit: int = 2) -> int | None:
+def search(
+    units: Sequence[tuple[Vector, Alternatives]], decide: Decide, length: int, safe: int = 0, limit: int = 2
+) -> int | None:
     """The smallest number up to ``limit`` of units whose replacement changes ``decide(sum of units)``, else None.
 
     A unit is what one voter contributes and what it could have contributed instead; every vector has ``length`` entries.
+    Replacing ``safe`` units is known to change nothing (``rules.safe_replacements``) and is not tried.
     """
     count = total((vector for vector, _ in units), length)
     winner = decide(count)
     kinds = Counter(units)
-    for size in range(1, limit + 1):
+    for size in range(safe + 1, limit + 1):
         if any(decide(trial) != winner for trial in _trials(count, kinds, size)):
             return size
     return None
@@ -65,7 +68,9 @@ def _gains(choices: tuple[Alternatives, ...]) -> list[Vector]:
     return list(dict.fromkeys(tuple(map(sum, zip(*pick, strict=True))) for pick in picks))
 
 
-def orders(shown: Sequence[int], standing: Sequence[int], cast: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+def orders(
+    shown: Sequence[int], standing: Sequence[int], cast: Sequence[tuple[int, ...]]
+) -> tuple[tuple[int, ...], ...]:
     """Rankings to try in place of a ballot over ``shown``. ``standing`` is all candidates, the winner first; ``cast`` the
     rankings of the other ballots. Orders that favour a rival most come first, for they usually settle the search."""
     strong = list(_strong(shown, standing))

@@ -165,6 +165,30 @@ def _condorcet_winner(count: Vector, m: int) -> int | None:
     return None
 
 
+def safe_replacements(rule: Rule, count: Vector, m: int) -> int:
+    """A number of ballots that can be replaced by any others without changing the winner by ``rule``; 0 when unknown.
+
+    One replacement narrows a lead by at most two: by two ballots under plurality, by two in each pairwise comparison (and
+    who beats everybody directly wins under Schulze), by twice the longest ballot's points under Borda.
+    """
+    winners = BALLOT_RULES[rule](count, m)
+    if len(winners) != 1 or m < 2:
+        return 0
+    unit = (m - 1) * scale(m) if rule is Rule.BORDA else 1
+    lead = min(_leads(rule, count, m, winners[0]))
+    return max(0, -(-lead // unit) - 1) // 2
+
+
+def _leads(rule: Rule, count: Vector, m: int, winner: int) -> list[int]:
+    """How far ``winner`` is ahead of each rival, in the quantity that ``rule`` compares."""
+    rivals = [b for b in range(m) if b != winner]
+    if rule is Rule.SCHULZE:
+        pairs = count[1 + 2 * m :]
+        return [pairs[winner * m + b] - pairs[b * m + winner] for b in rivals]
+    scores = firsts(count, m) if rule is Rule.PLURALITY else borda(count, m)
+    return [scores[winner] - scores[b] for b in rivals]
+
+
 def majority_winners(holders: Sequence[int]) -> list[int]:
     """The candidate that more than half of the seats with a position hold, or nobody. ``holders[c]``: seats that hold c."""
     return [c for c, n in enumerate(holders) if 2 * n > sum(holders)]

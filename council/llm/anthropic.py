@@ -66,23 +66,23 @@ class Anthropic(Provider):
                     progress.add(event["delta"]["text"])
             case "message_start":
                 progress.model = event["message"]["model"]
-                _read_usage(event["message"]["usage"], progress)
+                _read_prompt_tokens(event["message"]["usage"], progress)
             case "message_delta":
                 reason = event["delta"]["stop_reason"]
                 progress.finish_reason = _FINISH.get(reason, reason or "")
-                _read_usage(event["usage"], progress)
+                _read_prompt_tokens(event["usage"], progress)
+                progress.completion_tokens = event["usage"]["output_tokens"]
             case "message_stop":
                 progress.done = True
             case "error":
                 raise _error(event)
 
 
-def _read_usage(usage: dict[str, Any], progress: Progress) -> None:
-    """Counts are cumulative, and input tokens from the cache are counted apart though they are charged too."""
+def _read_prompt_tokens(usage: dict[str, Any], progress: Progress) -> None:
+    """Counts are cumulative. Input tokens from the cache are counted apart, though they are charged too."""
     parts = [usage.get(key) for key in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")]
     if parts[0] is not None:
         progress.prompt_tokens = sum(part or 0 for part in parts)
-    progress.completion_tokens = usage.get("output_tokens")
 
 
 def _error(event: dict[str, Any]) -> LlmError:

@@ -30,6 +30,7 @@ class Call:
     """A running call. All methods may be used from any thread. As a context manager it ends the call when left."""
 
     def __init__(self, request: ChatRequest, on_text: Callable[[str], None] | None) -> None:
+        loop.provider_class(request.endpoint.provider)  # imports its SDK on this thread, not on the loop
         runtime = loop.runtime()
         self._progress = Progress(request, on_text)
         self._future: Future[Reply] = asyncio.run_coroutine_threadsafe(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import ipaddress
 import os
 import threading
 from collections import OrderedDict
@@ -21,7 +22,7 @@ from council.llm.base import Provider
 from council.llm.dialect import Dialect
 from council.llm.errors import ModelTimeout
 from council.llm.progress import Progress
-from council.llm.types import ChatRequest, Endpoint, Reply
+from council.llm.types import ChatRequest, Endpoint, ProviderName, Reply
 
 CONNECT_S = (
     10.0  # reads have no timeout of their own: the request's deadline covers them, and a timer per read costs CPU
@@ -72,17 +73,20 @@ class Runtime:
         deadline = asyncio.timeout(request.timeout_s)
         try:
             async with deadline:
-                self._dialects[key] = await self._provider(endpoint).run(request, progress, dialect)
+                learned = await self._provider(endpoint).run(request, progress, dialect)
         except TimeoutError:
             if not deadline.expired():
                 raise  # someone else's, from on_text
             raise ModelTimeout(f"{progress.chars} characters after {request.timeout_s:g} s") from None
+        if learned is not dialect:
+            self._dialects[key] = learned
         return progress.reply()
 
     def _provider(self, endpoint: Endpoint) -> Provider:
         key = (endpoint.provider, endpoint.base_url, endpoint.api_key)
         if key not in self._providers:
-            self._providers[key] = make_provider(endpoint, self._pool(is_loopback(endpoint.base_url)))
+            http = self._pool(is_loopback(endpoint.base_url))
+            self._providers[key] = provider_class(endpoint.provider)(endpoint.base_url, endpoint.api_key, http)
             while len(self._providers) > MAX_CLIENTS:
                 self._providers.popitem(last=False)
         self._providers.move_to_end(key)
@@ -103,15 +107,17 @@ class Runtime:
         return self._pools[local]
 
 
-def make_provider(endpoint: Endpoint, http: httpx2.AsyncClient) -> Provider:
-    # Late: each SDK costs about half a second to import, and most installations use one.
-    if endpoint.provider == "anthropic":
+def provider_class(name: ProviderName) -> type[Provider]:
+    """The provider, imported late: each SDK takes half a second and more, and most installations use one. Call it
+    before the call reaches the loop: an import there would hold up every other call and eat into deadlines.
+    """
+    if name == "anthropic":
         from council.llm.anthropic import Anthropic
 
-        return Anthropic(endpoint.base_url, endpoint.api_key, http)
+        return Anthropic
     from council.llm.openai_compat import OpenAICompatible
 
-    return OpenAICompatible(endpoint.base_url, endpoint.api_key, http)
+    return OpenAICompatible
 
 
 class _Process:
@@ -150,8 +156,6 @@ atexit.register(_process.close)
 
 def is_loopback(url: str) -> bool:
     """Whether ``url`` names this machine; a name that only resolves to it does not count."""
-    import ipaddress
-
     host = httpx2.URL(url).host
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback

@@ -38,7 +38,9 @@ class OpenAICompatible(Provider):
     @asynccontextmanager
     async def open(self, request: ChatRequest, dialect: Dialect) -> AsyncIterator[httpx2.Response]:
         create = self._client.chat.completions.with_streaming_response.create
-        async with create(**body(request, dialect)) as response:
+        # ``extra_body`` goes out as it is; as arguments, the SDK would check and copy every value (0.3 ms of CPU)
+        extra = body(request, dialect)
+        async with create(model=extra["model"], messages=(), stream=True, extra_body=extra) as response:
             yield response.http_response
 
     def read(self, event: dict[str, Any], progress: Progress) -> None:

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from council.deliberation.types import Prompt
 
-Provider = Literal["openai", "anthropic"]
+ProviderName = Literal["openai", "anthropic"]
 Style = Literal["auto", "structured", "guided"]
 SchemaSupport = Literal["json_schema", "json_object", "none"]
 
@@ -26,7 +26,7 @@ class Endpoint:
 
     base_url: str
     model: str
-    provider: Provider = "openai"
+    provider: ProviderName = "openai"
     api_key: str = field(default="", repr=False)  # never in a log or traceback
     style: Style = "auto"
     schema: SchemaSupport = "json_schema"

@@ -89,7 +89,9 @@ class Turn(models.Model):
     not_before = models.DateTimeField()  # when it may be claimed; later than creation after a back-off
     dispatched_at = models.DateTimeField(null=True)  # when the broker was last told
     deadline_at = models.DateTimeField(null=True)  # set by the first claim, spans all attempts
-    evidence = models.JSONField(default=list, encoder=DjangoJSONEncoder)  # [deliberation.types.Evidence] this seat was shown
+    evidence = models.JSONField(
+        default=list, encoder=DjangoJSONEncoder
+    )  # [deliberation.types.Evidence] this seat was shown
     result = models.JSONField(null=True, encoder=DjangoJSONEncoder)
     error = models.CharField(max_length=64, blank=True)
     error_detail = models.CharField(max_length=500, blank=True)

@@ -1,0 +1,89 @@
+"""Forms of the sign-in and key pages."""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from django import forms
+from django.contrib.auth.forms import AuthenticationForm
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+from unfold.forms import AuthenticationForm as UnfoldAuthenticationForm
+
+from accounts import limits, services
+from accounts.errors import LimiterDown, RateLimited
+
+
+class CountedSignIn(AuthenticationForm):
+    """Counts attempts per address and account before it looks at the password, and leaves a trace of each.
+
+    It sits in the form because the sign-in page and the admin share nothing else. ``refusal`` says why an attempt was
+    turned away unread: too many of them, or no way of counting them (the door stays shut then).
+    """
+
+    refusal: RateLimited | LimiterDown | None = None
+
+    def clean(self) -> dict[str, Any]:
+        email = self.cleaned_data.get("username", "")
+        self._count(email)
+        try:
+            cleaned: dict[str, Any] = super().clean() or {}
+        except ValidationError:
+            services.record_sign_in(self.request, email, succeeded=False)
+            raise
+        if self.user_cache is not None:
+            services.record_sign_in(self.request, email, succeeded=True)
+        return cleaned
+
+    def _count(self, email: str) -> None:
+        if self.request is None:
+            raise TypeError("the sign-in form needs the request, to count attempts by address")
+        caller = f"{services.client_ip(self.request)}|{email.strip().lower()}"
+        try:
+            limits.spend(self.request, "login", caller, guarded=True)
+        except (RateLimited, LimiterDown) as error:
+            self.refusal = error
+            raise ValidationError(error.detail, code=error.code) from error
+
+
+class SignInForm(CountedSignIn):
+    """Email and password."""
+
+    error_messages = {
+        "invalid_login": "Email and password do not match an active account.",
+        "inactive": "Email and password do not match an active account.",
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["username"].label = "Email"
+        self.fields["username"].widget.attrs |= {"type": "email", "autocomplete": "username", "inputmode": "email"}
+
+
+class AdminSignInForm(CountedSignIn, UnfoldAuthenticationForm):
+    """The same door for staff, in the admin's dress (``UNFOLD["LOGIN"]["form"]``)."""
+
+
+class ApiKeyForm(forms.Form):
+    """A name, and a day after which the key no longer works."""
+
+    name = forms.CharField(max_length=80, help_text="What will use it, for example “nightly import”.")
+    expires_on = forms.DateField(
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}),
+        help_text="The last day it works (UTC). Empty: for ever.",
+    )
+
+    def clean_expires_on(self) -> datetime | None:
+        """The end of that day, UTC."""
+        day = self.cleaned_data["expires_on"]
+        if day is None:
+            return None
+        try:
+            end = datetime.combine(day, time(), tzinfo=timezone.get_default_timezone()) + timedelta(days=1)
+        except OverflowError as error:
+            raise ValidationError("That is too far away.") from error
+        if end <= timezone.now():
+            raise ValidationError("That day is over.")
+        return end

@@ -1,0 +1,115 @@
+"""The first answer to a POST, kept for its repetitions.
+
+The claim (a row with ``status`` null) is committed before the view runs. The view's changes and the stored answer are then
+committed **together**, in one transaction, and only while the claim's token is still in the row:
+
+- crash before that commit: nothing has changed; the claim goes stale after ``STALE_AFTER`` and the next repetition runs anew;
+- crash after it: the repetition gets the stored answer;
+- a first request that outlives ``STALE_AFTER`` and is overtaken finds another token and rolls its own changes back.
+
+So the effect happens at most once however the processes die. What a view does outside the database (nudges, sent on
+commit) may be lost in a crash, and the sweepers make up for that. 4xx answers are kept as well (their changes were rolled
+back); 5xx answers are not, and the claim is given up so that a repetition tries again.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection
+from django.utils import timezone
+
+from accounts.errors import IdempotencyBusy, IdempotencyMismatch
+from accounts.models import IdempotencyRecord, User
+
+KEEP = timedelta(hours=24)
+STALE_AFTER = timedelta(seconds=60)
+WAIT_S = 10.0
+_POLL_S = (0.02, 0.25)  # first and longest pause between two looks at a running request
+_PURGE_BATCH = 20  # every new record removes up to so many expired ones, so the table needs no housekeeping task
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response as it went out. ``headers`` are those a repetition must see again."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to run the request of this record, until someone else's token stands in the row."""
+
+    record_id: int
+    token: uuid.UUID
+
+
+def begin(user: User, key: str, fingerprint: bytes) -> Claim | Answer:
+    """Claims the key, or returns the stored answer; waits up to ``WAIT_S`` seconds for a request that is still running.
+
+    Raises ``IdempotencyMismatch`` when the key belongs to another request, ``IdempotencyBusy`` when the wait was in vain.
+    """
+    deadline, pause = time.monotonic() + WAIT_S, _POLL_S[0]
+    while True:
+        found = _claim_or_answer(user, key, fingerprint)
+        if found is not None:
+            return found
+        if time.monotonic() >= deadline:
+            raise IdempotencyBusy("The first request with this Idempotency-Key is still running.")
+        _pause(pause)
+        pause = min(2 * pause, _POLL_S[1])
+
+
+def finish(claim: Claim, answer: Answer) -> None:
+    """Stores the answer. ``IdempotencyBusy`` when the claim was taken over: the caller's transaction must roll back."""
+    kept = IdempotencyRecord.objects.filter(pk=claim.record_id, token=claim.token, status=None).update(
+        status=answer.status, headers=answer.headers, body=answer.body
+    )
+    if kept != 1:
+        raise IdempotencyBusy("This request took so long that a repetition of it was started; its changes were undone.")
+
+
+def release(claim: Claim) -> None:
+    """Gives the claim up without an answer; a claim that was taken over is the other's business."""
+    IdempotencyRecord.objects.filter(pk=claim.record_id, token=claim.token, status=None).delete()
+
+
+def _claim_or_answer(user: User, key: str, fingerprint: bytes) -> Claim | Answer | None:
+    now = timezone.now()
+    record, created = IdempotencyRecord.objects.get_or_create(user=user, key=key, defaults={"fingerprint": fingerprint})
+    if created:
+        _purge(now)
+        return Claim(record.pk, record.token)
+    if record.created_at < now - KEEP:
+        IdempotencyRecord.objects.filter(pk=record.pk, token=record.token).delete()
+        return _claim_or_answer(user, key, fingerprint)
+    if bytes(record.fingerprint) != fingerprint:
+        raise IdempotencyMismatch("This Idempotency-Key was used before with another path or body.")
+    if record.status is not None:
+        return Answer(record.status, record.headers, bytes(record.body))
+    return _take_over(record) if record.claimed_at < now - STALE_AFTER else None
+
+
+def _take_over(record: IdempotencyRecord) -> Claim | None:
+    token = uuid.uuid4()
+    mine = IdempotencyRecord.objects.filter(pk=record.pk, token=record.token, status=None).update(
+        token=token, claimed_at=timezone.now()
+    )
+    return Claim(record.pk, token) if mine == 1 else None
+
+
+def _purge(now: datetime) -> None:
+    expired = IdempotencyRecord.objects.filter(created_at__lt=now - KEEP).order_by("created_at")
+    batch = expired.select_for_update(skip_locked=True).values("pk")[:_PURGE_BATCH]
+    IdempotencyRecord.objects.filter(pk__in=batch).delete()
+
+
+def _pause(seconds: float) -> None:
+    if not connection.in_atomic_block:
+        connection.close()  # back to the pool: ten waiting requests would otherwise leave nothing for the one they wait for
+    time.sleep(seconds)

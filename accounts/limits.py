@@ -1,0 +1,100 @@
+"""How often one caller may do something: the one place that counts.
+
+Rates are ``settings.RATE_LIMITS[policy]`` ("600/m"; empty means no limit). django-ratelimit counts in the cache, in fixed
+windows. When the cache does not answer it would raise (its issue 333: ``RATELIMIT_FAIL_OPEN`` never sees Redis' errors), so
+that is decided here: guarded doors (sign-in) stay shut, everything else stays open, and after one failure the counter is
+left alone for a few seconds so that a frozen cache costs one request its 0.5 s and not every request.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.http import HttpRequest
+from django_ratelimit.core import _split_rate, get_usage
+from redis.exceptions import RedisError
+
+from accounts.errors import LimiterDown, RateLimited
+
+logger = logging.getLogger(__name__)
+
+PAUSE_AFTER_FAILURE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What is left of ``limit`` requests per ``period`` seconds; the window ends in ``reset`` seconds."""
+
+    policy: str
+    limit: int
+    period: int
+    remaining: int
+    reset: int
+
+
+@dataclass
+class _Breaker:
+    """Per process: until when (monotonic seconds) the cache is not asked again."""
+
+    closed_until: float = 0.0
+
+    def is_open(self) -> bool:
+        return time.monotonic() >= self.closed_until
+
+    def trip(self) -> None:
+        self.closed_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
+
+
+breaker = _Breaker()
+
+
+def spend(request: HttpRequest, policy: str, caller: str, *, guarded: bool = False) -> Quota | None:
+    """Counts one request of ``caller`` under ``policy``; None when nothing limits it.
+
+    Raises ``RateLimited`` above the rate, and ``LimiterDown`` when the cache is down and the door is ``guarded``.
+    """
+    rate = settings.RATE_LIMITS[policy]
+    if not rate or not settings.RATELIMIT_ENABLE:
+        return None
+    usage = _count(request, policy, caller, rate)
+    if usage is None:
+        if guarded:
+            raise LimiterDown("Attempts cannot be counted at the moment. Try again in a few seconds.")
+        return None
+    limit, period = _split_rate(rate)
+    if usage["should_limit"]:
+        raise RateLimited(policy, limit, period, max(1, usage["time_left"]))
+    return Quota(policy, limit, period, limit - usage["count"], max(0, usage["time_left"]))
+
+
+def _count(request: HttpRequest, policy: str, caller: str, rate: str) -> dict[str, int] | None:
+    """django-ratelimit's usage, or None when the cache does not answer."""
+    if not breaker.is_open():
+        return None
+    try:
+        usage: dict[str, int] = get_usage(
+            request, group=f"quorum.{policy}", key=lambda _group, _request: caller, rate=rate, increment=True
+        )
+    except RedisError as error:
+        breaker.trip()
+        logger.warning("rate limits are not counted: the cache does not answer (%s)", type(error).__name__)
+        return None
+    # time_left -1 is django-ratelimit's word for "the counter vanished between two commands".
+    return usage if usage["time_left"] >= 0 else None
+
+
+def rate_headers(quota: Quota) -> dict[str, str]:
+    """``RateLimit`` and ``RateLimit-Policy`` (draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4)."""
+    return {
+        "RateLimit": f'"{quota.policy}";r={quota.remaining};t={quota.reset}',
+        "RateLimit-Policy": f'"{quota.policy}";q={quota.limit};w={quota.period}',
+    }
+
+
+def refusal_headers(error: RateLimited) -> dict[str, str]:
+    """The headers of a 429: nothing remains, and when to come back."""
+    spent = Quota(error.policy, error.limit, error.period, 0, error.retry_after)
+    return {"Retry-After": str(error.retry_after), **rate_headers(spent)}

@@ -1,0 +1,72 @@
+"""Plain pages: signing in, and the keys of one's programs."""
+
+from __future__ import annotations
+
+from typing import cast
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.views import LoginView
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_variables
+from django.views.decorators.http import require_http_methods, require_POST
+
+from accounts import services
+from accounts.errors import RateLimited
+from accounts.forms import ApiKeyForm, SignInForm
+from accounts.limits import refusal_headers
+from accounts.models import User
+from realtime.errors import NotFound
+
+
+class SignIn(LoginView):
+    """429 or 503 when attempts are turned away unread, so that programs notice as well."""
+
+    template_name = "accounts/login.html"
+    authentication_form = SignInForm
+    redirect_authenticated_user = True
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        response = super().form_invalid(form)
+        refusal = cast("SignInForm", form).refusal
+        if isinstance(refusal, RateLimited):
+            response.status_code = 429
+            for name, value in refusal_headers(refusal).items():
+                response.headers[name] = value
+        elif refusal is not None:
+            response.status_code = 503
+            response.headers["Retry-After"] = str(refusal.retry_after)
+        return response
+
+
+@never_cache
+@sensitive_variables("plaintext")
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def keys(request: HttpRequest) -> HttpResponse:
+    """The caller's keys. A new key is shown in the answer to the POST itself: no other place ever holds its plaintext."""
+    user = cast("User", request.user)
+    form = ApiKeyForm(request.POST or None)
+    key, plaintext = None, ""
+    if request.method == "POST" and form.is_valid():
+        key, plaintext = services.create_api_key(user, form.cleaned_data["name"], form.cleaned_data["expires_on"])
+        form = ApiKeyForm()
+    listed = user.api_keys.order_by("-created_at", "-id")
+    context = {"form": form, "keys": listed, "new_key": key, "plaintext": plaintext}
+    return render(request, "accounts/keys.html", context, status=400 if form.errors else 200)
+
+
+@login_required
+@require_POST
+def revoke_key(request: HttpRequest, key_id: UUID) -> HttpResponse:
+    try:
+        key = services.key_of(cast("User", request.user), key_id)
+    except NotFound as error:
+        raise Http404(error.detail) from error
+    services.revoke_api_key(key)
+    messages.success(request, f"The key “{key.name}” no longer works.")
+    return redirect("accounts:keys")

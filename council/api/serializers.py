@@ -1,0 +1,110 @@
+"""Shapes of requests (checked strictly) and of answers (documented; the JSON itself comes from ``council.serial``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from council import serial
+from council.models import CouncilSession, Message
+
+QUESTION_MAX = 10_000
+CONTENT_MAX = 20_000
+OPTION_MAX = 500
+TOKENS_MAX = 10**9
+
+
+class AgentIn(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=80)
+    role = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    instructions = serializers.CharField(max_length=4000, required=False, allow_blank=True)
+    model = serializers.CharField(max_length=120, required=False, allow_blank=True)
+    chair = serializers.BooleanField(required=False)
+
+
+class BudgetIn(serializers.Serializer[Any]):
+    tokens = serializers.IntegerField(min_value=1, max_value=TOKENS_MAX, allow_null=True)
+
+
+class SessionIn(serializers.Serializer[Any]):
+    """The body of POST /api/council-sessions. Only ``question`` is required."""
+
+    question = serializers.CharField(max_length=QUESTION_MAX)
+    title = serializers.CharField(max_length=200, required=False)
+    packs = serializers.ListField(child=serializers.UUIDField(), max_length=20, required=False)
+    template = serializers.CharField(max_length=80, required=False, help_text="Slug or id of a council template.")
+    agents = AgentIn(many=True, required=False, allow_empty=False)
+    protocol = serializers.JSONField(required=False, help_text="{preset, rule?, rounds?, quorum?, turn_deadline_s?, …}")
+    options = serializers.ListField(child=serializers.CharField(max_length=OPTION_MAX), required=False)
+    budget = BudgetIn(required=False)
+
+    def validate_protocol(self, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise serializers.ValidationError("Must be an object.")
+        return value
+
+
+class SessionPatch(SessionIn):
+    """The body of PATCH: any of the fields but ``template``."""
+
+    template = None
+    question = serializers.CharField(max_length=QUESTION_MAX, required=False)
+
+
+class MessageIn(serializers.Serializer[Any]):
+    content = serializers.CharField(max_length=CONTENT_MAX)
+    kind = serializers.ChoiceField(choices=Message.Kind.choices, default=Message.Kind.NOTE)
+    interrupt = serializers.BooleanField(default=False)
+
+
+class SessionHeader(serializers.Serializer[CouncilSession]):
+    """One row of the list: long and nested content is left out."""
+
+    id = serializers.UUIDField()
+    title = serializers.CharField()
+    question = serializers.CharField()
+    status = serializers.CharField()
+    round = serializers.IntegerField()
+    version = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+    def to_representation(self, instance: CouncilSession) -> Any:
+        return serial.session_header(instance)
+
+
+class SessionOut(SessionHeader):
+    """The whole session (documentation of ``selectors.session_detail``)."""
+
+    options = serializers.ListField(child=serializers.CharField())
+    protocol = serializers.JSONField()
+    agents = serializers.JSONField()
+    packs = serializers.ListField(child=serializers.UUIDField())
+    usage = serializers.JSONField()
+    budget = serializers.JSONField()
+    last_seq = serializers.IntegerField()
+    decision = serializers.JSONField(allow_null=True)
+
+
+class MessageOut(serializers.Serializer[Message]):
+    id = serializers.UUIDField()
+    kind = serializers.CharField()
+    content = serializers.CharField()
+    interrupt = serializers.BooleanField()
+    author = serializers.UUIDField(allow_null=True)
+    created_at = serializers.DateTimeField()
+
+
+class EventsOut(serializers.Serializer[Any]):
+    """``next`` is the ``after`` of the following page, null at the end."""
+
+    next = serializers.IntegerField(allow_null=True)
+    results = serializers.ListField(child=serializers.JSONField())
+
+
+class RecountOut(serializers.Serializer[Any]):
+    agrees = serializers.BooleanField()
+    decision = serializers.JSONField()
+    differences = serializers.ListField(child=serializers.JSONField())

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from accounts.api.urls import route
+from council.api import views
+
+urlpatterns = [
+    *route("council-sessions", views.SessionListView, "session-list"),
+    *route("council-sessions/<uuid:pk>", views.SessionView, "session"),
+    *route("council-sessions/<uuid:pk>/start", views.StartView, "session-start"),
+    *route("council-sessions/<uuid:pk>/stop", views.StopView, "session-stop"),
+    *route("council-sessions/<uuid:pk>/message", views.MessageView, "session-message"),
+    *route("council-sessions/<uuid:pk>/events", views.EventsView, "session-events"),
+    *route("council-sessions/<uuid:pk>/recount", views.RecountView, "session-recount"),
+]

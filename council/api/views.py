@@ -1,0 +1,118 @@
+"""The council routes: validate, call one service, render."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.api.views import ApiView
+from council import selectors, serial, services
+from council.api import serializers as s
+from council.models import CouncilSession
+from council.recount import recount
+from realtime.api import events_after
+from realtime.errors import InvalidInput
+
+EVENTS_LIMIT = 500
+
+
+class SessionListView(ApiView):
+    """POST and GET /api/council-sessions"""
+
+    @extend_schema(request=s.SessionIn, responses={201: s.SessionOut})
+    def post(self, request: Request) -> Response:
+        body = self.validated(s.SessionIn)
+        budget = body.pop("budget", {})
+        session = services.create_session(self.user, services.Plan(**body, budget_tokens=budget.get("tokens")))
+        return self.single(selectors.session_detail(session), session.version, status=201)
+
+    @extend_schema(responses=s.SessionHeader(many=True), parameters=[OpenApiParameter("status", str)])
+    def get(self, request: Request) -> Response:
+        sessions = selectors.listed_sessions(self.user)
+        if (status := request.query_params.get("status")) is not None:
+            sessions = selectors.sessions_for(self.user).filter(status=status)
+        return self.paginated(sessions, s.SessionHeader)
+
+
+class SessionView(ApiView):
+    """GET and PATCH /api/council-sessions/{id}"""
+
+    @extend_schema(responses=s.SessionOut)
+    def get(self, request: Request, pk: UUID) -> Response:
+        session = selectors.session_for(self.user, pk)
+        return self.single(selectors.session_detail(session), session.version)
+
+    @extend_schema(request=s.SessionPatch, responses=s.SessionOut)
+    def patch(self, request: Request, pk: UUID) -> Response:
+        selectors.session_for(self.user, pk)
+        changes: dict[str, Any] = self.validated(s.SessionPatch, partial=True)
+        if "budget" in changes:
+            changes["budget_tokens"] = changes.pop("budget")["tokens"]
+        session = services.update_session(self.user, pk, changes, self.check_if_match)
+        return self.single(selectors.session_detail(session), session.version)
+
+
+class StartView(ApiView):
+    """POST /api/council-sessions/{id}/start"""
+
+    rate_policies = {**ApiView.rate_policies, "POST": "run"}
+
+    @extend_schema(request=None, responses={202: s.SessionOut})
+    def post(self, request: Request, pk: UUID) -> Response:
+        session = services.start(self.user, pk)
+        return self.single(selectors.session_detail(session), session.version, status=202)
+
+
+class StopView(ApiView):
+    """POST /api/council-sessions/{id}/stop"""
+
+    @extend_schema(request=None, responses={202: s.SessionOut})
+    def post(self, request: Request, pk: UUID) -> Response:
+        session = services.stop(self.user, pk)
+        return self.single(selectors.session_detail(session), session.version, status=202)
+
+
+class MessageView(ApiView):
+    """POST /api/council-sessions/{id}/message"""
+
+    @extend_schema(request=s.MessageIn, responses={201: s.MessageOut})
+    def post(self, request: Request, pk: UUID) -> Response:
+        selectors.session_for(self.user, pk)
+        body = self.validated(s.MessageIn)
+        return Response(serial.message(services.post_message(self.user, pk, **body)), status=201)
+
+
+class EventsView(ApiView):
+    """GET /api/council-sessions/{id}/events?after=0&limit=500"""
+
+    @extend_schema(
+        responses=s.EventsOut, parameters=[OpenApiParameter("after", int), OpenApiParameter("limit", int)]
+    )
+    def get(self, request: Request, pk: UUID) -> Response:
+        session = selectors.session_for(self.user, pk)
+        after = _number(request, "after", 0, low=0, high=2**62)
+        limit = _number(request, "limit", EVENTS_LIMIT, low=1, high=EVENTS_LIMIT)
+        return Response(events_after(session, after, limit))
+
+
+class RecountView(ApiView):
+    """GET /api/council-sessions/{id}/recount"""
+
+    @extend_schema(responses=s.RecountOut)
+    def get(self, request: Request, pk: UUID) -> Response:
+        return Response(recount(selectors.session_for(self.user, pk)))
+
+
+def _number(request: Request, name: str, default: int, *, low: int, high: int) -> int:
+    raw = request.query_params.get(name)
+    if raw is None:
+        return default
+    if not raw.isascii() or not raw.isdigit() or not low <= int(raw) <= high:
+        raise InvalidInput(f"{name} must be a whole number from {low} to {high}.", code="bad_query")
+    return int(raw)
+
+

@@ -1,0 +1,51 @@
+"""The consensus round: from a stored run to a ``Tally``. Pure given the run state, so ``recount`` is the same call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from council.deliberation import ballots as b
+from council.deliberation.consensus import tally
+from council.deliberation.protocol import known_candidates, positions
+from council.deliberation.types import Answer, Ballot, Candidate, RoundState, RunState, Stage, Tally, TurnKind
+
+
+def up_to(state: RunState, number: int) -> RunState:
+    """The run as it stood when round ``number`` was counted."""
+    return state.model_copy(update={"rounds": tuple(r for r in state.rounds if r.number <= number)})
+
+
+def count(state: RunState, number: int) -> Tally:
+    """Count round ``number`` from its stored answers or ballots and the recorded seed."""
+    earlier = known_candidates(up_to(state, number - 1))
+    state = up_to(state, number)
+    round_ = next(r for r in state.rounds if r.number == number)
+    answers = positions(state)
+    candidates = b.build_candidates(state.options, answers, earlier)
+    cast = _ballots(state, round_, answers, candidates) if round_.stage == Stage.BALLOT else None
+    return tally(
+        candidates,
+        b.candidate_of(candidates),
+        cast,
+        state.protocol.rule,
+        state.seed,
+        {seat: answer.confidence for seat, answer in answers.items()},
+    )
+
+
+def _ballots(
+    state: RunState, round_: RoundState, answers: Mapping[str, Answer], candidates: tuple[Candidate, ...]
+) -> dict[str, Ballot]:
+    texts = b.texts_for_ballot(state.options, answers)
+    clusters = b.text_clusters(texts, candidates)
+    cast = {t.seat: t.ballot for t in round_.turns if t.kind == TurnKind.BALLOT and t.seat and t.ballot is not None}
+    return b.to_cluster_ballots(cast, clusters, b.own_clusters(b.own_texts(texts), clusters))
+
+
+def presented(
+    state: RunState, voters: Sequence[str], number: int
+) -> tuple[tuple[Candidate, ...], dict[str, tuple[str, ...]]]:
+    """What stands on the ballots of round ``number``, and in which order each voter reads it."""
+    texts = b.texts_for_ballot(state.options, positions(up_to(state, number)))
+    orders = b.presentation_orders(voters, [text.id for text in texts], state.seed, b.own_texts(texts))
+    return texts, orders

@@ -1,0 +1,164 @@
+"""The decision of a run, put together from what was counted and written. Called once, when the protocol concludes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+from uuid import UUID
+
+from council.context import answer_turns, shown_to
+from council.deliberation import citations as c
+from council.deliberation.protocol import dissenters, final_tally, flips, missing_seats, positions
+from council.deliberation.types import Candidate, Conclude, Evidence, Outcome, RunState, Tally, TurnKind
+from council.models import Citation, CouncilSession, Decision, Run, Seat, Turn
+from knowledge.selectors import revision_text
+
+Json = dict[str, Any]
+NO_TEXT = "The council reached no common answer."
+
+
+def record(session: CouncilSession, run: Run, state: RunState, step: Conclude) -> Decision:
+    """Assemble and store the decision with its citations, each checked against what its writer was shown."""
+    winner = _winner(final_tally(state))
+    answers = answer_turns(run)
+    seats = {str(seat.id): seat for seat in Seat.objects.filter(session=session)}
+    text, shown, source = _answer_text(run, state, winner, answers)
+    checks = c.check(text, shown, _revision_text, given=_given(session))
+    written = c.renumber([(text, checks)])
+    decision = Decision.objects.create(
+        run=run,
+        outcome=step.outcome or Outcome.PARTIAL,
+        answer=written.texts[0],
+        source=source,
+        dissent=_dissent(run, state, answers, seats, session),
+        flips=[{**flip._asdict(), "name": seats[flip.seat].name} for flip in flips(state)],
+        missing=_missing(run, state, seats),
+        notes=list(step.notes),
+        **computed_fields(state),
+    )
+    Citation.objects.bulk_create(_citation(decision, check) for check in written.citations)
+    return decision
+
+
+def _json(value: Any) -> Json:
+    return dict(value.model_dump(mode="json"))
+
+
+def _revision_text(revision: str) -> str | None:
+    return revision_text(UUID(revision))
+
+
+def _given(session: CouncilSession) -> str:
+    return " ".join([session.question, *session.options])
+
+
+def _winner(tally: Tally | None) -> Candidate | None:
+    return next((one for one in tally.candidates if one.id == tally.winner), None) if tally else None
+
+
+def _answer_text(
+    run: Run, state: RunState, winner: Candidate | None, answers: Mapping[str, Turn]
+) -> tuple[str, tuple[Evidence, ...], Decision.Source]:
+    """The chair's text, the stand-in's, or the top answer verbatim, each with what its writer was shown."""
+    written = (
+        Turn.objects.filter(round__run=run, kind=TurnKind.SYNTHESIS, status="completed").order_by("-ordinal").first()
+    )
+    if written is not None and written.result is not None:
+        source = Decision.Source.CHAIR if written.ordinal == 0 else Decision.Source.STAND_IN
+        return written.result["synthesis"]["answer"], shown_to(written), source
+    seat = _top_seat(state, winner)
+    if seat is None:
+        return NO_TEXT, (), Decision.Source.VERBATIM
+    return positions(state)[seat].answer, shown_to(answers[seat]), Decision.Source.VERBATIM
+
+
+def _top_seat(state: RunState, winner: Candidate | None) -> str | None:
+    """The most confident supporter of the winner; without a winner the most confident seat. Ties by table position."""
+    held = positions(state)
+    wanted = [seat for seat in held if winner is None or seat in winner.seats]
+    place = {seat.id: seat.position for seat in state.seats}
+    return min(wanted, key=lambda seat: (-held[seat].confidence, place[seat]), default=None)
+
+
+def _confidence(state: RunState, winner: Candidate | None) -> float | None:
+    stated = [answer.confidence for seat, answer in positions(state).items() if winner and seat in winner.seats]
+    return round(fmean(stated), 4) if stated else None
+
+
+def computed_fields(state: RunState) -> Json:
+    """Every field of a decision that follows from the count alone; ``recount`` computes and compares them."""
+    tally = final_tally(state)
+    winner = _winner(tally)
+    opening = next((round_.tally for round_ in state.rounds if round_.tally is not None), None)
+    return {
+        "option": winner.option if winner else None,
+        "confidence": _confidence(state, winner),
+        "decided_by": tally.decided_by if tally else "",
+        "margin": tally.margin if tally else None,
+        "too_close": tally.too_close if tally else False,
+        "rules": {name: _json(result) for name, result in tally.rules.items()} if tally else {},
+        "agreement": {
+            "opening": opening.agreement.modal_share if opening else None,
+            "final": tally.agreement.modal_share if tally else None,
+            "kendall_w": tally.agreement.kendall_w if tally else None,
+        },
+    }
+
+
+def _dissent(
+    run: Run, state: RunState, answers: Mapping[str, Turn], seats: Mapping[str, Seat], session: CouncilSession
+) -> list[Json]:
+    """The minority report in the dissenters' own words; a dissenter that could not write is quoted from its answer."""
+    reports = {
+        str(turn.seat_id): turn
+        for turn in Turn.objects.filter(round__run=run, kind=TurnKind.DISSENT, status="completed")
+    }
+    found = []
+    for seat in dissenters(state):
+        report = reports.get(seat)
+        answer = positions(state)[seat]
+        text = report.result["dissent"]["text"] if report is not None and report.result else answer.answer
+        checks = c.check(text, shown_to(report or answers[seat]), _revision_text, given=_given(session))
+        found.append(
+            {
+                "seat": seat,
+                "name": seats[seat].name,
+                "option": answer.option,
+                "text": text,
+                "written": report is not None,
+                "citations": [_json(check) for check in checks],
+            }
+        )
+    return found
+
+
+def _missing(run: Run, state: RunState, seats: Mapping[str, Seat]) -> list[Json]:
+    errors = {
+        (str(turn.seat_id), turn.round.stage): turn.error or turn.status
+        for turn in Turn.objects.filter(round__run=run).exclude(status="completed").select_related("round")
+    }
+    return [
+        {
+            "seat": seat,
+            "name": seats[seat].name,
+            "stage": stage.value,
+            "error": errors.get((seat, stage.value), "absent"),
+        }
+        for seat, stage in missing_seats(state)
+    ]
+
+
+def _citation(decision: Decision, check: c.CitationCheck) -> Citation:
+    return Citation(
+        decision=decision,
+        n=check.n,
+        revision_id=UUID(check.revision) if check.revision else None,
+        passage=check.passage or "",
+        start=check.start if check.revision else None,
+        end=check.end if check.revision else None,
+        quote=check.quote,
+        quote_hash=check.quote_sha256 if check.quote else "",
+        status=check.status,
+        reason=check.reason[:300],
+    )

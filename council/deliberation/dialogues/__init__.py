@@ -1,0 +1,37 @@
+"""One turn as a conversation without input or output of its own.
+
+``start`` gives a generator: it yields the :class:`Prompt` of one model call, is sent the reply's text, and returns the turn's
+result. Whoever drives it owns models, time, retries and the record; the dialogue owns words. A reply that is no valid turn is
+asked again once, with the complaint; after that ``parsing.ReplyError`` ends the conversation, and a new one must be started.
+
+``structured``  one call with a JSON schema, for capable models
+``guided``      one short constrained question per field, for small ones
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Literal
+
+from council.deliberation.dialogues import guided, structured
+from council.deliberation.types import Answer, Ballot, Dissent, Prompt, Synthesis, TurnContext, TurnKind
+
+Style = Literal["structured", "guided"]
+Result = Answer | Ballot | Synthesis | Dissent
+Dialogue = Generator[Prompt, str, Result]
+
+__all__ = ["Dialogue", "Result", "Style", "start"]
+
+
+def start(context: TurnContext, style: Style, seed: int) -> Dialogue:
+    """Begin the conversation of one turn. The same context, style, seed and replies give the same prompts and result.
+
+    Raises ValueError for a tally, which no model computes, and for a ballot without candidates or a dissent without a position.
+    """
+    if context.kind is TurnKind.TALLY:
+        raise ValueError("a tally is computed, not asked for")
+    if context.kind is TurnKind.BALLOT and not context.candidates:
+        raise ValueError("a ballot needs candidates")
+    if context.kind is TurnKind.DISSENT and context.own is None:
+        raise ValueError("a dissent needs the seat's own position")
+    return (guided if style == "guided" else structured).start(context, seed)

@@ -1,0 +1,100 @@
+"""One call per turn: the whole reply as one JSON object, its shape given as a schema and in words.
+
+The prose field stands first in every schema, so that watchers can read it while it is written (``parsing.LiveText``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Mapping
+from functools import partial
+
+from council.deliberation import parsing, prompts
+from council.deliberation.dialogues.asking import ask, object_schema
+from council.deliberation.types import Answer, Ballot, Dissent, Prompt, Stage, Synthesis, TurnContext, TurnKind
+
+# Generous: white space that a model pads its JSON with counts too, and a reply that is cut off is lost whole.
+MAX_TOKENS: Mapping[TurnKind, int] = {
+    TurnKind.ANSWER: 1600,
+    TurnKind.BALLOT: 500,
+    TurnKind.SYNTHESIS: 1600,
+    TurnKind.DISSENT: 800,
+}
+_TEXT: Mapping[str, object] = {"type": "string"}
+
+
+def start(context: TurnContext, seed: int) -> Generator[Prompt, str, Answer | Ballot | Synthesis | Dissent]:
+    parse, schema, words = _shape(context, seed)
+    parts = prompts.materials(context, seed)
+    token = prompts.fence(seed, [prompts.introduction(context), *(text for _, text in parts)])
+    return ask(
+        Prompt(
+            system=prompts.system(context, token),
+            user=f"{prompts.sections(token, parts)}\n\n{prompts.task(context)}\n\n{words}",
+            json_schema=object_schema(schema),
+            max_tokens=MAX_TOKENS[context.kind],
+            field=context.kind.value,
+            live=context.kind is not TurnKind.BALLOT,
+        ),
+        parse,
+    )
+
+
+_Shape = tuple[Callable[[str], Answer | Ballot | Synthesis | Dissent], dict[str, object], str]
+
+
+def _shape(context: TurnContext, seed: int) -> _Shape:
+    if context.kind is TurnKind.BALLOT:
+        return _ballot(context)
+    if context.kind is TurnKind.SYNTHESIS:
+        return parsing.synthesis, {"answer": _TEXT}, _in_words({"answer": "the text of the decision, with its [n] marks"})
+    if context.kind is TurnKind.DISSENT:
+        return parsing.dissent, {"text": _TEXT}, _in_words({"text": "your minority report, with its [n] marks"})
+    return _answer(context, seed)
+
+
+def _answer(context: TurnContext, seed: int) -> _Shape:
+    schema: dict[str, object] = {"answer": _TEXT}
+    words = {"answer": "your answer as prose, with its [n] marks"}
+    if context.options:
+        order = list(prompts.option_order(context, seed))
+        schema["option"] = {"type": "string", "enum": order}
+        words["option"] = "the option you choose, copied exactly"
+    claim = object_schema({"text": _TEXT, "evidence": {"type": "array", "items": {"type": "integer"}}})
+    schema |= {
+        "claims": {"type": "array", "items": claim},
+        "confidence": {"type": "number"},
+        "would_change": _TEXT,
+    }
+    words |= {
+        "claims": 'the one to four statements that carry it, each as {"text": ..., "evidence": [numbers]}',
+        "confidence": "how likely your answer is right, from 0 to 1",
+        "would_change": "what finding would change your mind, in one sentence",
+    }
+    if context.stage is Stage.DEBATE and context.own is not None:
+        schema |= {"changed": {"type": "boolean"}, "because": _TEXT}
+        words["changed"] = "true if this answer differs from the one you gave before"
+        words["because"] = 'if it differs: the evidence or the named error that changed it; otherwise ""'
+    return partial(parsing.answer, context=context), schema, _in_words(words)
+
+
+def _ballot(context: TurnContext) -> _Shape:
+    labels = prompts.letters(context.candidates)
+    score = {"type": "integer", "enum": list(range(11))}
+    schema: dict[str, object] = {
+        "ranking": {"type": "array", "items": {"type": "string", "enum": list(labels)}},
+        "scores": object_schema(dict.fromkeys(labels, score)),
+        "abstain": {"type": "boolean"},
+    }
+    words = {
+        "ranking": "the candidates' letters, best first, each once",
+        "scores": f"a whole number from 0 to 10 for each of {', '.join(labels)}",
+        "abstain": "true only if you cannot judge; then ranking stays empty",
+    }
+    return partial(parsing.ballot, labels=labels), schema, _in_words(words)
+
+
+def _in_words(fields: Mapping[str, str]) -> str:
+    """The schema for servers that ignore ``response_format``."""
+    lines = "\n".join(f"  {json.dumps(name)}: {meaning}" for name, meaning in fields.items())
+    return f"Reply with one JSON object and nothing else. Its fields, in this order:\n{lines}"

@@ -1,0 +1,379 @@
+"""The words that seats wrote, made into values; and the part of them that may be shown while it is being written.
+
+Lenient in four documented ways and no more, for servers that ignore ``response_format``: a ``<think>`` block before the reply
+is skipped, a Markdown code fence is opened, prose around the first JSON object is ignored, and a bare or quoted label serves
+where one label was asked for. Broken JSON (trailing commas, comments, single quotes, NaN) is ``not_json``: a guess at what a
+seat meant would be our answer, not the seat's.
+
+Everything a seat wrote passes through ``prompts.visible``, for PostgreSQL refuses NUL and lone surrogates.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError
+
+from council.deliberation import citations, prompts
+from council.deliberation.types import Answer, Ballot, Claim, Dissent, Prompt, Stage, Synthesis, TurnContext
+
+Code = Literal["not_json", "wrong_schema", "empty", "refusal", "unknown_candidate", "unknown_evidence"]
+T = TypeVar("T", bound=BaseModel)
+
+_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+_REFUSAL = re.compile(
+    r"\A\W*(?:i['’]?m sorry|i am sorry|sorry[,.]|i apologi[sz]e|(?:as an ai[^.]*?,? )?i (?:can['’]?t|cannot|can not|won['’]t|"
+    r"am unable to|am not able to|must decline)|as an ai\b)",
+    re.IGNORECASE,
+)
+
+
+class ReplyError(Exception):
+    """A reply that is no valid turn. ``code`` is one of ``Code``; ``detail`` can be shown to the model and to people."""
+
+    def __init__(self, code: Code, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code: Code = code
+        self.detail = detail
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def json_object(reply: str) -> dict[str, Any]:
+    """The first JSON object in a reply."""
+    text = _THINKING.sub("", reply)
+    if not text.strip():
+        raise ReplyError("empty", "the reply is empty")
+    for found in re.finditer(r"\{", text):
+        value = _decode(text, found.start())
+        if value is not None:
+            return value
+    if _REFUSAL.match(text):
+        raise ReplyError("refusal", f"the model refused: {prompts.clip(prompts.one_line(text), 120)}")
+    raise ReplyError("not_json", "the reply holds no JSON object")
+
+
+def _decode(text: str, start: int) -> dict[str, Any] | None:
+    try:
+        value, _ = _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError):  # malformed, a 5,000-digit number, or nested without end: not an object of ours
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
+# --- what replies look like -------------------------------------------------------------------------------------------
+
+
+def _written(value: str) -> str:
+    return prompts.visible(value).strip()
+
+
+def _percent(value: object) -> object:
+    """Models write 0.8, 80 and "80%" alike; a whole number above 1 can only be a percentage."""
+    if isinstance(value, bool):
+        return "no number"
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,3}\s*%\s*", value):
+        return int(value.strip(" \t\n%")) / 100
+    return value / 100 if isinstance(value, int | float) and 1 < value <= 100 and value == int(value) else value
+
+
+def _reference(value: object) -> object:
+    return value.strip(" []【】") if isinstance(value, str) else value
+
+
+Text = Annotated[str, AfterValidator(_written)]
+Some = Annotated[Text, Field(min_length=1)]
+Share = Annotated[float, BeforeValidator(_percent), Field(ge=0, le=1)]
+Number = Annotated[int, BeforeValidator(_reference)]
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(extra="ignore")  # models add "reasoning" and the like; what we did not ask for, we do not keep
+
+
+class _ClaimReply(_Reply):
+    text: Text
+    evidence: tuple[Number, ...] = ()
+
+
+class _AnswerReply(_Reply):
+    answer: Text
+    option: str | None = None
+    claims: tuple[_ClaimReply, ...] = ()
+    confidence: Share
+    would_change: Text = ""
+    changed: StrictBool = False
+    because: Text | None = None
+
+
+class _BallotReply(_Reply):
+    ranking: tuple[str, ...] = ()
+    scores: dict[str, int | None] | None = None
+    abstain: StrictBool = False
+
+
+class _SynthesisReply(_Reply):
+    answer: Text
+
+
+class _DissentReply(_Reply):
+    text: Text
+
+
+def _validated(shape: type[T], reply: str) -> T:
+    try:
+        return shape.model_validate(json_object(reply))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(step) for step in first["loc"]) or "reply"
+        raise ReplyError("wrong_schema", f"{where}: {first['msg']}") from error
+
+
+def _substance(text: str, what: str) -> str:
+    if not text:
+        raise ReplyError("empty", f"{what} is empty")
+    if _REFUSAL.match(text) and len(text) < 400:  # a long answer may begin with "I cannot recommend ..."
+        raise ReplyError("refusal", f"the model refused: {prompts.clip(text, 120)}")
+    return text
+
+
+# --- turns ------------------------------------------------------------------------------------------------------------
+
+
+def answer(reply: str, context: TurnContext) -> Answer:
+    """An answer turn. Marks and evidence numbers stay as written; ``citations.check`` reports those that name nothing."""
+    said = _validated(_AnswerReply, reply)
+    text = _substance(said.answer, "answer")
+    option = _option(said.option, context.options)
+    claims = tuple(Claim(text=one.text, evidence=one.evidence) for one in said.claims if one.text)
+    because = _because(said, option, context)
+    if context.own is not None and not context.options and because is None and context.stage is Stage.DEBATE:
+        text = context.own.answer  # positions on open questions are texts, so one that is kept must stay the same text
+    return Answer(
+        answer=text,
+        option=option,
+        claims=claims,
+        confidence=said.confidence,
+        would_change=said.would_change,
+        changed_because=because,
+    )
+
+
+def _because(said: _AnswerReply, option: str | None, context: TurnContext) -> str | None:
+    """The cause of a changed position, None when it is kept. On a closed question the option decides what changed, whatever the
+    seat declares; on an open one its declaration does."""
+    if context.stage is not Stage.DEBATE or context.own is None:
+        return None
+    changed = option != context.own.option if context.options else said.changed
+    if not changed:
+        return None
+    if not said.because:
+        raise ReplyError("wrong_schema", "because: you changed your answer, so name the evidence or the error that changed it")
+    return said.because
+
+
+def _option(written: str | None, options: Sequence[str]) -> str | None:
+    if not options:
+        return None
+    if written is None or not written.strip():
+        raise ReplyError("wrong_schema", "option: one of the options must be chosen")
+    by_form = {_form(option): option for option in options}
+    if _form(written) not in by_form:
+        raise ReplyError("unknown_candidate", f"option: {prompts.clip(prompts.one_line(written), 80)!r} is none of the options")
+    return by_form[_form(written)]
+
+
+def _form(text: str) -> str:
+    return prompts.one_line(text).casefold().strip(" .\"'“”-")
+
+
+def ballot(reply: str, labels: Mapping[str, str]) -> Ballot:
+    """A ballot over labels ("A" ...), mapped to candidate ids. Unknown labels are errors, never dropped."""
+    said = _validated(_BallotReply, reply)
+    if said.abstain:
+        return Ballot(abstain=True)
+    ranking = tuple(_candidate(label, labels) for label in said.ranking)
+    if not ranking:
+        raise ReplyError("empty", "ranking is empty and the ballot does not abstain")
+    if len(set(ranking)) < len(ranking):
+        raise ReplyError("wrong_schema", "ranking: a candidate stands twice")
+    scores = {_candidate(label, labels): score for label, score in (said.scores or {}).items() if score is not None}
+    if any(not 0 <= score <= 10 for score in scores.values()):
+        raise ReplyError("wrong_schema", "scores: a score lies outside 0 to 10")
+    return Ballot(ranking=ranking, scores=scores)
+
+
+def _candidate(label: str, labels: Mapping[str, str]) -> str:
+    key = re.sub(r"^candidate\s+", "", label.strip(), flags=re.IGNORECASE).strip(" .()[]").upper()
+    if key not in labels:
+        raise ReplyError("unknown_candidate", f"{prompts.clip(prompts.one_line(label), 40)!r} is no candidate")
+    return labels[key]
+
+
+def synthesis(reply: str) -> Synthesis:
+    return Synthesis(answer=_substance(_validated(_SynthesisReply, reply).answer, "answer"))
+
+
+def dissent(reply: str) -> Dissent:
+    return Dissent(text=_substance(_validated(_DissentReply, reply).text, "text"))
+
+
+# --- short replies of the guided dialogue -----------------------------------------------------------------------------
+
+
+def choice(reply: str, allowed: Sequence[str], code: Code = "wrong_schema") -> str:
+    """One of ``allowed`` from ``{"choice": ...}``, from a reply cut off after it, or from a reply that names just one label."""
+    text = _THINKING.sub("", prompts.visible(reply)).strip()
+    if not text:
+        raise ReplyError("empty", "the reply is empty")
+    chosen = _chosen(text)
+    if chosen in allowed:
+        return chosen
+    named = [label for label in allowed if re.search(rf"(?<![\w-]){re.escape(label)}(?![\w-])", text)]
+    longest = [label for label in named if not any(label != other and label in other for other in named)]
+    if len(longest) == 1 and (len(text) <= len(longest[0]) + 40 or f'"{longest[0]}"' in text):
+        return longest[0]
+    raise ReplyError(code, f"{prompts.clip(prompts.one_line(text), 80)!r} is not one of: {', '.join(allowed)}")
+
+
+def _chosen(text: str) -> str:
+    start = text.find("{")
+    value = _decode(text, start) if start >= 0 else None
+    return str((value or {}).get("choice", "")).strip()
+
+
+def scores(reply: str, labels: Mapping[str, str]) -> dict[str, int]:
+    """Scores 0 to 10 by candidate id from ``{"A": 7, ...}``; all labels must be scored."""
+    said = json_object(reply)
+    missing = [label for label in labels if label not in said]
+    values = {labels[label]: said[label] for label in labels if label not in missing}
+    if missing or any(type(score) is not int or not 0 <= score <= 10 for score in values.values()):
+        raise ReplyError("wrong_schema", f"each of {', '.join(labels)} needs a whole number from 0 to 10")
+    return values
+
+
+_LABEL = re.compile(r"\A(?:answer|reason|summary|rewritten text|rewrite|output|sentence|text)\s*:\s*", re.IGNORECASE)
+
+
+def prose(reply: str, token: str = "", limit: int = 3) -> tuple[str, ...]:
+    """At most ``limit`` whole sentences of a small model's reply, tidied: fence lines, labels, list numbers, surrounding quotes
+    and repeated sentences go, and so does a last sentence that ran into the token limit (unless it is all there is)."""
+    text = _THINKING.sub("", prompts.visible(reply))
+    lines = [line for line in text.splitlines() if not (token and token in line)]
+    tidy = re.sub(r"^\s*(?:[-*•#>]+|\d{1,2}[.)])\s+", "", "\n".join(lines), flags=re.MULTILINE)
+    tidy = _LABEL.sub("", tidy.replace("**", "").strip()).strip(' "“”')
+    _substance(tidy, "the text")
+    found = [" ".join(span.of(tidy).split()) for span in citations.sentences(tidy)]
+    whole = [sentence for sentence in found if re.search(r"[.!?。！？][\"'”’)\]\d\[ ]*$", sentence)]
+    return tuple(dict.fromkeys(whole or [found[0].rstrip(" ,;:") + "…"]))[:limit]
+
+
+# --- live text --------------------------------------------------------------------------------------------------------
+
+_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+class LiveText:
+    """Shows one top-level string field of a JSON object while it is being written, or prose as it comes (``field=None``).
+
+    ``feed(chunk)`` returns only what is new, unescaped and ``visible``; half an escape or half a surrogate pair waits for its
+    other half. However the reply is cut into chunks, the pieces add up to the same text. ``hidden`` shows nothing at all.
+    """
+
+    def __init__(self, field: str | None = None, *, hidden: bool = False) -> None:
+        self.field = field
+        self._state: Callable[[str], str] = self._seek if field is not None else self._pass
+        if hidden:
+            self._state = self._silent
+        self._depth = 0
+        self._key: str | None = None  # the last string read at depth 1, a key if a colon follows
+        self._held = ""  # an escape that is not complete
+        self._high = ""  # a high surrogate that waits for its low one
+        self._string = ""
+
+    def feed(self, chunk: str) -> str:
+        return "".join(self._state(char) for char in chunk)
+
+    def _pass(self, char: str) -> str:
+        return prompts.visible(char)
+
+    def _seek(self, char: str) -> str:
+        """Outside strings: before the object, between its members, and after the field (where nothing shows)."""
+        if char == '"' and self._depth:
+            self._string = ""
+            self._state = self._show if self._due() else self._skip
+        elif char in "{[":
+            self._depth += 1
+        elif char in "}]":
+            self._depth = max(0, self._depth - 1)  # prose before the object may close what it never opened
+        elif char == ":" and self._depth == 1:
+            self._key = self._string
+        elif char == ",":
+            self._key = None
+        return ""
+
+    def _due(self) -> bool:
+        return self._depth == 1 and self._key == self.field
+
+    def _skip(self, char: str) -> str:
+        done, text = self._character(char)
+        self._string += text
+        if done:
+            self._state = self._seek
+        return ""
+
+    def _show(self, char: str) -> str:
+        done, text = self._character(char)
+        if done:
+            self._state = self._silent
+        return prompts.visible(text)
+
+    def _silent(self, char: str) -> str:  # noqa: ARG002  # a state takes a character, whatever it does with it
+        return ""
+
+    def _character(self, char: str) -> tuple[bool, str]:
+        """Feed one character of a JSON string: whether the string ended, and the text it completes, if any."""
+        if not self._held:
+            if char == "\\":
+                self._held = char
+                return False, ""
+            self._high = ""
+            return char == '"', "" if char == '"' else char
+        self._held += char
+        if self._held[1] != "u":
+            self._held, self._high = "", ""
+            return False, _ESCAPES.get(char, "")
+        if len(self._held) < 6:
+            return False, ""
+        code, self._held = self._held[2:], ""
+        return False, self._code_unit(code)
+
+    def _code_unit(self, code: str) -> str:
+        try:
+            unit = chr(int(code, 16))
+        except ValueError:  # not JSON: the reply will be refused when it is complete, there is nothing to show here
+            return ""
+        high, self._high = self._high, unit if "\ud800" <= unit <= "\udbff" else ""
+        if high and "\udc00" <= unit <= "\udfff":
+            return (high + unit).encode("utf-16", "surrogatepass").decode("utf-16")
+        return "" if self._high else unit  # a lone surrogate is not visible anyway
+
+
+def live_text(prompt: Prompt) -> LiveText:
+    """What to pass a prompt's streamed pieces through before watchers see them; it hides everything of a prompt not ``live``."""
+    if prompt.json_schema is None:
+        return LiveText(hidden=not prompt.live)
+    properties = prompt.json_schema.get("properties")
+    first = next(iter(properties), None) if isinstance(properties, dict) else None
+    return LiveText(first, hidden=not prompt.live or first is None)

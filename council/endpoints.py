@@ -1,0 +1,34 @@
+"""Which model a seat speaks with. A seat's ``model`` names any model of the default endpoint; empty is the default model."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from council.llm.types import Endpoint
+from council.models import Seat
+from realtime.errors import Unavailable
+
+
+def default_endpoint() -> Endpoint:
+    if not settings.LLM_BASE_URL or not settings.LLM_MODEL:
+        raise Unavailable("no model is configured: set LLM_BASE_URL and LLM_MODEL", code="no_model")
+    return Endpoint(
+        base_url=settings.LLM_BASE_URL,
+        model=settings.LLM_MODEL,
+        provider=settings.LLM_PROVIDER,
+        api_key=settings.LLM_API_KEY,
+        style=settings.LLM_STYLE,
+    )
+
+
+def endpoint_for(seat: Seat) -> Endpoint:
+    endpoint = default_endpoint()
+    if not seat.model or seat.model == endpoint.model:
+        return endpoint
+    return Endpoint(
+        base_url=endpoint.base_url,
+        model=seat.model,
+        provider=endpoint.provider,
+        api_key=endpoint.api_key,
+        style=endpoint.style,
+    )

@@ -1,0 +1,88 @@
+"""What seats read: their own searches, and the joint list that the writer of the decision gets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from council.deliberation import citations
+from council.deliberation.types import Evidence
+from council.models import CouncilSession
+from knowledge.models import KnowledgePack, PackStatus
+from knowledge.search import Hit, search
+
+JOINT_LIMIT = 8  # passages that the writer of the decision reads
+
+
+def retrieve(session: CouncilSession, query: str, k: int) -> tuple[Evidence, ...]:
+    """Search the session's packs as one seat: at most ``k`` passages, best first, numbered from 1."""
+    packs = list(KnowledgePack.objects.filter(council_sessions=session).exclude(status=PackStatus.DELETED))
+    if not packs or not k:
+        return ()
+    return tuple(_evidence(n, hit) for n, hit in enumerate(search(packs, query, limit=k).hits, start=1))
+
+
+def _evidence(n: int, hit: Hit) -> Evidence:
+    return Evidence(
+        n=n,
+        pack=hit.pack_title,
+        entry=str(hit.entry_id),
+        revision=str(hit.revision_id),
+        passage=str(hit.passage_id),
+        title=hit.title,
+        text=hit.text,
+        start=hit.start,
+        end=hit.end,
+        score=round(hit.score, 4),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """One numbering over what several seats cited, and their texts rewritten to it."""
+
+    evidence: tuple[Evidence, ...]
+    texts: tuple[str, ...]
+
+
+def join(parts: Sequence[tuple[str, Sequence[Evidence]]]) -> Joint:
+    """Merge the evidence that each (text, its seat's evidence) cites. Marks that fall off the end of the list, or that named
+    nothing, are left out of the rewritten texts: their writer's own record keeps them."""
+    numbers: dict[tuple[str, int, int], int] = {}
+    merged: list[Evidence] = []
+    texts = []
+    for text, evidence in parts:
+        own = {item.n: item for item in evidence}
+        renamed = {n: _joint_number(own[n], numbers, merged) for n in citations.numbers(text) if n in own}
+        texts.append(_rewrite(text, renamed))
+    return Joint(tuple(merged), tuple(texts))
+
+
+def _joint_number(item: Evidence, numbers: dict[tuple[str, int, int], int], merged: list[Evidence]) -> int | None:
+    key = (item.revision, item.start, item.end)
+    if key not in numbers and len(merged) < JOINT_LIMIT:
+        numbers[key] = len(merged) + 1
+        merged.append(item.model_copy(update={"n": numbers[key]}))
+    return numbers.get(key)
+
+
+def _rewrite(text: str, renamed: dict[int, int | None]) -> str:
+    pieces, last = [], 0
+    for mark in citations.marks(text):
+        new = [renamed.get(n) for n in mark.numbers]
+        pieces += [text[last : mark.span.start], "".join(f"[{n}]" for n in new if n is not None)]
+        last = mark.span.end
+    return re.sub(r"\s+([.,;])", r"\1", "".join([*pieces, text[last:]]))
+
+
+def fill(joint: Joint, more: Iterable[Evidence], limit: int = JOINT_LIMIT) -> tuple[Evidence, ...]:
+    """The joint list, topped up with passages that were shown but not cited."""
+    merged = list(joint.evidence)
+    seen = {(item.revision, item.start, item.end) for item in merged}
+    for item in more:
+        key = (item.revision, item.start, item.end)
+        if len(merged) < limit and key not in seen:
+            seen.add(key)
+            merged.append(item.model_copy(update={"n": len(merged) + 1}))
+    return tuple(merged)

@@ -1,0 +1,106 @@
+"""Who may see which council, and what they see. Every list, detail, socket and admin page starts here."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import Prefetch, Q, QuerySet
+
+from accounts.models import User
+from council import serial
+from council.models import CouncilSession, CouncilTemplate, Decision, Message, Round, Run, Turn
+from council.states import SessionStatus, TurnStatus
+from realtime.errors import NotFound
+
+Json = dict[str, Any]
+
+
+def sessions_for(user: User) -> QuerySet[CouncilSession]:
+    """The user's own sessions; archived ones only by id."""
+    return CouncilSession.objects.filter(owner=user)
+
+
+def listed_sessions(user: User) -> QuerySet[CouncilSession]:
+    return sessions_for(user).exclude(status=SessionStatus.ARCHIVED)
+
+
+def session_for(user: User, session_id: UUID) -> CouncilSession:
+    """Raises ``NotFound`` for an unknown session and for another user's alike."""
+    found = sessions_for(user).select_related("budget").prefetch_related("seats", "packs").filter(pk=session_id).first()
+    if found is None:
+        raise NotFound("There is no such council session.")
+    return found
+
+
+def templates_for(user: User) -> QuerySet[CouncilTemplate]:
+    return CouncilTemplate.objects.filter(Q(owner=None) | Q(owner=user))
+
+
+def latest_decision(session: CouncilSession) -> Decision | None:
+    return Decision.objects.filter(run__session=session).select_related("run").order_by("-run__number").first()
+
+
+def session_detail(session: CouncilSession) -> Json:
+    """The single object of the API: the contract's ``session``."""
+    decision = latest_decision(session)
+    return {
+        **serial.session(session),
+        "last_seq": session.last_seq,
+        "decision": serial.decision(decision) if decision else None,
+    }
+
+
+def session_snapshot(session_id: UUID) -> Json:
+    """Everything a watcher shows, as of ``last_seq``, read in one repeatable-read transaction.
+
+    ``{session, rounds: [{run, round, stage, opened_at, closed_at, asked, turns, tally, ballots}], messages, decisions, last_seq}``.
+    Raises ``NotFound``.
+    """
+    with transaction.atomic():
+        _repeatable_read()
+        session = (
+            CouncilSession.objects.select_related("budget")
+            .prefetch_related("seats", "packs")
+            .filter(pk=session_id)
+            .first()
+        )
+        if session is None:
+            raise NotFound("There is no such council session.")
+        decisions = Decision.objects.filter(run__session=session).select_related("run").order_by("run__number")
+        return {
+            "session": serial.session(session),
+            "rounds": [_round(run, round_) for run in _runs(session) for round_ in run.rounds.all()],
+            "messages": [serial.message(message) for message in Message.objects.filter(session=session)],
+            "decisions": [serial.decision(decision) for decision in decisions],
+            "last_seq": session.last_seq,
+        }
+
+
+def _repeatable_read() -> None:
+    """Only the outermost transaction may choose its isolation; inside another one (a test) that one's rules hold."""
+    if len(connection.savepoint_ids) == 0:
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
+def _runs(session: CouncilSession) -> QuerySet[Run]:
+    turns = Turn.objects.select_related("round__run").order_by("created_at", "id")
+    rounds = Round.objects.order_by("number").prefetch_related(Prefetch("turns", queryset=turns))
+    return Run.objects.filter(session=session).order_by("number").prefetch_related(Prefetch("rounds", queryset=rounds))
+
+
+def _round(run: Run, round_: Round) -> Json:
+    turns = list(round_.turns.all())
+    closed = round_.closed_at is not None
+    return {
+        **serial.round_key(run, round_),
+        "opened_at": serial.when(round_.opened_at),
+        "closed_at": serial.when(round_.closed_at),
+        "asked": [str(turn.seat_id) for turn in turns if turn.seat_id and turn.ordinal == 0],
+        # A turn that nobody has begun is not shown yet: its first event is turn.started.
+        "turns": [serial.turn(turn) for turn in turns if turn.attempt or turn.status != TurnStatus.PENDING],
+        "tally": round_.tally,
+        "ballots": serial.ballots(round_) if closed else [],
+    }

@@ -1,0 +1,258 @@
+"""What people do to councils. One mutation, one function; the API, the admin, the console and the demo call these.
+
+Transitions that models bring about (a turn's end, a count, a conclusion) are the orchestrator's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import User
+from council import claims, events, orchestrator, steps, turns, validation
+from council.defaults import DEFAULT_AGENTS, DEFAULT_CHAIR, Agent
+from council.deliberation.types import Protocol
+from council.endpoints import default_endpoint
+from council.models import Budget, CouncilSession, CouncilTemplate, Message, Run, Seat, Turn
+from council.selectors import session_for, templates_for
+from council.state import protocol_of
+from council.states import FINISHED, RunStatus, SessionStatus
+from knowledge.models import KnowledgePack
+from realtime import log
+from realtime.errors import IllegalState, InvalidInput, NotFound
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a new session consists of. Missing parts come from the template, then from the defaults."""
+
+    question: str
+    title: str = ""
+    options: Sequence[str] | None = None
+    packs: Sequence[UUID] | None = None
+    template: str | None = None
+    agents: Sequence[Agent] | None = None
+    protocol: Mapping[str, object] = field(default_factory=dict)
+    budget_tokens: int | None = None
+
+
+def create_session(owner: User, plan: Plan) -> CouncilSession:
+    """A draft with its seats. Raises ``InvalidInput`` with a pointer for each fault."""
+    template = _template(owner, plan.template)
+    agents = plan.agents if plan.agents is not None else (template.agents if template else DEFAULT_AGENTS)
+    seats = _with_chair([Agent(**agent) for agent in agents])
+    validation.check_agents(seats)
+    options = list(plan.options if plan.options is not None else (template.options if template else ()))
+    validation.check_options(options)
+    protocol = validation.resolve_protocol({**(template.protocol if template else {}), **plan.protocol}, seats)
+    packs = validation.visible_packs(owner, plan.packs) if plan.packs is not None else _template_packs(owner, template)
+    with transaction.atomic():
+        session = CouncilSession.objects.create(
+            owner=owner,
+            title=plan.title or _title_of(plan.question),
+            question=plan.question,
+            options=options,
+            protocol=protocol.model_dump(mode="json"),
+            template=template,
+            template_version=template.version if template else None,
+        )
+        session.packs.set(packs)
+        Budget.objects.create(session=session, tokens_limit=plan.budget_tokens)
+        _seat(session, seats)
+        log.append(session, events.session_created(session))
+    return session_for(owner, session.pk)
+
+
+def _template(owner: User, wanted: str | None) -> CouncilTemplate | None:
+    if wanted is None:
+        return None
+    visible = templates_for(owner)
+    found = visible.filter(slug=wanted).first()
+    if found is None and validation.is_uuid(wanted):
+        found = visible.filter(pk=wanted).first()
+    if found is None:
+        raise InvalidInput(
+            "There is no such template.", errors=[{"pointer": "/template", "detail": "Unknown template."}]
+        )
+    return found
+
+
+def _template_packs(owner: User, template: CouncilTemplate | None) -> list[KnowledgePack]:
+    """The template's packs, as far as this user may read them."""
+    if template is None:
+        return []
+    return validation.readable_packs(owner, list(template.packs.values_list("pk", flat=True)))
+
+
+def _with_chair(agents: list[Agent]) -> list[Agent]:
+    return agents if any(agent.get("chair") for agent in agents) else [*agents, DEFAULT_CHAIR]
+
+
+def _title_of(question: str) -> str:
+    line = " ".join(question.split())
+    return line if len(line) <= 80 else f"{line[:79].rsplit(' ', 1)[0]}…"
+
+
+def _seat(session: CouncilSession, agents: Sequence[Agent]) -> None:
+    Seat.objects.bulk_create(
+        Seat(
+            session=session,
+            position=position,
+            name=agent["name"],
+            role=agent.get("role", ""),
+            instructions=agent.get("instructions", ""),
+            model=agent.get("model", ""),
+            chair=agent.get("chair", False),
+        )
+        for position, agent in enumerate(agents)
+    )
+
+
+def update_session(
+    user: User, session_id: UUID, changes: Mapping[str, Any], check_version: Callable[[int], None]
+) -> CouncilSession:
+    """Change a session: its title at any time, everything else only while it is a draft.
+
+    ``changes`` may hold title, question, options, packs, agents, protocol (overrides) and budget_tokens. ``check_version`` is
+    called with the current version under the row's lock and refuses a stale writer.
+    """
+    with transaction.atomic():
+        session = _locked(user, session_id)
+        check_version(session.version)
+        if set(changes) - {"title"}:
+            _require(session, (SessionStatus.DRAFT,), "changed except for its title")
+        _apply_changes(user, session, changes)
+        session.version += 1
+        session.save()
+        fresh = session_for(user, session_id)
+        log.append(fresh, events.session_updated(fresh))
+    return session_for(user, session_id)
+
+
+def _apply_changes(user: User, session: CouncilSession, changes: Mapping[str, Any]) -> None:
+    if "options" in changes:
+        validation.check_options(changes["options"])
+    for name in ("title", "question", "options"):
+        if name in changes:
+            setattr(session, name, changes[name])
+    if "packs" in changes:
+        session.packs.set(validation.visible_packs(user, changes["packs"]))
+    if "agents" in changes:
+        seats = _with_chair(list(changes["agents"]))
+        validation.check_agents(seats)
+        session.seats.all().delete()
+        _seat(session, seats)
+    if "protocol" in changes or "agents" in changes:
+        seats = [Agent(name=seat.name, chair=seat.chair) for seat in session.seats.all()]
+        settings = validation.merge_protocol(session.protocol, changes.get("protocol", {}))
+        session.protocol = validation.resolve_protocol(settings, seats).model_dump(mode="json")
+    if "budget_tokens" in changes:
+        Budget.objects.filter(session=session).update(tokens_limit=changes["budget_tokens"])
+
+
+def start(user: User, session_id: UUID) -> CouncilSession:
+    """Begin the first run of a draft, or a follow-up run of a finished session that has new messages."""
+    default_endpoint()  # no model configured: say so now instead of failing every turn
+    with transaction.atomic():
+        session = _locked(user, session_id)
+        _require(session, (SessionStatus.DRAFT, *FINISHED), "started")
+        news = Message.objects.filter(session=session, delivered_in=None).exists()
+        if session.status != SessionStatus.DRAFT and not news:
+            raise IllegalState("The council has concluded. Send it a message first; a start then opens a follow-up.")
+        run = _new_run(session, Protocol.model_validate(session.protocol))
+        session.status, session.started_at, session.finished_at = (
+            SessionStatus.RUNNING,
+            session.started_at or run.started_at,
+            None,
+        )
+        session.version += 1
+        session.round = 0
+        session.save(update_fields=["status", "started_at", "finished_at", "version", "round"])
+        log.append(session, events.session_moved(session, "started", run=run.number))
+        orchestrator.advance(session, run)
+    return session_for(user, session_id)
+
+
+def _new_run(session: CouncilSession, protocol: Protocol) -> Run:
+    now = timezone.now()
+    return Run.objects.create(
+        session=session,
+        number=session.runs.count() + 1,
+        protocol=protocol.model_dump(mode="json"),
+        seed=secrets.randbits(62),
+        started_at=now,
+        deadline_at=now + timedelta(seconds=protocol.run_deadline_s),
+    )
+
+
+def stop(user: User, session_id: UUID) -> CouncilSession:
+    """End the run now. Open turns are cancelled in this transaction; their workers close the model calls within a heartbeat."""
+    with transaction.atomic():
+        session = _locked(user, session_id)
+        _require(session, (SessionStatus.RUNNING, SessionStatus.PAUSED), "stopped")
+        run = Run.objects.select_for_update(no_key=True).get(
+            session=session, status__in=[RunStatus.RUNNING, RunStatus.PAUSED]
+        )
+        turns.cancel_open(session, run)
+        steps.end_run(session, run, RunStatus.STOPPED, "stopped by its user")
+    return session_for(user, session_id)
+
+
+def post_message(user: User, session_id: UUID, *, content: str, kind: str = "note", interrupt: bool = False) -> Message:
+    """Say something to the council: read at the next stage boundary, or at once with ``interrupt``."""
+    with transaction.atomic():
+        session = _locked(user, session_id)
+        if session.status == SessionStatus.ARCHIVED:
+            raise IllegalState("An archived council takes no messages.")
+        message = Message.objects.create(session=session, author=user, kind=kind, content=content, interrupt=interrupt)
+        log.append(session, events.message_created(message))
+        if interrupt and session.status == SessionStatus.RUNNING:
+            _interrupt(session, message)
+    return message
+
+
+def _interrupt(session: CouncilSession, message: Message) -> None:
+    """Deliver now: seats that are still at work in the open round are cancelled and asked again with the message before them."""
+    run = Run.objects.get(session=session, status=RunStatus.RUNNING)
+    round_ = run.rounds.filter(closed_at=None).first()
+    if round_ is None:
+        return
+    message.delivered_in = round_
+    message.save(update_fields=["delivered_in"])
+    rows = Turn.objects.select_for_update(no_key=True, of=("self",)).select_related("round__run")
+    for turn in rows.filter(round=round_, seat__isnull=False, status="running").order_by("id"):
+        turn.deadline_at = timezone.now() + timedelta(seconds=protocol_of(run).turn_deadline_s)
+        turn.save(update_fields=["deadline_at"])
+        turns.release(session, turn)
+
+
+def archive_idle_draft(session_id: UUID) -> None:
+    """Put away a draft that nobody came back to."""
+    with transaction.atomic():
+        session = claims.lock_session(session_id, skip_locked=True)
+        if session is not None and session.status == SessionStatus.DRAFT:
+            session.status = SessionStatus.ARCHIVED
+            session.version += 1
+            session.save(update_fields=["status", "version"])
+            log.append(session, events.session_moved(session, "archived"))
+
+
+def _locked(user: User, session_id: UUID) -> CouncilSession:
+    session = claims.lock_session(session_id)
+    if session is None or session.owner_id != user.pk:
+        raise NotFound("There is no such council session.")
+    return session
+
+
+def _require(session: CouncilSession, allowed: Sequence[str], what: str) -> None:
+    if session.status not in allowed:
+        raise IllegalState(f"A {session.status} council cannot be {what}.")

@@ -1,0 +1,152 @@
+"""What keeps a council going when something was lost. Safe in any number: rows are taken with ``SKIP LOCKED``.
+
+Every action goes through the session's lock like everything else; a session that is busy right now is skipped and seen again at
+the next sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from council import budgets, claims, orchestrator, turns
+from council.models import CouncilSession, LlmCall, Run, Turn
+from council.states import OPEN_TURNS, RunStatus, SessionStatus, TurnStatus
+
+BATCH = 200
+REDISPATCH_S = 5.0  # a turn that was dispatched this long ago and is still pending is dispatched again ...
+REDISPATCH_MAX_S = 60.0  # ... and then at twice the interval each time, up to this
+ORPHAN_S = 60.0  # a call this much older than its turn's lease belongs to nobody
+
+
+def sweep() -> dict[str, int]:
+    """One pass; returns how much of each kind was mended."""
+    return {
+        "leases": _each(_expired_leases(), _give_back),
+        "deadlines": _each(_past_deadline(), _expire),
+        "runs": _each(_overdue_runs(), _end_run),
+        "calls": settle_orphans(),
+        "stalled": _each(_stalled_sessions(), _nudge_on),
+        "dispatched": redispatch(),
+    }
+
+
+def _each(ids: Iterable[UUID], mend: Callable[[UUID], bool]) -> int:
+    return sum(mend(one) for one in ids)
+
+
+def _expired_leases() -> list[UUID]:
+    rows = Turn.objects.filter(status=TurnStatus.RUNNING, lease_expires_at__lt=timezone.now())
+    return list(rows.values_list("pk", flat=True)[:BATCH])
+
+
+def _give_back(turn_id: UUID) -> bool:
+    """The worker is gone: pending again. Not the model's fault, so nothing is counted against the turn."""
+    with transaction.atomic():
+        session, turn = _locked(turn_id)
+        if session is None or turn is None or turn.status != TurnStatus.RUNNING:
+            return False
+        if turn.lease_expires_at is None or turn.lease_expires_at >= timezone.now():
+            return False
+        turns.release(session, turn)
+        return True
+
+
+def _past_deadline() -> list[UUID]:
+    rows = Turn.objects.filter(status=TurnStatus.PENDING, deadline_at__lt=timezone.now(), session__status="running")
+    return list(rows.values_list("pk", flat=True)[:BATCH])
+
+
+def _expire(turn_id: UUID) -> bool:
+    orchestrator.expire(turn_id)
+    return True
+
+
+def _overdue_runs() -> list[UUID]:
+    rows = Run.objects.filter(status=RunStatus.RUNNING, deadline_at__lt=timezone.now())
+    return list(rows.values_list("pk", flat=True)[:BATCH])
+
+
+def _end_run(run_id: UUID) -> bool:
+    with transaction.atomic():
+        session_id = Run.objects.values_list("session_id", flat=True).get(pk=run_id)
+        session = claims.lock_session(session_id, skip_locked=True)
+        if session is None or session.status != SessionStatus.RUNNING:
+            return False
+        run = Run.objects.get(pk=run_id)
+        if run.status != RunStatus.RUNNING or run.exhausted:
+            return False
+        orchestrator.exhaust(session, run, "deadline")
+        return True
+
+
+def _stalled_sessions() -> list[UUID]:
+    """Running without an open turn: cannot happen while every change advances in its own transaction; cheap to be sure."""
+    running = CouncilSession.objects.filter(status=SessionStatus.RUNNING)
+    return list(running.exclude(turns__status__in=OPEN_TURNS).values_list("pk", flat=True)[:BATCH])
+
+
+def _nudge_on(session_id: UUID) -> bool:
+    with transaction.atomic():
+        session = claims.lock_session(session_id, skip_locked=True)
+        if session is None or session.status != SessionStatus.RUNNING:
+            return False
+        run = Run.objects.filter(session=session, status=RunStatus.RUNNING).first()
+        if run is None:
+            return False
+        orchestrator.advance(session, run)
+        return True
+
+
+def redispatch() -> int:
+    """Tell the broker again about turns that it may have lost, at growing intervals."""
+    now = timezone.now()
+    age = Q(dispatched_at=None) | Q(dispatched_at__lt=now - timedelta(seconds=REDISPATCH_S))
+    with transaction.atomic():
+        waiting = Turn.objects.select_for_update(no_key=True, skip_locked=True, of=("self",)).filter(
+            age, status=TurnStatus.PENDING, not_before__lte=now, session__status=SessionStatus.RUNNING
+        )
+        due = [turn for turn in waiting.order_by("not_before")[:BATCH] if _due_again(turn, now.timestamp())]
+        Turn.objects.filter(pk__in=[turn.pk for turn in due]).update(dispatched_at=now)
+        for turn in due:
+            turns.dispatch(turn)
+    return len(due)
+
+
+def _due_again(turn: Turn, now: float) -> bool:
+    """The wait doubles with the turn's age, so a long queue is not flooded with copies of itself."""
+    if turn.dispatched_at is None:
+        return True
+    waited = turn.dispatched_at.timestamp() - turn.not_before.timestamp()
+    return now - turn.dispatched_at.timestamp() >= min(max(REDISPATCH_S, waited), REDISPATCH_MAX_S)
+
+
+def settle_orphans() -> int:
+    """Charge calls whose worker died: what the provider did is unknown, so the whole reservation is used up."""
+    old = timezone.now() - timedelta(seconds=ORPHAN_S)
+    gone = ~Q(turn__status=TurnStatus.RUNNING) | Q(turn__attempt__gt=F("attempt"))
+    orphans = LlmCall.objects.filter(gone, status=LlmCall.Status.RUNNING, started_at__lt=old)[:BATCH]
+    return sum(_settle_orphan(call) for call in orphans)
+
+
+def _settle_orphan(call: LlmCall) -> bool:
+    with transaction.atomic():
+        changed = LlmCall.objects.filter(pk=call.pk, status=LlmCall.Status.RUNNING).update(
+            status=LlmCall.Status.LOST, prompt_tokens=call.tokens_reserved, estimated=True, finished_at=timezone.now()
+        )
+        if changed == 1:
+            budgets.settle(call, call.tokens_reserved)
+        return changed == 1
+
+
+def _locked(turn_id: UUID) -> tuple[CouncilSession | None, Turn | None]:
+    session_id = Turn.objects.values_list("session_id", flat=True).get(pk=turn_id)
+    session = claims.lock_session(session_id, skip_locked=True)
+    if session is None or session.status != SessionStatus.RUNNING:
+        return None, None
+    return session, claims.lock_turn(turn_id)

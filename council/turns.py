@@ -1,0 +1,52 @@
+"""Changes of a single turn, each with its event. Only under the session's lock; what follows from them is the orchestrator's."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from council import events
+from council.deliberation.types import TurnKind
+from council.models import CouncilSession, Run, Turn
+from council.states import OPEN_TURNS, TurnStatus
+from realtime import log, nudge
+
+RUN_TURN, RUN_TALLY = "council.tasks.run_turn", "council.tasks.run_tally"
+_ERRORS = ("model_errors", "error", "error_detail")
+
+
+def dispatch(turn: Turn, *, delay_s: float = 0) -> None:
+    """Tell a worker after the commit. The row is the truth: if this is lost the sweeper sends it again."""
+    name, queue = (RUN_TALLY, "control") if turn.kind == TurnKind.TALLY else (RUN_TURN, "turns")
+    arguments = [str(turn.id)]
+    transaction.on_commit(lambda: nudge.send_task(name, arguments, queue, delay_s=delay_s), robust=True)
+
+
+def release(session: CouncilSession, turn: Turn, *, seconds: float = 0) -> None:
+    """Give a running turn back so that it can be claimed again after ``seconds``; whoever runs it is fenced off."""
+    now = timezone.now()
+    turn.status = TurnStatus.PENDING
+    turn.lease_token = turn.lease_expires_at = None
+    turn.not_before = now + timedelta(seconds=seconds)
+    turn.dispatched_at = now
+    turn.save(update_fields=["status", "lease_token", "lease_expires_at", "not_before", "dispatched_at", *_ERRORS])
+    log.append(session, events.turn_moved(turn, "retrying", retry_in_s=round(seconds, 2)))
+    dispatch(turn, delay_s=seconds)
+
+
+def end(session: CouncilSession, turn: Turn, status: TurnStatus) -> None:
+    turn.status = status
+    turn.lease_token = turn.lease_expires_at = None
+    turn.finished_at = timezone.now()
+    ends = ("status", "lease_token", "lease_expires_at", "finished_at", "result", "evidence")
+    turn.save(update_fields=[*ends, *_ERRORS])
+    log.append(session, events.turn_moved(turn, status.value))
+
+
+def cancel_open(session: CouncilSession, run: Run) -> None:
+    """Cancel every turn that has not ended; their workers are fenced off now and told within a heartbeat."""
+    rows = Turn.objects.select_for_update(no_key=True, of=("self",)).select_related("round__run")
+    for turn in rows.filter(round__run=run, status__in=OPEN_TURNS).order_by("id"):
+        end(session, turn, TurnStatus.CANCELLED)

@@ -1,0 +1,16 @@
+"""Errors of the knowledge app.
+
+EmbeddingError     the model or its server gave no vectors; ``permanent`` says whether trying again can help
+"""
+
+from __future__ import annotations
+
+from realtime.errors import Unavailable
+
+
+class EmbeddingError(Unavailable):
+    code = "embedding_unavailable"
+
+    def __init__(self, detail: str = "", *, permanent: bool = False) -> None:
+        super().__init__(detail)
+        self.permanent = permanent

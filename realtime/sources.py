@@ -1,0 +1,74 @@
+"""What a live stream needs to know of its owner: who may watch it, what it looks like now, and where its log is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import connection, transaction
+
+from realtime.groups import stream_group
+from realtime.models import Event, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    seq: int
+    type: str
+    at: datetime
+    data: Any
+
+
+class StreamSource(ABC):
+    """One kind of stream. Subclasses set ``model`` and say who may watch and what a newcomer is shown; both methods run on a
+    database thread."""
+
+    model: ClassVar[type[Stream]]
+
+    @abstractmethod
+    def authorise(self, user: AbstractBaseUser, stream_id: UUID) -> bool:
+        """Whether the user may watch. ``False`` and ``NotFound`` read as unknown (4404), ``Forbidden`` as 4403."""
+
+    @abstractmethod
+    def snapshot(self, stream_id: UUID) -> tuple[dict[str, Any], int]:
+        """The whole state, the same for every watcher, and the number of the last event that it contains. Runs inside a
+        repeatable-read transaction, so several queries see one moment. Raises ``NotFound``."""
+
+    def group(self, stream_id: UUID) -> str:
+        return stream_group(self.model, stream_id)
+
+
+def event_model(model: type[Stream]) -> type[Event]:
+    related = model._meta.get_field("events").related_model
+    if not (isinstance(related, type) and issubclass(related, Event)):
+        raise TypeError(f"{model.__name__} has no event log named 'events'")
+    return related
+
+
+def read_events(model: type[Stream], stream_id: UUID, after: int, limit: int) -> list[LoggedEvent]:
+    """The log's rows with ``seq > after`` in order, at most ``limit``. One query."""
+    rows = (
+        event_model(model)
+        ._default_manager.filter(stream_id=stream_id, seq__gt=after)
+        .order_by("seq")
+        .values_list("seq", "type", "created_at", "payload")[:limit]
+    )
+    return [LoggedEvent(*row) for row in rows]
+
+
+def read_heads(model: type[Stream], stream_ids: Iterable[UUID]) -> dict[UUID, int]:
+    """``last_seq`` of each of the streams that exist. One query."""
+    return dict(model._default_manager.filter(pk__in=list(stream_ids)).values_list("pk", "last_seq"))
+
+
+def read_snapshot(source: StreamSource, stream_id: UUID) -> tuple[dict[str, Any], int]:
+    """The source's snapshot, read at one moment."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        return source.snapshot(stream_id)

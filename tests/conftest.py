@@ -1,0 +1,67 @@
+"""Fixtures that every test may use. PostgreSQL and Valkey are real (tests.support.services)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from accounts.models import User
+from accounts.services import create_api_key
+from council.llm import client as llm_client
+
+
+@pytest.fixture(autouse=True)
+def only_models_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llm_client, "ALLOW_REAL_MODELS", False)
+
+
+class Api:
+    """The HTTP API as a program uses it: JSON in, JSON out, a bearer key."""
+
+    def __init__(self, key: str | None = None) -> None:
+        self.client = Client(headers={"Authorization": f"Bearer {key}"} if key else {})
+
+    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.client.generic(method, path, data, content_type="application/json", headers=named)
+
+    def get(self, path: str, **headers: str) -> Any:
+        return self("GET", path, **headers)
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Any:
+        return self("POST", path, body, **headers)
+
+    def patch(self, path: str, body: Any = None, **headers: str) -> Any:
+        return self("PATCH", path, body, **headers)
+
+    def delete(self, path: str, **headers: str) -> Any:
+        return self("DELETE", path, **headers)
+
+
+@pytest.fixture
+def user(db: None) -> User:
+    return User.objects.create_user("ada@example.org", "correct horse battery", name="Ada")
+
+
+@pytest.fixture
+def other_user(db: None) -> User:
+    return User.objects.create_user("bob@example.org", "staple battery horse", name="Bob")
+
+
+@pytest.fixture
+def api(user: User) -> Api:
+    return Api(create_api_key(user, "tests")[1])
+
+
+@pytest.fixture
+def other_api(other_user: User) -> Api:
+    return Api(create_api_key(other_user, "tests")[1])
+
+
+@pytest.fixture
+def anonymous(db: None) -> Api:
+    return Api()

@@ -1,0 +1,22 @@
+"""A pytest plugin (``-p`` in pyproject's addopts) that finds PostgreSQL and Valkey before Django reads its settings.
+
+pytest-django loads the settings before any conftest.py is read, so this cannot stand there.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+TEST_DIR = Path(__file__).resolve().parents[2] / "var" / "test"
+
+# A stack that `make run` may have running beside the tests must not be found by them.
+os.environ.setdefault("QUORUM_DATA_DIR", str(TEST_DIR))
+os.environ["LLM_BASE_URL"] = ""
+os.environ.setdefault("LLM_MODEL", "fake")
+
+from config.embedded.testing import ensure_test_services  # noqa: E402  # reads the environment set above
+
+_urls = ensure_test_services()
+os.environ["DATABASE_URL"] = _urls.database_url
+os.environ["REDIS_URL"] = _urls.redis_url
