@@ -8,8 +8,8 @@ from django.core.asgi import get_asgi_application
 
 http = get_asgi_application()  # sets the apps up; the imports below need their models
 
-from channels.routing import ProtocolTypeRouter
+from channels.routing import ProtocolTypeRouter  # noqa: E402
 
-from config.sockets import websocket
+from config.sockets import websocket  # noqa: E402
 
 application = ProtocolTypeRouter({"http": http, "websocket": websocket})

@@ -194,7 +194,7 @@ CONTENT_SECURITY_POLICY = {
 # --- Static files ---------------------------------------------------------------------------------------------------
 
 STATIC_URL = "static/"
-STATIC_ROOT = DATA_DIR / "static"
+STATIC_ROOT = env.text("STATIC_ROOT") or None  # only for a proxy; WhiteNoise warns about a folder that is not there
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Served straight from the apps' folders: one command, no collectstatic on a laptop. A proxy may serve STATIC_ROOT instead.
 WHITENOISE_USE_FINDERS = True
@@ -308,4 +308,6 @@ LOGGING = {
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    # One line per model call would repeat what LlmCall records.
+    "loggers": {"httpx2": {"level": "WARNING"}},
 }

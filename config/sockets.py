@@ -1,5 +1,26 @@
-"""WebSocket routes and the stack in front of them (written by the realtime work)."""
+"""WebSocket routes. API keys are resolved by accounts, which the realtime app stands below, so the resolver is handed in here."""
+
+from __future__ import annotations
 
 from channels.routing import URLRouter
+from django.urls import path, re_path
 
-websocket = URLRouter([])
+from accounts.services import user_for_key
+from council.consumers import CouncilSessionConsumer
+from knowledge.consumers import KnowledgePackConsumer
+from realtime.consumers import StreamConsumer, Unknown
+
+
+def _routes(prefix: str, consumer: type[StreamConsumer]) -> list[object]:
+    """With and without a trailing slash, like every path of the API."""
+    app = consumer.as_asgi(user_for_key=user_for_key)
+    return [path(f"ws/{prefix}/<uuid:stream_id>{slash}", app) for slash in ("", "/")]
+
+
+websocket = URLRouter(
+    [
+        *_routes("council-sessions", CouncilSessionConsumer),
+        *_routes("knowledge-packs", KnowledgePackConsumer),
+        re_path("", Unknown.as_asgi(user_for_key=user_for_key)),
+    ]
+)

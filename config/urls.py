@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 
-from config import health
+from config import api, health
 
 urlpatterns = [
     path("admin/", admin.site.urls),
@@ -14,12 +14,13 @@ urlpatterns = [
     path("api/", include("knowledge.api.urls")),
     path("api/", include("council.api.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    re_path(r"^api(?:/(?P<rest>.*))?$", api.unknown_route),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     path("", include("council.pages.urls")),
 ]
 
 handler400 = "config.api.bad_request"
-handler403 = "config.api.permission_denied"
+handler403 = "config.api.forbidden"
 handler404 = "config.api.not_found"
 handler500 = "config.api.server_error"

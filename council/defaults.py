@@ -36,3 +36,8 @@ DEFAULT_CHAIR: Agent = {
     "instructions": "Write plainly. State the outcome first, then why, then what would change it.",
     "chair": True,
 }
+
+
+def with_chair(agents: list[Agent]) -> list[Agent]:
+    """The agents; when none of them is the chair, a neutral one on the default model joins them."""
+    return agents if any(agent.get("chair") for agent in agents) else [*agents, DEFAULT_CHAIR]

@@ -22,7 +22,7 @@ from council.claims import Claim
 from council.context import Assignment
 from council.counting import count
 from council.deliberation import citations, dialogues
-from council.deliberation.parsing import ReplyError
+from council.deliberation.parsing import ReplyError, live_text
 from council.deliberation.types import Answer, Ballot, Dissent, Prompt, Synthesis
 from council.endpoints import endpoint_for
 from council.errors import BudgetExhausted, Fenced
@@ -147,7 +147,7 @@ class Conversation:
         request = ChatRequest.of(
             prompt, self.endpoint, seed=self.assignment.seed, timeout_s=max(self.claim.seconds_left(), 0.01)
         )
-        live = dialogues.live_text(prompt)
+        live = live_text(prompt)
         on_text = (lambda text: self.live.write(live.feed(text))) if prompt.live else None
         with client.submit(request, on_text) as call:
             self._call = call

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from council import claims, events, orchestrator, steps, turns, validation
-from council.defaults import DEFAULT_AGENTS, DEFAULT_CHAIR, Agent
+from council.defaults import DEFAULT_AGENTS, Agent, with_chair
 from council.deliberation.types import Protocol
 from council.endpoints import default_endpoint
 from council.models import Budget, CouncilSession, CouncilTemplate, Message, Run, Seat, Turn
@@ -49,7 +49,7 @@ def create_session(owner: User, plan: Plan) -> CouncilSession:
     """A draft with its seats. Raises ``InvalidInput`` with a pointer for each fault."""
     template = _template(owner, plan.template)
     agents = plan.agents if plan.agents is not None else (template.agents if template else DEFAULT_AGENTS)
-    seats = _with_chair([Agent(**agent) for agent in agents])
+    seats = with_chair([Agent(**agent) for agent in agents])
     validation.check_agents(seats)
     options = list(plan.options if plan.options is not None else (template.options if template else ()))
     validation.check_options(options)
@@ -91,10 +91,6 @@ def _template_packs(owner: User, template: CouncilTemplate | None) -> list[Knowl
     if template is None:
         return []
     return validation.readable_packs(owner, list(template.packs.values_list("pk", flat=True)))
-
-
-def _with_chair(agents: list[Agent]) -> list[Agent]:
-    return agents if any(agent.get("chair") for agent in agents) else [*agents, DEFAULT_CHAIR]
 
 
 def _title_of(question: str) -> str:
@@ -147,7 +143,7 @@ def _apply_changes(user: User, session: CouncilSession, changes: Mapping[str, An
     if "packs" in changes:
         session.packs.set(validation.visible_packs(user, changes["packs"]))
     if "agents" in changes:
-        seats = _with_chair(list(changes["agents"]))
+        seats = with_chair(list(changes["agents"]))
         validation.check_agents(seats)
         session.seats.all().delete()
         _seat(session, seats)

@@ -117,5 +117,5 @@ def _remote(base_url: str, api_key: str, model: str, dimension: int) -> RemoteEm
 
 
 @cache
-def _built_in(data_dir: str, threads: int) -> minilm.MiniLM:  # noqa: ARG001  # the directory is part of the key
+def _built_in(data_dir: str, threads: int) -> minilm.MiniLM:  # the directory is part of the key
     return minilm.MiniLM(minilm.ensure_built(), threads)

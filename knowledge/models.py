@@ -151,7 +151,6 @@ class Entry(models.Model):
         max_length=8, choices=IndexStatus, default=IndexStatus.PENDING, editable=False, verbose_name="status"
     )
     index_error = models.TextField(blank=True, editable=False)
-    passage_count = models.PositiveIntegerField(default=0, editable=False)
     attempt = models.PositiveSmallIntegerField(default=0, editable=False)
     lease_token = models.BigIntegerField(
         default=0, editable=False

@@ -18,4 +18,4 @@ _THREADS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="realtime-db")
 
 async def query(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run ``function`` on a thread of ours; its connection is back in the pool when this returns."""
-    return cast(T, await database_sync_to_async(function, thread_sensitive=False, executor=_THREADS)(*args, **kwargs))
+    return cast("T", await database_sync_to_async(function, thread_sensitive=False, executor=_THREADS)(*args, **kwargs))

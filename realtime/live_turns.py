@@ -82,5 +82,3 @@ def stored_text(turn: str) -> tuple[int, str] | None:
     if b"text" not in fields:
         return None
     return int(fields[b"attempt"]), fields[b"text"].decode()
-
-

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from functools import partial
 from uuid import UUID
 
 import redis
@@ -62,6 +62,9 @@ class StreamReader:
         otherwise (also when it claims more than there is) it gets a snapshot. Raises ``NotFound`` when the stream is gone.
         """
         await self._ready.wait()
+        if self._task.done():
+            outbox.close(Close.RESTART)
+            return
         if last_seq is not None and last_seq > self.known:
             await self._catch_up()  # it may have read it through another process, whose hint reached us late
         if last_seq is not None and 0 <= self.known - last_seq <= limits.REPLAY_EVENTS:
@@ -130,18 +133,21 @@ class StreamReader:
                 log.warning("unknown message %r on %s", unknown, self.subscription.group)
 
     async def _run(self) -> None:
-        await self.subscription.probe()  # unconfirmed is no reason to wait longer: the feed's pulse reads heads meanwhile
+        await (
+            self.subscription.probe()
+        )  # unconfirmed is no reason to wait longer: the feed's pulse reads heads meanwhile
         await self._patiently(self._start)
         self._ready.set()
         while True:
             await self._wake.wait()
             self._wake.clear()
+            # Deltas first: one that waits for its turn's start reads the log itself, so the hint costs no second read.
+            while self._deltas:
+                await self._patiently(partial(self._pass_on_delta, self._deltas.popleft()))
             if self._hinted:
                 await self._patiently(self._catch_up)
-            while self._deltas:
-                await self._patiently(self._pass_on_delta)
 
-    async def _patiently(self, step: Callable[[], Any]) -> None:
+    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         """Try for ever while the database is away: watchers keep their sockets and lose nothing."""
         pause, longest = limits.RETRY_S
         while True:
@@ -171,7 +177,11 @@ class StreamReader:
             self._hinted = False
             full = True
             while full:
-                events = await query(read_events, self.source.model, self.stream_id, self.known, limits.READ_ROWS)
+                try:
+                    events = await query(read_events, self.source.model, self.stream_id, self.known, limits.READ_ROWS)
+                except BaseException:
+                    self.hint()  # whoever asked may give up; the reader itself must not
+                    raise
                 full = len(events) == limits.READ_ROWS
                 for event in events:
                     self._fan_out(event)
@@ -197,7 +207,10 @@ class StreamReader:
         return (self._ring[0].seq or 0) if self._ring else self.known + 1
 
     def _read(self, after: int, until: int) -> list[LoggedEvent]:
-        return read_events(self.source.model, self.stream_id, after, until - after) if until > after else []
+        if until <= after:
+            return []
+        rows = read_events(self.source.model, self.stream_id, after, until - after)
+        return [row for row in rows if row.seq <= until]
 
     async def _welcome(self) -> Frame:
         """A snapshot, shared by all who come within ``SNAPSHOT_S``: a thousand reconnecting sockets cost a few reads."""
@@ -211,13 +224,11 @@ class StreamReader:
 
     # --- Live text ------------------------------------------------------------------------------------------------
 
-    async def _pass_on_delta(self) -> None:
-        message = self._deltas[0]
+    async def _pass_on_delta(self, message: Message) -> None:
         fit = self._live.accept(message)
         if fit is Fit.UNKNOWN:
             await self._catch_up()  # it overtook the hint of its own start, or that hint was lost
             fit = self._live.accept(message)
-        self._deltas.popleft()
         if fit is Fit.NEXT:
             self.send(frames.delta(message["turn"], message["attempt"], message["from"], message["text"]))
         elif fit is Fit.HOLE:
@@ -236,5 +247,6 @@ class StreamReader:
         """A reader that fails must not leave its watchers hanging on a dead stream: they come back and get a new one."""
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("reader of %s failed", self.subscription.group, exc_info=error)
+            self._ready.set()
             self.close(Close.RESTART)
             self._on_end(self)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -44,7 +44,7 @@ class StreamSource(ABC):
 
 
 def event_model(model: type[Stream]) -> type[Event]:
-    related = model._meta.get_field("events").related_model
+    related = cast("Any", model)._meta.get_field("events").related_model  # the abstract class has no such relation
     if not (isinstance(related, type) and issubclass(related, Event)):
         raise TypeError(f"{model.__name__} has no event log named 'events'")
     return related
@@ -52,9 +52,9 @@ def event_model(model: type[Stream]) -> type[Event]:
 
 def read_events(model: type[Stream], stream_id: UUID, after: int, limit: int) -> list[LoggedEvent]:
     """The log's rows with ``seq > after`` in order, at most ``limit``. One query."""
+    manager: Any = event_model(model)._default_manager  # the abstract class has no ``stream`` either
     rows = (
-        event_model(model)
-        ._default_manager.filter(stream_id=stream_id, seq__gt=after)
+        manager.filter(stream_id=stream_id, seq__gt=after)
         .order_by("seq")
         .values_list("seq", "type", "created_at", "payload")[:limit]
     )

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.test import Client
 
 from accounts.models import User
@@ -16,6 +17,12 @@ from council.llm import client as llm_client
 @pytest.fixture(autouse=True)
 def only_models_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llm_client, "ALLOW_REAL_MODELS", False)
+
+
+@pytest.fixture(autouse=True)
+def cheap_passwords(settings: LazySettings) -> None:
+    """The real hasher takes a quarter of a second for every user made, by design."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 class Api:

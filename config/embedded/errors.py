@@ -43,3 +43,9 @@ class ServiceFailed(EmbeddedError):
         super().__init__(f"{name} {reason}; see {log}")
         self.name = name
         self.log = log
+
+
+def last_line(output: str) -> str:
+    """What a failed program said last, which is where programs say why."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"

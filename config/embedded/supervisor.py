@@ -8,7 +8,7 @@ which must be the main thread (see `exec_child`).
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -81,12 +81,15 @@ class Supervisor:
             self._watched[spec.name] = _Watched(spec, Child(spec))
         self._announce_pids()
 
-    def wait_healthy(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
-        """Block until every child has been healthy once; False when told to stop meanwhile.
+    def wait_healthy(
+        self, should_stop: Callable[[], bool] = lambda: False, only: Collection[str] | None = None
+    ) -> bool:
+        """Block until every child, or those in `only`, has been healthy once; False when told to stop meanwhile.
 
         Raises ServiceFailed for a child that keeps dying or is silent for `start_timeout` seconds.
         """
-        while not all(w.ever_healthy for w in self._watched.values()):
+        awaited = [w for name, w in self._watched.items() if only is None or name in only]
+        while not all(w.ever_healthy for w in awaited):
             if should_stop():
                 return False
             self.step()

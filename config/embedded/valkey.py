@@ -53,7 +53,7 @@ def prepare(data: DataDir) -> Valkey:
 
 def _program() -> Path:
     try:
-        program = _binary.get_binary_path()
+        program: Path = _binary.get_binary_path()
     except _binary.ValkeyBinaryNotFoundError as error:
         raise InstallError(f"{error} Set REDIS_URL to use another server") from error
     if not os.access(program, os.X_OK):

@@ -12,7 +12,6 @@ from rest_framework.response import Response
 from accounts.api.views import ApiView
 from council import selectors, serial, services
 from council.api import serializers as s
-from council.models import CouncilSession
 from council.recount import recount
 from realtime.api import events_after
 from realtime.errors import InvalidInput
@@ -59,7 +58,7 @@ class SessionView(ApiView):
 class StartView(ApiView):
     """POST /api/council-sessions/{id}/start"""
 
-    rate_policies = {**ApiView.rate_policies, "POST": "run"}
+    rate_policies = {**ApiView.rate_policies, "POST": "start"}
 
     @extend_schema(request=None, responses={202: s.SessionOut})
     def post(self, request: Request, pk: UUID) -> Response:
@@ -89,9 +88,7 @@ class MessageView(ApiView):
 class EventsView(ApiView):
     """GET /api/council-sessions/{id}/events?after=0&limit=500"""
 
-    @extend_schema(
-        responses=s.EventsOut, parameters=[OpenApiParameter("after", int), OpenApiParameter("limit", int)]
-    )
+    @extend_schema(responses=s.EventsOut, parameters=[OpenApiParameter("after", int), OpenApiParameter("limit", int)])
     def get(self, request: Request, pk: UUID) -> Response:
         session = selectors.session_for(self.user, pk)
         after = _number(request, "after", 0, low=0, high=2**62)
@@ -114,5 +111,3 @@ def _number(request: Request, name: str, default: int, *, low: int, high: int) -
     if not raw.isascii() or not raw.isdigit() or not low <= int(raw) <= high:
         raise InvalidInput(f"{name} must be a whole number from {low} to {high}.", code="bad_query")
     return int(raw)
-
-

@@ -41,7 +41,8 @@ _QUOTATION = re.compile(r"“([^“”]+)”|\"([^\"]+)\"|«([^«»]+)»|「([^�
 _ELLIPSIS = re.compile(r"…|\.\.\.|\[…\]")
 _SUFFIX = re.compile(r"(?<=\w{3})(?:ing|ed|es|s|ly|e)$")
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:e\.g|i\.e|cf|vs|dr|mr|mrs|ms|prof|approx|fig|al|inc|ltd)|\b[A-Za-z]|(?:\A|\n)\s*\d{1,3})\.$", re.IGNORECASE
+    r"(?:\b(?:e\.g|i\.e|cf|vs|dr|mr|mrs|ms|prof|approx|fig|al|inc|ltd)|\b[A-Za-z]|(?:\A|\n)\s*\d{1,3})\.$",
+    re.IGNORECASE,
 )
 _LIST_NUMBER = re.compile(r"^\s*\d{1,3}[.)]\s+", re.MULTILINE)
 # A sentence ends at its full stop with the marks that trail it, at a paragraph or before a list item; not at a wrapped line.
@@ -304,7 +305,9 @@ def _check_one(
     content = contents[item.revision]
     ids = {"n": n, "at": at, "revision": item.revision, "entry": item.entry, "passage": item.passage}
     if content is None or content[item.start : item.end] != item.text or not item.text:
-        reason = "the revision is gone" if content is None else "the passage does not stand at its place in the revision"
+        reason = (
+            "the revision is gone" if content is None else "the passage does not stand at its place in the revision"
+        )
         return CitationCheck(**ids, start=item.start, end=item.end, status="unsupported", reason=reason)
     result = support(statement, item.text, given)
     start, end = item.start + result.best.start, item.start + result.best.end
@@ -328,7 +331,10 @@ def renumber(parts: Iterable[tuple[str, Sequence[CitationCheck]]]) -> Renumbered
     """
     numbering = _Numbering()
     return Renumbered(
-        tuple(numbering.rewrite(text, {(one.at, one.n): one for one in checks}, i) for i, (text, checks) in enumerate(parts)),
+        tuple(
+            numbering.rewrite(text, {(one.at, one.n): one for one in checks}, i)
+            for i, (text, checks) in enumerate(parts)
+        ),
         tuple(numbering.citations),
     )
 

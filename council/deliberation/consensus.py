@@ -42,7 +42,7 @@ def tally(
     winner, decided_by = count.decision
     results = count.results
     votes = count.votes
-    distance = count.margin()
+    distance = count.find_margin()
     return Tally(
         candidates=count.candidates,
         winner=winner,
@@ -183,7 +183,7 @@ class _Count:
 
     # --- margin -------------------------------------------------------------------------------------------------------
 
-    def margin(self) -> int | None:
+    def find_margin(self) -> int | None:
         """Fewest ballots whose replacement changes the winner, up to 2. Where positions are what is counted (the majority
         rule, and rounds without ballots) a replacement is a change of position."""
         m = len(self.ids)

@@ -60,7 +60,10 @@ def json_object(reply: str) -> dict[str, Any]:
 def _decode(text: str, start: int) -> dict[str, Any] | None:
     try:
         value, _ = _DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError):  # malformed, a 5,000-digit number, or nested without end: not an object of ours
+    except (
+        ValueError,
+        RecursionError,
+    ):  # malformed, a 5,000-digit number, or nested without end: not an object of ours
         return None
     return value if isinstance(value, dict) else None
 
@@ -99,7 +102,9 @@ Number = Annotated[int, BeforeValidator(_reference)]
 
 
 class _Reply(BaseModel):
-    model_config = ConfigDict(extra="ignore")  # models add "reasoning" and the like; what we did not ask for, we do not keep
+    model_config = ConfigDict(
+        extra="ignore"
+    )  # models add "reasoning" and the like; what we did not ask for, we do not keep
 
 
 class _ClaimReply(_Reply):
@@ -179,7 +184,9 @@ def _because(said: _AnswerReply, option: str | None, context: TurnContext) -> st
     if not changed:
         return None
     if not said.because:
-        raise ReplyError("wrong_schema", "because: you changed your answer, so name the evidence or the error that changed it")
+        raise ReplyError(
+            "wrong_schema", "because: you changed your answer, so name the evidence or the error that changed it"
+        )
     return said.because
 
 
@@ -190,7 +197,9 @@ def _option(written: str | None, options: Sequence[str]) -> str | None:
         raise ReplyError("wrong_schema", "option: one of the options must be chosen")
     by_form = {_form(option): option for option in options}
     if _form(written) not in by_form:
-        raise ReplyError("unknown_candidate", f"option: {prompts.clip(prompts.one_line(written), 80)!r} is none of the options")
+        raise ReplyError(
+            "unknown_candidate", f"option: {prompts.clip(prompts.one_line(written), 80)!r} is none of the options"
+        )
     return by_form[_form(written)]
 
 
@@ -270,8 +279,9 @@ def prose(reply: str, token: str = "", limit: int = 3) -> tuple[str, ...]:
     """At most ``limit`` whole sentences of a small model's reply, tidied: fence lines, labels, list numbers, surrounding quotes
     and repeated sentences go, and so does a last sentence that ran into the token limit (unless it is all there is)."""
     text = _THINKING.sub("", prompts.visible(reply))
-    lines = [line for line in text.splitlines() if not (token and token in line)]
-    tidy = re.sub(r"^\s*(?:[-*•#>]+|\d{1,2}[.)])\s+", "", "\n".join(lines), flags=re.MULTILINE)
+    if token:
+        text = re.sub(rf"<*/?\s*{token}[^<>\n]*>+|<*\s*{token}", "", text)
+    tidy = re.sub(r"^\s*(?:[-*•#>]+|\d{1,2}[.)])\s+", "", text, flags=re.MULTILINE)
     tidy = _LABEL.sub("", tidy.replace("**", "").strip()).strip(' "“”')
     _substance(tidy, "the text")
     found = [" ".join(span.of(tidy).split()) for span in citations.sentences(tidy)]

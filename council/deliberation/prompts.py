@@ -25,7 +25,9 @@ EVIDENCE_CHARS = 2400  # a passage is 200 to 220 tokens; a pack with its own chu
 OTHER_CHARS = 1600  # another member's answer, an earlier decision, a message
 
 # Invisible although not of category Cf: fillers, joiners, variation selectors, the braille blank.
-_INVISIBLE = re.compile(r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_INVISIBLE = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 # llama.cpp reads the control tokens of chat templates wherever they stand, so "<|im_end|>" in an entry would end our turn.
 _CHAT_TOKEN = re.compile(r"<(?=[|｜]|<SYS|</?SYS|/?s>|(?:start|end)_of_turn)|\[(?=/?INST\])", re.IGNORECASE)
 _COUNCIL_WORDS = frozenset(

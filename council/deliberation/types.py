@@ -92,7 +92,9 @@ class Ballot(Frozen):
     ranking: tuple[str, ...] = ()
     scores: Mapping[str, int] = Field(default_factory=dict)  # 0..10
     abstain: bool = False
-    unseen: tuple[str, ...] = ()  # set by us, not by voters: candidates withheld from this voter, about which it says nothing
+    unseen: tuple[
+        str, ...
+    ] = ()  # set by us, not by voters: candidates withheld from this voter, about which it says nothing
 
 
 class Synthesis(Frozen):

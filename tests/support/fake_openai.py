@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import uvicorn
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.support.fake_replies import Speaker
 from tests.support.fake_rules import Behaviour, Rules
@@ -188,7 +188,9 @@ class Exchange:
             pieces = ["flood"] * self.behaviour.flood
         if self.behaviour.length:
             pieces = pieces[: max(1, len(pieces) // 2)]
-        if ask.stream:
+        if self.behaviour.plain == "html":
+            await answer(self.send, 200, b"<html>a captive portal</html>", content_type=b"text/html")
+        elif ask.stream and not self.behaviour.plain:
             await self._stream(pieces)
         else:
             await answer(self.send, 200, self.wire.whole("".join(pieces), len(pieces)))
@@ -199,6 +201,9 @@ class Exchange:
         await self._body(self.wire.start())
         if self.behaviour.malformed == "wire":
             await self._body(b'data: {"choices": [{"delta": \n\n')
+        if self.behaviour.stream_error:
+            fault = self.wire.error(500, self.behaviour.message, self.behaviour.stream_error)
+            await self._body(b"event: error\ndata: " + fault + b"\n\n")
         cut = self.behaviour.cut_after
         await self._tokens(pieces if cut is None else pieces[:cut])
         if cut is not None:
@@ -273,9 +278,15 @@ async def read_json(receive: Receive) -> dict[str, Any]:
     return loaded if isinstance(loaded, dict) else {}
 
 
-async def answer(send: Send, status: int, body: object, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+async def answer(
+    send: Send,
+    status: int,
+    body: object,
+    headers: list[tuple[bytes, bytes]] | None = None,
+    content_type: bytes = b"application/json",
+) -> None:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    fixed = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
+    fixed = [(b"content-type", content_type), (b"content-length", str(len(data)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*fixed, *(headers or [])]})
     await send({"type": "http.response.body", "body": data})
 
@@ -284,7 +295,7 @@ async def answer(send: Send, status: int, body: object, headers: list[tuple[byte
 
 
 def _server(app: FakeModels) -> uvicorn.Server:
-    class Counting(AutoHTTPProtocol):
+    class Counting(HttpToolsProtocol):
         def connection_made(self, transport: Any) -> None:
             app.accepted += 1
             super().connection_made(transport)

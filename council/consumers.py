@@ -1,0 +1,29 @@
+"""Live council sessions: ``/ws/council-sessions/{id}``."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from uuid import UUID
+
+from django.contrib.auth.base_user import AbstractBaseUser
+
+from accounts.models import User
+from council import selectors
+from council.models import CouncilSession
+from realtime.consumers import StreamConsumer
+from realtime.sources import StreamSource
+
+
+class CouncilSessions(StreamSource):
+    model = CouncilSession
+
+    def authorise(self, user: AbstractBaseUser, stream_id: UUID) -> bool:
+        return selectors.sessions_for(cast("User", user)).filter(pk=stream_id).exists()
+
+    def snapshot(self, stream_id: UUID) -> tuple[dict[str, Any], int]:
+        state = selectors.session_snapshot(stream_id)
+        return state, state["last_seq"]
+
+
+class CouncilSessionConsumer(StreamConsumer):
+    source = CouncilSessions()

@@ -1,0 +1,142 @@
+"""From a session's snapshot to what the page shows of it. ``static/js/view.js`` does the same for the live page.
+
+Plain data in, plain data out, so that templates only loop. All of it is untrusted text; templates escape it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from council.pages import wording
+from council.pages.citing import cited, parts, statuses
+from council.pages.counting import count, labels
+from council.pages.deciding import decision
+
+Json = dict[str, Any]
+
+
+def view(snapshot: Json, reason: str = "") -> Json:
+    """Everything that the page of a session shows; ``reason`` is why its latest run failed."""
+    session, rounds = snapshot["session"], latest_run(snapshot["rounds"])
+    concluded = session["status"] == "completed"
+    decisions = snapshot["decisions"]
+    current = decisions[-1] if concluded and decisions else None
+    names = {seat["id"]: seat["name"] for seat in session["agents"]}
+    return {
+        "status": session["status"],
+        "badge": wording.STATUS[session["status"]],
+        "sentence": sentence(session, rounds, reason),
+        "stages": stages(session, rounds),
+        "seats": [show_seat(seat, session, rounds) for seat in session["agents"]],
+        "counts": [count(round_, rounds, names) for round_ in rounds if countable(round_)],
+        "decision": decision(current, labels(rounds)) if current else None,
+        "earlier": [decision(one, {}) for one in (decisions[:-1] if current else decisions)],
+        "messages": [{**message, "at": wording.minute(message["created_at"])} for message in snapshot["messages"]],
+    }
+
+
+def latest_run(rounds: list[Json]) -> list[Json]:
+    last = max((round_["run"] for round_ in rounds), default=0)
+    return [round_ for round_ in rounds if round_["run"] == last]
+
+
+def countable(round_: Json) -> bool:
+    return round_["tally"] is not None or round_["stage"] == "ballot"
+
+
+def open_round(rounds: list[Json]) -> Json | None:
+    return rounds[-1] if rounds and rounds[-1]["closed_at"] is None else None
+
+
+# --- Status -----------------------------------------------------------------------------------------------------------
+
+
+def sentence(session: Json, rounds: list[Json], reason: str) -> str:
+    """One line for the status, also read out by screen readers."""
+    status = session["status"]
+    if status == "draft":
+        return "Not started yet."
+    if status == "failed":
+        return f"No decision: {wording.reason(reason)}." if reason else "No decision."
+    if status == "stopped":
+        return "Stopped before a decision."
+    if status == "completed":
+        return f"Concluded after {len(rounds)} {'round' if len(rounds) == 1 else 'rounds'}."
+    current = open_round(rounds)
+    return progress(current) if current else "Getting ready."
+
+
+def progress(round_: Json) -> str:
+    done = len({turn["seat"] for turn in round_["turns"] if turn["seat"] and ended(turn)})
+    asked = len(round_["asked"])
+    return f"Round {round_['round']}, {wording.STAGE[round_['stage']].lower()}: {done} of {asked} seats are done."
+
+
+def ended(turn: Json) -> bool:
+    return turn["status"] in {"completed", "failed", "cancelled"}
+
+
+def stages(session: Json, rounds: list[Json]) -> list[Json]:
+    """The protocol's stages with where the run stands: done, active or to come (skipped ones stay to come)."""
+    seen = {round_["stage"]: round_["closed_at"] is not None for round_ in rounds}
+    state = {True: "done", False: "active"}
+    return [
+        {"stage": stage, "label": wording.STAGE[stage], "state": state[seen[stage]] if stage in seen else "ahead"}
+        for stage in session["protocol"].get("stages", [])
+    ]
+
+
+# --- Seats ------------------------------------------------------------------------------------------------------------
+
+
+def show_seat(seat: Json, session: Json, rounds: list[Json]) -> Json:
+    turns = [turn for round_ in rounds for turn in round_["turns"] if turn["seat"] == seat["id"]]
+    stage_of = {round_["round"]: round_["stage"] for round_ in rounds}
+    hidden = {"synthesis", "dissent"} if session["status"] == "completed" else set()  # the decision shows them
+    said = [
+        contribution(turn, stage_of[turn["round"]]) for turn in turns if turn["result"] and turn["kind"] not in hidden
+    ]
+    state, label = seat_state(seat, turns[-1] if turns else None, session, rounds)
+    return {**seat, "state": state, "label": label, "latest": said[-1] if said else None, "before": said[:-1]}
+
+
+def seat_state(seat: Json, turn: Json | None, session: Json, rounds: list[Json]) -> tuple[str, str]:
+    """A word for the style sheet and one for people."""
+    current = open_round(rounds)
+    if current and seat["id"] in current["asked"] and (turn is None or turn["round"] != current["round"]):
+        return "waiting", "waiting"
+    if turn is None:
+        return ("waiting", "waiting") if session["status"] == "running" else ("idle", "")
+    return turn_state(turn)
+
+
+def turn_state(turn: Json) -> tuple[str, str]:
+    why = wording.reason(turn["error"]) if turn["error"] else ""
+    match turn["status"]:
+        case "running":
+            return ("voting", "voting in secret") if turn["kind"] == "ballot" else ("thinking", "thinking")
+        case "pending":
+            return "retrying", f"will try again: {why}" if why else "will be asked again"
+        case "failed":
+            return "failed", f"failed: {why}"
+        case "cancelled":
+            return "cancelled", "was stopped"
+        case _:
+            return "done", wording.DONE[turn["kind"]]
+
+
+def contribution(turn: Json, stage: str) -> Json:
+    """What a seat said in one turn."""
+    result = turn["result"]
+    answer = result.get("answer", {})
+    text = (answer or result.get("synthesis") or {}).get("answer") or result.get("dissent", {}).get("text", "")
+    checks = result.get("citations", [])
+    return {
+        "key": turn["turn"],
+        "heading": wording.CONTRIBUTION[stage if turn["kind"] == "answer" else turn["kind"]],
+        "parts": parts(text, statuses(checks)),
+        "option": answer.get("option"),
+        "confidence": wording.percent(answer.get("confidence")),
+        "because": answer.get("changed_because"),
+        "sources": cited(text, checks, turn["evidence"]),
+    }

@@ -1,0 +1,29 @@
+"""Live knowledge packs: ``/ws/knowledge-packs/{id}``."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from uuid import UUID
+
+from django.contrib.auth.base_user import AbstractBaseUser
+
+from accounts.models import User
+from knowledge import selectors
+from knowledge.models import KnowledgePack
+from realtime.consumers import StreamConsumer
+from realtime.sources import StreamSource
+
+
+class KnowledgePacks(StreamSource):
+    model = KnowledgePack
+
+    def authorise(self, user: AbstractBaseUser, stream_id: UUID) -> bool:
+        return selectors.packs_for(cast("User", user)).filter(pk=stream_id).exists()
+
+    def snapshot(self, stream_id: UUID) -> tuple[dict[str, Any], int]:
+        state = selectors.pack_snapshot(stream_id)
+        return state, state["last_seq"]
+
+
+class KnowledgePackConsumer(StreamConsumer):
+    source = KnowledgePacks()

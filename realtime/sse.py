@@ -1,0 +1,128 @@
+"""The live stream as Server-Sent Events: the frames of the socket protocol, for ``EventSource`` and ``curl -N``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from channels.db import aclose_old_connections
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+from realtime import auth, feed, frames, limits
+from realtime.auth import Identity, KeyUser, Refused
+from realtime.db import query
+from realtime.frames import Close
+from realtime.reader import DATABASE_DOWN
+from realtime.sources import StreamSource
+from realtime.watch import Watch, access
+
+View = Callable[..., Awaitable[HttpResponseBase]]
+Refuse = Callable[[HttpRequest, HTTPStatus, str], HttpResponse]
+
+STATUS = {
+    Close.RESTART: HTTPStatus.SERVICE_UNAVAILABLE,
+    Close.BAD_FRAME: HTTPStatus.BAD_REQUEST,
+    Close.SIGNED_OUT: HTTPStatus.UNAUTHORIZED,
+    Close.FORBIDDEN: HTTPStatus.FORBIDDEN,
+    Close.UNKNOWN: HTTPStatus.NOT_FOUND,
+    Close.TOO_MANY: HTTPStatus.TOO_MANY_REQUESTS,
+}
+CODE = {
+    Close.RESTART: "unavailable",
+    Close.BAD_FRAME: "invalid",
+    Close.SIGNED_OUT: "not_authenticated",
+    Close.FORBIDDEN: "forbidden",
+    Close.UNKNOWN: "not_found",
+    Close.TOO_MANY: "too_many_streams",
+}
+
+
+def problem(request: HttpRequest, status: HTTPStatus, code: str) -> HttpResponse:  # noqa: ARG001  # the shape of ``Refuse``
+    """An RFC 9457 problem, for when the caller has no better one."""
+    body = {"type": "about:blank", "title": status.phrase, "status": int(status), "code": code}
+    return JsonResponse(body, status=status, content_type="application/problem+json")
+
+
+def stream_view(source: StreamSource, *, user_for_key: KeyUser, refuse: Refuse = problem) -> View:
+    """An async view ``(request, id)`` that streams the source's events.
+
+    Resumes after ``Last-Event-ID`` (or ``?after=``); without either it begins with a snapshot. Refusals are ordinary responses,
+    made by ``refuse(request, status, code)``. The response holds no database connection while it is open.
+    """
+
+    async def view(request: HttpRequest, id: UUID) -> HttpResponseBase:  # noqa: A002  # the name in the API's routes
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
+        try:
+            last_seq = _last_seq(request)
+            identity = await _identify(request, source, id, user_for_key)
+        except Refused as refused:
+            return _refusal(refuse(request, STATUS[refused.code], CODE[refused.code]))
+        # Middleware may have read the session on this request's thread, whose connection Django would keep until the end.
+        await aclose_old_connections()
+        content = _stream(Watch(feed.current(), source, id, identity), last_seq)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingHttpResponse(content, content_type="text/event-stream", headers=headers)
+
+    return view
+
+
+def _last_seq(request: HttpRequest) -> int | None:
+    given = request.headers.get("Last-Event-ID") or request.GET.get("after")
+    if not given:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) <= 18):
+        raise Refused(Close.BAD_FRAME)
+    return int(given)
+
+
+async def _identify(request: HttpRequest, source: StreamSource, stream_id: UUID, user_for_key: KeyUser) -> Identity:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    try:
+        identity = await query(auth.from_headers, headers, user_for_key, origin_required=False)
+        if identity is None:
+            raise Refused(Close.SIGNED_OUT)
+        if (code := await query(access, source, identity.user, stream_id)) is not None:
+            raise Refused(code)
+    except DATABASE_DOWN as error:
+        raise Refused(Close.RESTART) from error
+    if feed.current().is_full(identity.user_id):
+        raise Refused(Close.TOO_MANY)
+    return identity
+
+
+async def _stream(watch: Watch, last_seq: int | None) -> AsyncIterator[bytes]:
+    """Joins only when the response is really read, so that one that never is leaves nothing behind."""
+    running: list[asyncio.Task[Any]] = []
+    try:
+        yield b"retry: 1000\n\n"
+        await watch.open(last_seq)
+        guard = asyncio.create_task(watch.guard())
+        waiting = asyncio.create_task(watch.outbox.get())
+        running = [guard, waiting]
+        while not guard.done():
+            await asyncio.wait(running, timeout=limits.SSE_COMMENT_S, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                yield waiting.result().sse
+                running[1] = waiting = asyncio.create_task(watch.outbox.get())
+            elif not guard.done():
+                yield b": still here\n\n"
+        yield frames.closing(guard.result()).sse
+    except Refused as refused:
+        yield frames.closing(refused.code).sse
+    finally:
+        for task in running:
+            task.cancel()
+        watch.close()
+
+
+def _refusal(response: HttpResponse) -> HttpResponse:
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if response.status_code in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        response.headers["Retry-After"] = "1"
+    return response

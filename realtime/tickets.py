@@ -1,0 +1,55 @@
+"""Tickets: how a page on another origin, which can send neither our cookie nor a header, opens a socket.
+
+Good for 30 seconds and once. Only the ticket's hash is a key in Valkey, so whoever can list keys cannot sign in with one. It
+travels in the ``hello`` frame and never in the URL, which ends up in logs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass
+from uuid import UUID
+
+import redis
+
+from realtime import limits, nudge
+from realtime.errors import Unavailable
+
+PREFIX = "qt_"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Whom a ticket stands for, and the login session it was asked from: its end is the socket's end."""
+
+    user_id: UUID
+    session_key: str | None = None
+
+
+def issue(user_id: UUID, session_key: str | None = None) -> str:
+    """A new ticket. Raises ``Unavailable`` when the broker does not answer."""
+    ticket = PREFIX + secrets.token_urlsafe(32)
+    value = json.dumps({"user": user_id.hex, "session": session_key})
+    try:
+        nudge.client().set(_key(ticket), value, ex=limits.TICKET_S)
+    except redis.RedisError as error:
+        raise Unavailable("tickets cannot be issued at the moment") from error
+    return ticket
+
+
+def redeem(ticket: str) -> Grant | None:
+    """What the ticket grants; ``None`` when it is unknown, too old or used. Raises ``Unavailable``."""
+    try:
+        value = nudge.client().getdel(_key(ticket))
+    except redis.RedisError as error:
+        raise Unavailable("tickets cannot be checked at the moment") from error
+    if value is None:
+        return None
+    found = json.loads(str(value, "ascii") if isinstance(value, bytes) else value)
+    return Grant(UUID(found["user"]), found["session"])
+
+
+def _key(ticket: str) -> str:
+    return f"quorum:ticket:{hashlib.sha256(ticket.encode()).hexdigest()}"

@@ -1,0 +1,80 @@
+"""Councils in tests: a real database, a fake model server over real HTTP, and a worker that is this very process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection
+from django.utils import timezone
+
+from accounts.models import User
+from council import runner, services
+from council.deliberation.types import TurnKind
+from council.models import CouncilSession, Turn
+from tests.support.fake_openai import FakeModelServer
+
+
+@pytest.fixture(scope="session")
+def fake_server() -> Iterator[FakeModelServer]:
+    with FakeModelServer() as server:
+        yield server
+
+
+@pytest.fixture
+def fake(fake_server: FakeModelServer, settings: LazySettings) -> FakeModelServer:
+    """The default model of the process under test; forgets what earlier tests did."""
+    fake_server.reset()
+    settings.LLM_BASE_URL, settings.LLM_MODEL = fake_server.url, "fake"
+    return fake_server
+
+
+DISAGREEING = ("fake-option-1", "fake-option-2", "fake-option-3", "fake")
+
+Convene = Callable[..., CouncilSession]
+
+
+@pytest.fixture
+def convene(user: User, fake: FakeModelServer) -> Convene:
+    """A draft of three voters and a chair; ``models`` names one model per seat in order."""
+
+    def make(models: tuple[str, ...] = DISAGREEING, **plan: Any) -> CouncilSession:
+        *voters, chair = models
+        agents: list[Any] = [{"name": f"Seat {index}", "model": model} for index, model in enumerate(voters, 1)]
+        agents.append({"name": "Chair", "model": chair, "chair": True})
+        settings = {"question": "Tabs or spaces?", "options": ["Tabs", "Spaces", "Both"], "agents": agents, **plan}
+        return services.create_session(user, services.Plan(**settings))
+
+    return make
+
+
+def pending(session: CouncilSession) -> list[Turn]:
+    return list(Turn.objects.filter(session=session, status="pending", not_before__lte=timezone.now()))
+
+
+def work(session: CouncilSession, *, limit: int = 60) -> CouncilSession:
+    """Run pending turns, each stage's seats in parallel as workers would, until nothing is due."""
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(limit):
+            turns = pending(session)
+            if not turns:
+                break
+            list(threads.map(_run, turns))
+    session.refresh_from_db()
+    return session
+
+
+def _run(turn: Turn) -> None:
+    action = runner.run_tally if turn.kind == TurnKind.TALLY else runner.run_turn
+    try:
+        action(str(turn.pk), "test")
+    finally:
+        connection.close()
+
+
+def conclude(user: User, session: CouncilSession) -> CouncilSession:
+    services.start(user, session.pk)
+    return work(session)

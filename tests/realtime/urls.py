@@ -1,0 +1,13 @@
+"""The project's routes and the stream of packs, wherever the API mounts it."""
+
+from django.urls import path
+
+from accounts.services import user_for_key
+from config.urls import urlpatterns as project
+from knowledge.consumers import KnowledgePacks
+from realtime.sse import stream_view
+
+urlpatterns = [
+    path("live/knowledge-packs/<uuid:id>", stream_view(KnowledgePacks(), user_for_key=user_for_key)),
+    *project,
+]
