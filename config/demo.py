@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from accounts.models import User
+from council.defaults import Agent
 from council.demo.loader import DemoTemplate, load_templates
 from council.models import CouncilTemplate
 from council.templates import save_template
@@ -21,11 +22,11 @@ def install_demo(owner: User) -> None:
 
 
 def _install_pack(owner: User, demo: DemoPack) -> KnowledgePack:
-    found = KnowledgePack.objects.filter(owner=owner, title=demo.title).first()
+    found = KnowledgePack.objects.filter(owner=owner, name=demo.title).first()
     if found is not None:
         return found
     pack = create_pack(
-        owner, title=demo.title, description=demo.description, tags=list(demo.tags), language=demo.language
+        owner, name=demo.title, description=demo.description, tags=list(demo.tags), language=demo.language
     )
     items = [
         {
@@ -53,6 +54,6 @@ def _install_template(demo: DemoTemplate, pack: KnowledgePack) -> None:
         question=demo.question,
         options=list(demo.options),
         protocol=dict(demo.protocol),
-        agents=[{key: value for key, value in asdict(agent).items() if value} for agent in demo.agents],
+        agents=[Agent(**asdict(agent)) for agent in demo.agents],
         packs=[pack],
     )

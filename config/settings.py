@@ -117,11 +117,12 @@ DATABASES = {
 # --- Broker, channel layer, cache -----------------------------------------------------------------------------------
 
 REDIS_URL = env.url("REDIS_URL", ("redis", "rediss", "unix"), "redis://127.0.0.1:6379/0")
+CHANNEL_PREFIX = "quorum"
 CHANNEL_LAYERS = {
     "default": {
         # The core layer drops messages above its capacity (9.6 % lost at 1,000/s when measured); pub/sub lost none.
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL], "prefix": "quorum"},
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": CHANNEL_PREFIX},
     },
 }
 CACHES = {

@@ -41,6 +41,13 @@ class Claim:
     token: UUID
     deadline_at: datetime
 
+    @property
+    def seat(self) -> UUID:
+        """The seat of a turn that has one; tallies have none."""
+        if self.seat_id is None:
+            raise RuntimeError(f"a {self.kind} turn has no seat")
+        return self.seat_id
+
     def seconds_left(self) -> float:
         return (self.deadline_at - timezone.now()).total_seconds()
 
@@ -51,7 +58,16 @@ class Expired(Exception):
 
 def lock_session(session_id: UUID, *, skip_locked: bool = False) -> CouncilSession | None:
     rows = CouncilSession.objects.select_for_update(no_key=True, skip_locked=skip_locked, of=("self",))
-    return rows.filter(pk=session_id).first()
+    return rows.filter(pk=session_id).order_by().first()
+
+
+def lock_session_of(turn_id: UUID) -> CouncilSession:
+    """The session of a turn, locked. Raises ``Turn.DoesNotExist`` for an unknown turn."""
+    rows = CouncilSession.objects.select_for_update(no_key=True, of=("self",)).filter(turns=turn_id)
+    session = rows.first()
+    if session is None:
+        raise Turn.DoesNotExist
+    return session
 
 
 def lock_turn(turn_id: UUID) -> Turn:
@@ -65,12 +81,11 @@ def claim(turn_id: UUID, worker: str) -> Claim | None:
 
     Raises ``Expired`` when its deadline has passed, and ``Turn.DoesNotExist`` for an unknown id.
     """
-    session_id = Turn.objects.values_list("session_id", flat=True).get(pk=turn_id)
     with transaction.atomic():
-        session = lock_session(session_id)
+        session = lock_session_of(turn_id)
         turn = lock_turn(turn_id)
         now = timezone.now()
-        if session is None or session.status != SessionStatus.RUNNING or not _due(turn, now):
+        if session.status != SessionStatus.RUNNING or not _due(turn, now):
             return None
         if turn.deadline_at is not None and turn.deadline_at <= now:
             raise Expired

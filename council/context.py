@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 from council import counting, evidence
@@ -24,7 +25,7 @@ from council.deliberation.types import (
     UserMessage,
 )
 from council.models import Message, Run, Seat, Turn
-from council.state import load
+from council.state import load, protocol_of
 
 HISTORY = 3  # earlier decisions that a follow-up reads
 
@@ -38,33 +39,42 @@ class Assignment:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Scene:
     """What the builders below choose from; the context that they return is all that the seat gets."""
 
-    base: TurnContext
-    run: Run
-    state: RunState
+    turn: Turn
     claim: Claim
+
+    @property
+    def run(self) -> Run:
+        return self.turn.round.run
 
     @property
     def seat(self) -> str:
         return str(self.claim.seat_id)
 
+    @cached_property
+    def state(self) -> RunState:
+        return load(self.turn.session, self.run)
+
+    @cached_property
+    def base(self) -> TurnContext:
+        return _base(self.turn, self.claim)
+
 
 def prepare(claim: Claim) -> Assignment:
     """Read what the turn needs, search for the seat, and leave out what it must not see."""
-    run = Run.objects.select_related("session").get(pk=claim.run_id)
-    seat = Seat.objects.get(pk=claim.seat_id)
-    state = load(run.session, run)
-    scene = _Scene(_base(run, seat, claim), run, state, claim)
+    turn = Turn.objects.select_related("session", "seat", "round__run").get(pk=claim.turn_id)
+    if turn.seat is None:
+        raise ValueError("a tally is counted, not asked for")
     build = {
         TurnKind.ANSWER: _answer,
         TurnKind.BALLOT: _ballot,
         TurnKind.SYNTHESIS: _synthesis,
         TurnKind.DISSENT: _dissent,
     }[claim.kind]
-    return Assignment(build(scene), seat, seed_of(claim))
+    return Assignment(build(_Scene(turn, claim)), turn.seat, seed_of(claim))
 
 
 def seed_of(claim: Claim) -> int:
@@ -73,11 +83,9 @@ def seed_of(claim: Claim) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
-def _base(run: Run, seat: Seat, claim: Claim) -> TurnContext:
-    session = run.session
+def _base(turn: Turn, claim: Claim) -> TurnContext:
+    session, seat = turn.session, cast("Seat", turn.seat)
     delivered = Message.objects.filter(session=session, delivered_in__isnull=False).order_by("created_at", "id")
-    earlier = Run.objects.filter(session=session, number__lt=run.number, decision__isnull=False)
-    answers = earlier.order_by("-number").values_list("decision__answer", flat=True)[:HISTORY]
     return TurnContext(
         kind=claim.kind,
         stage=claim.stage,
@@ -86,8 +94,17 @@ def _base(run: Run, seat: Seat, claim: Claim) -> TurnContext:
         role=seat.role,
         instructions=seat.instructions,
         messages=tuple(_message(message) for message in delivered),
-        history=tuple(citations.strip_marks(answer) for answer in reversed(answers)),
+        history=_history(turn.round.run),
     )
+
+
+def _history(run: Run) -> tuple[str, ...]:
+    """What a follow-up continues: the latest decisions before it, oldest first."""
+    if run.number == 1:
+        return ()
+    earlier = Run.objects.filter(session=run.session_id, number__lt=run.number, decision__isnull=False)
+    answers = earlier.order_by("-number").values_list("decision__answer", flat=True)[:HISTORY]
+    return tuple(citations.strip_marks(answer) for answer in reversed(answers))
 
 
 def _message(message: Message) -> UserMessage:
@@ -95,7 +112,7 @@ def _message(message: Message) -> UserMessage:
 
 
 def _answer(scene: _Scene) -> TurnContext:
-    found = evidence.retrieve(scene.run.session, prompts.search_query(scene.base), scene.state.protocol.evidence_k)
+    found = evidence.retrieve(scene.turn.session, prompts.search_query(scene.base), protocol_of(scene.run).evidence_k)
     context = scene.base.model_copy(update={"evidence": found})
     if scene.claim.stage == Stage.OPENING:
         return context
@@ -145,7 +162,7 @@ def _round(state: RunState, claim: Claim) -> RoundState:
 def evidence_of(claim: Claim) -> tuple[Evidence, ...]:
     """What this seat was shown when it last answered."""
     turn = (
-        Turn.objects.filter(round__run_id=claim.run_id, seat_id=claim.seat_id, kind=TurnKind.ANSWER, status="completed")
+        Turn.objects.filter(round__run_id=claim.run_id, seat_id=claim.seat, kind=TurnKind.ANSWER, status="completed")
         .order_by("-round__number")
         .first()
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import cast
+
 from django.conf import settings
 
-from council.llm.types import Endpoint
+from council.llm.types import Endpoint, ProviderName, Style
 from council.models import Seat
 from realtime.errors import Unavailable
 
@@ -15,9 +18,9 @@ def default_endpoint() -> Endpoint:
     return Endpoint(
         base_url=settings.LLM_BASE_URL,
         model=settings.LLM_MODEL,
-        provider=settings.LLM_PROVIDER,
+        provider=cast("ProviderName", settings.LLM_PROVIDER),
         api_key=settings.LLM_API_KEY,
-        style=settings.LLM_STYLE,
+        style=cast("Style", settings.LLM_STYLE),
     )
 
 
@@ -25,10 +28,4 @@ def endpoint_for(seat: Seat) -> Endpoint:
     endpoint = default_endpoint()
     if not seat.model or seat.model == endpoint.model:
         return endpoint
-    return Endpoint(
-        base_url=endpoint.base_url,
-        model=seat.model,
-        provider=endpoint.provider,
-        api_key=endpoint.api_key,
-        style=endpoint.style,
-    )
+    return replace(endpoint, model=seat.model)

@@ -27,14 +27,18 @@ def session_moved(session: CouncilSession, verb: str, **more: Any) -> NewEvent:
 
 
 def round_started(run: Run, round_: Round, asked: list[str]) -> NewEvent:
-    return "round.started", {**serial.round_key(run, round_), "opened_at": round_.opened_at, "asked": asked}
+    return "round.started", {
+        **serial.round_key(run, round_),
+        "opened_at": serial.when(round_.opened_at),
+        "asked": asked,
+    }
 
 
 def round_closed(run: Run, round_: Round) -> NewEvent:
     """Opens what was sealed: this event is the first place where a ballot's contents stand."""
     return "round.closed", {
         **serial.round_key(run, round_),
-        "closed_at": round_.closed_at,
+        "closed_at": serial.when(round_.closed_at),
         "ballots": serial.ballots(round_),
     }
 

@@ -20,7 +20,7 @@ from council import budgets, claims, events, steps, turns
 from council.claims import Claim
 from council.deliberation import types as t
 from council.deliberation.protocol import next_step
-from council.models import Ballot, CouncilSession, LlmCall, Run, Turn
+from council.models import Ballot, Budget, CouncilSession, LlmCall, Run, Turn
 from council.state import load
 from council.states import OPEN_TURNS, RunStatus, SessionStatus, TurnStatus
 from realtime import log
@@ -66,11 +66,10 @@ def finish(claim: Claim, finished: Finished) -> bool:
         turn.result, turn.evidence = finished.result, finished.evidence
         turn.error = turn.error_detail = ""
         if finished.ballot is not None:
-            Ballot.objects.create(turn=turn, round=turn.round, seat_id=turn.seat_id, **finished.ballot)
+            Ballot.objects.create(turn=turn, round=turn.round, seat_id=claim.seat, **finished.ballot)
             log.append(session, events.ballot_cast(turn))
-        turns.end(session, turn, TurnStatus.COMPLETED)
+        turns.end(session, turn, TurnStatus.COMPLETED, **_settle(session, finished.settlement))
         advance(session, turn.round.run)
-        _settle(session, finished.settlement)
     return True
 
 
@@ -110,11 +109,11 @@ def fail_attempt(claim: Claim, failure: Failure) -> None:
             return
         turn.error, turn.error_detail = failure.code, failure.detail[:500]
         turn.model_errors += failure.blame_model
+        usage = _settle(session, failure.settlement)
         if _may_retry(turn, failure):
-            turns.release(session, turn, seconds=failure.retry_in or 0)
+            turns.release(session, turn, seconds=failure.retry_in or 0, **usage)
         else:
-            _fail_turn(session, turn)
-        _settle(session, failure.settlement)
+            _fail_turn(session, turn, **usage)
 
 
 def _may_retry(turn: Turn, failure: Failure) -> bool:
@@ -126,12 +125,11 @@ def _may_retry(turn: Turn, failure: Failure) -> bool:
 
 def expire(turn_id: UUID) -> None:
     """Fail a turn whose deadline passed while nobody held it."""
-    session_id = Turn.objects.values_list("session_id", flat=True).get(pk=turn_id)
     with transaction.atomic():
-        session = claims.lock_session(session_id)
+        session = claims.lock_session_of(turn_id)
         turn = claims.lock_turn(turn_id)
         passed = turn.deadline_at is not None and turn.deadline_at <= timezone.now()
-        if session is None or session.status != SessionStatus.RUNNING or turn.status not in OPEN_TURNS or not passed:
+        if session.status != SessionStatus.RUNNING or turn.status not in OPEN_TURNS or not passed:
             return
         turn.error = turn.error or "deadline"
         _fail_turn(session, turn)
@@ -143,13 +141,15 @@ def exhaust(session: CouncilSession, run: Run, why: str) -> None:
         return
     run.exhausted = why
     run.save(update_fields=["exhausted"])
+    if why == "budget":
+        log.append(session, events.budget_event("exhausted", Budget.objects.get(session=session)))
     turns.cancel_open(session, run)
     advance(session, run)
 
 
-def _fail_turn(session: CouncilSession, turn: Turn) -> None:
+def _fail_turn(session: CouncilSession, turn: Turn, **usage: Json) -> None:
     """End a turn without a result; a failed turn still counts, so its round always ends."""
-    turns.end(session, turn, TurnStatus.FAILED)
+    turns.end(session, turn, TurnStatus.FAILED, **usage)
     advance(session, turn.round.run, lost_a_seat=True)
 
 
@@ -178,13 +178,14 @@ def _held(claim: Claim) -> tuple[CouncilSession | None, Turn | None]:
     return session, claims.held_turn(claim)
 
 
-def _settle(session: CouncilSession, settlement: Settlement | None) -> None:
-    """Last in the transaction: budgets come last in the lock order."""
-    if settlement is None:
-        return
-    settle_call(settlement)
-    if (budget := budgets.warn_once(session.id)) is not None:
-        log.append(session, events.budget_event("warning", budget))
+def _settle(session: CouncilSession, settlement: Settlement | None) -> dict[str, Json]:
+    """Store and charge the turn's last call; ``{"usage": …}`` for the event that tells of the turn's end, {} without a call."""
+    settled = settle_call(settlement) if settlement is not None else None
+    if settled is None:
+        return {}
+    if settled.high and not settled.warned and budgets.warn_once(session.id):
+        log.append(session, events.budget_event("warning", Budget.objects.get(session=session)))
+    return {"usage": {"tokens": settled.tokens_used, "calls": settled.calls}}
 
 
 def _settle_alone(settlement: Settlement | None) -> None:
@@ -192,8 +193,8 @@ def _settle_alone(settlement: Settlement | None) -> None:
         settle_call(settlement)
 
 
-def settle_call(settlement: Settlement) -> bool:
-    """Record how a call ended and charge it; False when the sweeper had already settled it as lost."""
+def settle_call(settlement: Settlement) -> budgets.Settled | None:
+    """Record how a call ended and charge it; None when the sweeper had already settled it as lost."""
     call = settlement.call
     changed = LlmCall.objects.filter(pk=call.pk, status=LlmCall.Status.RUNNING).update(
         status=settlement.status,
@@ -208,6 +209,5 @@ def settle_call(settlement: Settlement) -> bool:
         finished_at=timezone.now(),
     )
     if changed != 1:
-        return False
-    budgets.settle(call, settlement.prompt_tokens + settlement.completion_tokens)
-    return True
+        return None
+    return budgets.settle(call, settlement.prompt_tokens + settlement.completion_tokens)

@@ -32,7 +32,8 @@ def seat(seat: Seat) -> Json:
 
 
 def usage(budget: Budget) -> Json:
-    return {"tokens": budget.tokens_used, "reserved": budget.tokens_reserved, "calls": budget.calls}
+    """As of the last settled call; every ``turn.*`` event that settles one carries it."""
+    return {"tokens": budget.tokens_used, "calls": budget.calls}
 
 
 def budget(budget: Budget) -> Json:

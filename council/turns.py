@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -24,7 +25,7 @@ def dispatch(turn: Turn, *, delay_s: float = 0) -> None:
     transaction.on_commit(lambda: nudge.send_task(name, arguments, queue, delay_s=delay_s), robust=True)
 
 
-def release(session: CouncilSession, turn: Turn, *, seconds: float = 0) -> None:
+def release(session: CouncilSession, turn: Turn, *, seconds: float = 0, **more: Any) -> None:
     """Give a running turn back so that it can be claimed again after ``seconds``; whoever runs it is fenced off."""
     now = timezone.now()
     turn.status = TurnStatus.PENDING
@@ -32,17 +33,18 @@ def release(session: CouncilSession, turn: Turn, *, seconds: float = 0) -> None:
     turn.not_before = now + timedelta(seconds=seconds)
     turn.dispatched_at = now
     turn.save(update_fields=["status", "lease_token", "lease_expires_at", "not_before", "dispatched_at", *_ERRORS])
-    log.append(session, events.turn_moved(turn, "retrying", retry_in_s=round(seconds, 2)))
+    log.append(session, events.turn_moved(turn, "retrying", retry_in_s=round(seconds, 2), **more))
     dispatch(turn, delay_s=seconds)
 
 
-def end(session: CouncilSession, turn: Turn, status: TurnStatus) -> None:
+def end(session: CouncilSession, turn: Turn, status: TurnStatus, **more: Any) -> None:
+    """``more`` goes into the event: the session's usage after the call that ended with the turn."""
     turn.status = status
     turn.lease_token = turn.lease_expires_at = None
     turn.finished_at = timezone.now()
     ends = ("status", "lease_token", "lease_expires_at", "finished_at", "result", "evidence")
     turn.save(update_fields=[*ends, *_ERRORS])
-    log.append(session, events.turn_moved(turn, status.value))
+    log.append(session, events.turn_moved(turn, status.value, **more))
 
 
 def cancel_open(session: CouncilSession, run: Run) -> None:

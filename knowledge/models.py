@@ -21,6 +21,23 @@ from knowledge.states import INDEX_TRANSITIONS, PACK_TRANSITIONS, IndexStatus, P
 from realtime.ids import uuid7
 from realtime.models import Event, Stream
 
+__all__ = [
+    "EmbeddingSpace",
+    "Entry",
+    "EntryRevision",
+    "IndexStatus",
+    "KnowledgePack",
+    "Language",
+    "PackEvent",
+    "PackStatus",
+    "Passage",
+    "PassageLexical",
+    "PassageVector",
+    "SpaceState",
+    "TermStats",
+    "Visibility",
+]
+
 TITLE_MAX = 200
 TAG_MAX = 50
 # Keys of sparse BM25 vectors: hashtext() folded to 29 bits, for pgvector allows a billion dimensions (RETRIEVAL.md).
@@ -170,6 +187,9 @@ class Entry(models.Model):
                 fields=["pack", "id"],
                 name="entry_index_queue",
                 condition=Q(index_status__in=[IndexStatus.PENDING, IndexStatus.INDEXING], deleted_at__isnull=True),
+            ),
+            models.Index(  # tells a search whether it must filter at all
+                fields=["pack"], name="entry_disabled", condition=Q(enabled=False, deleted_at__isnull=True)
             ),
         ]
         constraints = [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -14,6 +16,17 @@ from realtime.groups import stream_group
 from realtime.models import Event, Stream
 
 NewEvent = tuple[str, Mapping[str, Any]]
+
+# One round trip: the owner's counter and the rows that it numbers. Statement-level atomicity keeps them together.
+_APPEND = """
+    WITH owner AS (
+        UPDATE {owner} SET last_seq = last_seq + %(count)s WHERE id = %(stream)s RETURNING last_seq
+    )
+    INSERT INTO {events} (stream_id, seq, type, payload, created_at)
+    SELECT %(stream)s, owner.last_seq - %(count)s + new.n, new.type, new.payload::jsonb, %(now)s
+    FROM owner, unnest(%(types)s::text[], %(payloads)s::text[]) WITH ORDINALITY AS new(type, payload, n)
+    RETURNING seq
+"""
 
 
 def append(stream: Stream, *events: NewEvent) -> list[int]:
@@ -27,32 +40,30 @@ def append(stream: Stream, *events: NewEvent) -> list[int]:
     """
     if not events:
         return []
-    last = _take_numbers(stream, len(events))
-    first = last - len(events) + 1
-    now = timezone.now()
-    model: type[Event] = stream._meta.get_field("events").related_model  # type: ignore[assignment,union-attr]  # by convention, see models
-    model._default_manager.bulk_create(
-        model(stream_id=stream.pk, seq=first + offset, type=kind, payload=payload, created_at=now)  # type: ignore[misc]
-        for offset, (kind, payload) in enumerate(events)
-    )
-    stream.last_seq = last
-    group = stream_group(type(stream), stream.pk)
-    transaction.on_commit(lambda: nudge.wake(group), robust=True)
-    return list(range(first, last + 1))
-
-
-def _take_numbers(stream: Stream, count: int) -> int:
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError(
             "events are appended inside the transaction that changes the state"
         )
-    table = connection.ops.quote_name(stream._meta.db_table)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {table} SET last_seq = last_seq + %s WHERE id = %s RETURNING last_seq",  # noqa: S608  # table is ours
-            [count, stream.pk],
-        )
-        row = cursor.fetchone()
-    if row is None:
+    numbers = _insert(stream, events)
+    if not numbers:
         raise NotFound(f"stream {stream.pk} does not exist")
-    return int(row[0])
+    stream.last_seq = numbers[-1]
+    group = stream_group(type(stream), stream.pk)
+    transaction.on_commit(lambda: nudge.wake(group), robust=True)
+    return numbers
+
+
+def _insert(stream: Stream, events: tuple[NewEvent, ...]) -> list[int]:
+    model: type[Event] = cast("Any", stream)._meta.get_field("events").related_model  # by convention, see models
+    quote = connection.ops.quote_name
+    statement = _APPEND.format(owner=quote(stream._meta.db_table), events=quote(model._meta.db_table))
+    values = {
+        "stream": stream.pk,
+        "count": len(events),
+        "now": timezone.now(),
+        "types": [kind for kind, _ in events],
+        "payloads": [json.dumps(payload, cls=DjangoJSONEncoder) for _, payload in events],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return sorted(row[0] for row in cursor.fetchall())

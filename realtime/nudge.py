@@ -117,8 +117,7 @@ def _publish(group: str, message: dict[str, Any]) -> None:
 
 
 def _channel(group: str) -> str:
-    prefix = settings.CHANNEL_LAYERS["default"]["CONFIG"]["prefix"]
-    return f"{prefix}__group__{group}"
+    return f"{settings.CHANNEL_PREFIX}__group__{group}"
 
 
 def _encode(message: dict[str, Any]) -> bytes:

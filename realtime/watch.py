@@ -74,7 +74,8 @@ class Watch:
 
     async def _asked_within(self, seconds: float) -> bool:
         try:
-            await asyncio.wait_for(self.outbox.attention.wait(), seconds)
+            async with asyncio.timeout(seconds):  # Python 3.11's wait_for can swallow the cancellation that ends us
+                await self.outbox.attention.wait()
         except TimeoutError:
             return False
         self.outbox.attention.clear()

@@ -12,6 +12,9 @@ from django.test import Client
 from accounts.models import User
 from accounts.services import create_api_key
 from council.llm import client as llm_client
+from tests.support.councils import convene, fake, fake_server
+
+__all__ = ["convene", "fake", "fake_server"]  # fixtures
 
 
 @pytest.fixture(autouse=True)

@@ -98,8 +98,8 @@ class ApiView(APIView):
         return self._finalized(response)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        _buffer_body(request)  # first: the CSRF check of a session looks for its token in the body
         super().initial(request, *args, **kwargs)
-        _buffer_body(request)
         if any("\x00" in part for pair in request.query_params.lists() for part in (pair[0], *pair[1])):
             raise InvalidInput("The query string contains a NUL character.", code="bad_query")
 

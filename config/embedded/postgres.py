@@ -126,7 +126,7 @@ def prepare(data: DataDir, settings: Mapping[str, str] = LAPTOP) -> Postgres:
     unpack(home, identity)
     password = _password(data, home)
     if not (home / "data" / "PG_VERSION").exists():
-        _initialise(home, identity, password)
+        _initialise(home, identity, password, durable=settings.get("fsync") != "off")
     _require_same_major(home)
     await_postmaster(home / "data")
     return Postgres(home, data.port("postgres"), password, identity, settings, data.logs / "postgres.log")
@@ -205,7 +205,7 @@ def _run(argv: list[str], home: Path, identity: Identity | None) -> "subprocess.
     )
 
 
-def _initialise(home: Path, identity: Identity | None, password: str) -> None:
+def _initialise(home: Path, identity: Identity | None, password: str, *, durable: bool) -> None:
     """Run initdb beside the final place and move the result there, so that an interrupted run leaves no half-made cluster."""
     staging = home / f"initdb-{secrets.token_hex(4)}"
     for leftover in home.glob("initdb-*"):
@@ -216,7 +216,9 @@ def _initialise(home: Path, identity: Identity | None, password: str) -> None:
     if identity is not None:
         os.chown(password_file, identity.uid, identity.gid)
         os.chown(staging, identity.uid, identity.gid)
-    ran = _run([str(_program(home, "initdb")), *_initdb_options(staging)], home, identity)
+    ran = _run(
+        [str(_program(home, "initdb")), *_initdb_options(staging), *([] if durable else ["--no-sync"])], home, identity
+    )
     if ran.returncode != 0:
         raise CommandFailed(f"initdb failed: {last_line(ran.stderr)}")
     (staging / "data").rename(home / "data")

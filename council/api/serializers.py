@@ -27,13 +27,11 @@ class BudgetIn(serializers.Serializer[Any]):
     tokens = serializers.IntegerField(min_value=1, max_value=TOKENS_MAX, allow_null=True)
 
 
-class SessionIn(serializers.Serializer[Any]):
-    """The body of POST /api/council-sessions. Only ``question`` is required."""
+class SessionFields(serializers.Serializer[Any]):
+    """What may be said of a session when it is created and changed while it is a draft."""
 
-    question = serializers.CharField(max_length=QUESTION_MAX)
     title = serializers.CharField(max_length=200, required=False)
     packs = serializers.ListField(child=serializers.UUIDField(), max_length=20, required=False)
-    template = serializers.CharField(max_length=80, required=False, help_text="Slug or id of a council template.")
     agents = AgentIn(many=True, required=False, allow_empty=False)
     protocol = serializers.JSONField(required=False, help_text="{preset, rule?, rounds?, quorum?, turn_deadline_s?, …}")
     options = serializers.ListField(child=serializers.CharField(max_length=OPTION_MAX), required=False)
@@ -45,10 +43,16 @@ class SessionIn(serializers.Serializer[Any]):
         return value
 
 
-class SessionPatch(SessionIn):
-    """The body of PATCH: any of the fields but ``template``."""
+class SessionIn(SessionFields):
+    """The body of POST /api/council-sessions. Only ``question`` is required."""
 
-    template = None
+    question = serializers.CharField(max_length=QUESTION_MAX)
+    template = serializers.CharField(max_length=80, required=False, help_text="Slug or id of a council template.")
+
+
+class SessionPatch(SessionFields):
+    """The body of PATCH: anything but the template, which only shapes a new session."""
+
     question = serializers.CharField(max_length=QUESTION_MAX, required=False)
 
 

@@ -92,9 +92,8 @@ class Ballot(Frozen):
     ranking: tuple[str, ...] = ()
     scores: Mapping[str, int] = Field(default_factory=dict)  # 0..10
     abstain: bool = False
-    unseen: tuple[
-        str, ...
-    ] = ()  # set by us, not by voters: candidates withheld from this voter, about which it says nothing
+    # Set by us, never by a voter: candidates that were withheld from it, about which the ballot says nothing.
+    unseen: tuple[str, ...] = ()
 
 
 class Synthesis(Frozen):

@@ -13,6 +13,7 @@ from typing import Any
 
 import anthropic
 import httpx2
+from anthropic.resources.messages import AsyncMessages  # here, or the first call would wait for it
 
 from council.llm.base import Provider
 from council.llm.dialect import Dialect, system_text
@@ -46,17 +47,17 @@ class Anthropic(Provider):
     connection_error = anthropic.APIConnectionError
 
     def __init__(self, base_url: str, api_key: str, http: httpx2.AsyncClient) -> None:
-        self._client = anthropic.AsyncAnthropic(
+        client = anthropic.AsyncAnthropic(
             base_url=base_url.rstrip("/").removesuffix("/v1"),  # the SDK adds /v1 itself, people paste it
             api_key=api_key or "unused",
             max_retries=0,
             http_client=http,
         )
+        self._create = AsyncMessages(client).with_streaming_response.create
 
     @asynccontextmanager
     async def open(self, request: ChatRequest, dialect: Dialect) -> AsyncIterator[httpx2.Response]:
-        create = self._client.messages.with_streaming_response.create
-        async with create(**body(request, dialect)) as response:
+        async with self._create(**body(request, dialect)) as response:
             yield response.http_response
 
     def read(self, event: dict[str, Any], progress: Progress) -> None:

@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - the names read as what happened ("RateLimited"); the base carries the suffix
 """What a model call can end in, other than a reply.
 
     LlmError

@@ -22,16 +22,17 @@ def label(candidate: Json) -> str:
 def count(round_: Json, rounds: list[Json], names: dict[str, str]) -> Json:
     """One round's count. Ballots are empty until the round has closed: the snapshot holds nothing of them before."""
     tally = round_["tally"]
-    known = labels(rounds)
+    known = ballot_labels(round_, rounds)
+    places = max((len(ballot["ranking"]) for ballot in round_["ballots"]), default=0)
     return {
         "key": f"{round_['run']}.{round_['round']}",
         "title": wording.COUNT.get(round_["stage"], wording.STAGE[round_["stage"]]),
         "sealed": sealed(round_) if round_["closed_at"] is None else "",
         "summary": summary(tally) if tally else "",
         "candidates": [holding(candidate, tally, names) for candidate in tally["candidates"]] if tally else [],
-        "open": bool(tally) and any(candidate["option"] is None for candidate in tally["candidates"]),
-        "places": max((len(ballot["ranking"]) for ballot in round_["ballots"]), default=0),
-        "ballots": [show_ballot(ballot, ballot_labels(round_, rounds, known), names) for ballot in round_["ballots"]],
+        "width": max(1, places),
+        "place_names": [f"Place {at}" for at in range(1, places + 1)],
+        "ballots": [show_ballot(ballot, places, known, names) for ballot in round_["ballots"]],
     }
 
 
@@ -62,20 +63,21 @@ def holding(candidate: Json, tally: Json, names: dict[str, str]) -> Json:
     }
 
 
-def ballot_labels(round_: Json, rounds: list[Json], known: dict[str, str]) -> dict[str, str]:
+def ballot_labels(round_: Json, rounds: list[Json]) -> dict[str, str]:
     """Names of what stood on the ballots. Open ballots rank single texts ("t2"); without a debate text n is candidate n."""
     if round_.get("texts"):
         return {text["id"]: label(text) for text in round_["texts"]}
+    known = labels(rounds)
     debated = any(one["stage"] == "debate" for one in rounds)
     paired = {} if debated else {f"t{one[1:]}": name for one, name in known.items() if one.startswith("a")}
     return known | paired
 
 
-def show_ballot(ballot: Json, known: dict[str, str], names: dict[str, str]) -> Json:
-    scores = ballot["scores"]
+def show_ballot(ballot: Json, places: int, known: dict[str, str], names: dict[str, str]) -> Json:
+    scores, ranking = ballot["scores"], ballot["ranking"]
     return {
         "name": names.get(ballot["seat"], "?"),
         "abstain": ballot["abstain"],
-        "ranking": [known.get(one, one.upper()) for one in ballot["ranking"]],
+        "cells": [known.get(one, one.upper()) for one in ranking] + [""] * (places - len(ranking)),
         "scores": ", ".join(f"{known.get(one, one.upper())}: {scores[one]}" for one in sorted(scores)),
     }

@@ -26,11 +26,15 @@ def view(snapshot: Json, reason: str = "") -> Json:
         "status": session["status"],
         "badge": wording.STATUS[session["status"]],
         "sentence": sentence(session, rounds, reason),
+        "usage": usage(session),
         "stages": stages(session, rounds),
         "seats": [show_seat(seat, session, rounds) for seat in session["agents"]],
         "counts": [count(round_, rounds, names) for round_ in rounds if countable(round_)],
         "decision": decision(current, labels(rounds)) if current else None,
-        "earlier": [decision(one, {}) for one in (decisions[:-1] if current else decisions)],
+        "earlier": [
+            {**decision(one, {}), "place": str(at)}
+            for at, one in enumerate(decisions[:-1] if current else decisions, start=1)
+        ],
         "messages": [{**message, "at": wording.minute(message["created_at"])} for message in snapshot["messages"]],
     }
 
@@ -46,6 +50,11 @@ def countable(round_: Json) -> bool:
 
 def open_round(rounds: list[Json]) -> Json | None:
     return rounds[-1] if rounds and rounds[-1]["closed_at"] is None else None
+
+
+def usage(session: Json) -> str:
+    tokens = session["usage"]["tokens"]
+    return f"{tokens:,} tokens used" if tokens else ""
 
 
 # --- Status -----------------------------------------------------------------------------------------------------------

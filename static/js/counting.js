@@ -17,7 +17,6 @@ export function count(round, rounds, names) {
     sealed: round.closed_at == null ? sealed(round) : "",
     summary: tally ? summary(tally) : "",
     candidates: tally ? tally.candidates.map((candidate) => holding(candidate, tally, names)) : [],
-    open: tally?.candidates.some((candidate) => candidate.option == null) ?? false,
     places: Math.max(0, ...round.ballots.map((ballot) => ballot.ranking.length)),
     ballots: round.ballots.map((ballot) => showBallot(ballot, known, names)),
   };

@@ -2,8 +2,6 @@
 // reduce(snapshot(k), events k+1..n) is snapshot(n), but for `live`, which holds text that is still being written.
 // Nothing is changed in place, so that a caller may compare states by identity.
 
-const STATUS_OF_TURN = { started: "running", retrying: "pending" };
-
 /** A state from a snapshot of the server. */
 export const begin = (snapshot) => ({ ...snapshot, live: {}, reason: snapshot.session.reason ?? "" });
 
@@ -51,11 +49,12 @@ function closed(state, data) {
 }
 
 function turnMoved(state, verb, data) {
-  const { retry_in_s: _later, ...turn } = { ...data, status: data.status ?? STATUS_OF_TURN[verb] ?? verb };
+  const { retry_in_s: _later, usage = state.session.usage, ...turn } = data;
   const live = { ...state.live };
   delete live[turn.turn]; // a new attempt begins anew, and what ended is in the record
   if (verb === "started") live[turn.turn] = { attempt: turn.attempt, text: "", length: 0 };
-  return inRound({ ...state, live }, turn, (round) => ({ ...round, turns: upsert(round.turns, turn) }));
+  const next = { ...state, live, session: { ...state.session, usage } };
+  return inRound(next, turn, (round) => ({ ...round, turns: upsert(round.turns, turn) }));
 }
 
 function upsert(turns, turn) {

@@ -19,6 +19,7 @@ export function view(state) {
     decision: current ? decision(current, labels(rounds)) : null,
     earlier: (current ? decisions.slice(0, -1) : decisions).map((one) => decision(one, new Map())),
     messages: state.messages.map((message) => ({ ...message, at: minute(message.created_at) })),
+    usage: usage(session),
     news: state.messages.some((message) => message.created_at > (session.finished_at ?? "")),
   };
 }
@@ -29,6 +30,8 @@ function latestRun(rounds) {
 }
 
 const openRound = (rounds) => (rounds.at(-1)?.closed_at === null ? rounds.at(-1) : undefined);
+
+const usage = ({ usage: { tokens } }) => (tokens ? `${tokens.toLocaleString("en")} tokens used` : "");
 
 // --- Status ---------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from accounts.services import create_api_key
 @pytest.fixture(autouse=True)
 def _no_limits(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.RATELIMIT_ENABLE = False
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the real one takes half a second
     monkeypatch.setattr(limits, "breaker", limits._Breaker())
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ ITEM = "/api/probe/things/0190a1b2-0000-7000-8000-000000000000"
 
 
 def _post(client: Client, body: Any) -> dict[str, str]:
-    answer = client.post(THINGS, body, content_type="application/json")
+    answer = client.post(THINGS, json.dumps(body), content_type="application/json")
     assert answer.status_code == 400, answer.content
     assert answer.json()["code"] == "invalid"
     return {error["pointer"]: error["detail"] for error in answer.json()["errors"]}

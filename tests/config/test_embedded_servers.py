@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psycopg
@@ -28,12 +28,32 @@ PROJECT = Path(__file__).resolve().parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="about being root")
 
 
-@pytest.fixture
-def data() -> Iterator[DataDir]:
+@pytest.fixture(scope="module")
+def open_dir() -> Iterator[Path]:
     """Not below pytest's own folder, which is closed to other users: root's PostgreSQL would then live elsewhere."""
-    directory = DataDir(Path(tempfile.mkdtemp(prefix="quorum-test-")))
+    directory = Path(tempfile.mkdtemp(prefix="quorum-test-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def unpacked(open_dir: Path) -> Path:
+    home = open_dir / "unpacked"
+    home.mkdir(mode=0o711)
+    postgres.unpack(home, identity=None)
+    return home
+
+
+@pytest.fixture
+def data(open_dir: Path, unpacked: Path) -> Iterator[DataDir]:
+    """A data directory that need not unpack PostgreSQL again."""
+    directory = DataDir(Path(tempfile.mkdtemp(dir=open_dir)))
     directory.root.chmod(0o711)
     directory.create()
+    home = unprivileged.home_for(directory, "postgres")
+    for distribution in unpacked.glob("dist-*"):
+        (home / distribution.name).symlink_to(distribution)
     yield directory
     shutil.rmtree(directory.root)
 
@@ -45,8 +65,10 @@ def supervisor() -> Iterator[Supervisor]:
     supervisor.stop([])
 
 
-def _start(supervisor: Supervisor, data: DataDir) -> postgres.Postgres:
-    server = postgres.prepare(data, postgres.DISPOSABLE)
+def _start(
+    supervisor: Supervisor, data: DataDir, settings: Mapping[str, str] = postgres.DISPOSABLE
+) -> postgres.Postgres:
+    server = postgres.prepare(data, settings)
     supervisor.start(server.spec())
     supervisor.wait_healthy()
     server.ensure_database()
@@ -83,10 +105,8 @@ def test_postgres_wants_its_password_and_listens_on_loopback_only(data: DataDir,
 
 
 def test_the_served_settings_are_durable_and_room_for_every_process(data: DataDir, supervisor: Supervisor) -> None:
-    server = postgres.prepare(data)
-    supervisor.start(server.spec())
-    supervisor.wait_healthy()
-    with psycopg.connect(server.url.replace("/quorum", "/postgres")) as connection:
+    server = _start(supervisor, data, postgres.LAPTOP)
+    with psycopg.connect(server.url) as connection:
         names = ("fsync", "full_page_writes", "synchronous_commit", "max_connections", "shared_buffers")
         shown = [connection.execute("SELECT current_setting(%s)", [name]).fetchone() for name in names]
     assert shown == [("on",), ("on",), ("on",), ("200",), ("256MB",)]
@@ -117,24 +137,24 @@ def test_a_predecessor_that_lingers_is_waited_for(
 
 
 def test_a_cluster_without_its_password_is_an_error_not_a_lockout(data: DataDir) -> None:
-    postgres.prepare(data)
+    postgres.prepare(data, postgres.DISPOSABLE)
     (data.root / "secrets.json").unlink()
     with pytest.raises(DataDirError, match="which holds its password, is gone"):
-        postgres.prepare(data)
+        postgres.prepare(data, postgres.DISPOSABLE)
 
 
 def test_a_cluster_of_another_major_version_is_refused(data: DataDir) -> None:
-    server = postgres.prepare(data)
+    server = postgres.prepare(data, postgres.DISPOSABLE)
     (server.cluster / "PG_VERSION").write_text("17\n")
     with pytest.raises(DataDirError, match="was made by PostgreSQL 17"):
-        postgres.prepare(data)
+        postgres.prepare(data, postgres.DISPOSABLE)
 
 
 def test_an_interrupted_initdb_is_done_again(data: DataDir) -> None:
-    server = postgres.prepare(data)
+    server = postgres.prepare(data, postgres.DISPOSABLE)
     shutil.rmtree(server.cluster)
     (server.home / "initdb-interrupted" / "data").mkdir(parents=True)
-    assert (postgres.prepare(data).cluster / "PG_VERSION").exists()
+    assert (postgres.prepare(data, postgres.DISPOSABLE).cluster / "PG_VERSION").exists()
     assert not list(server.home.glob("initdb-*"))
 
 
@@ -182,7 +202,7 @@ from config.embedded.state import DataDir
 from config.embedded.supervisor import Supervisor
 data = DataDir(Path(sys.argv[1]))
 data.create()
-server, supervisor = postgres.prepare(data), Supervisor()
+server, supervisor = postgres.prepare(data, postgres.DISPOSABLE), Supervisor()
 try:
     supervisor.start(server.spec())
     supervisor.wait_healthy()
@@ -268,7 +288,8 @@ def test_the_valkey_password_is_not_in_the_process_list(data: DataDir) -> None:
     not sys.platform.startswith("linux"), reason="the kernel tells children of their parent's death on Linux only"
 )
 def test_a_killed_worker_takes_its_pool_along(tmp_path: Path) -> None:
-    app = f"from celery import Celery\napp = Celery(broker={ensure_test_services().redis_url!r})\napp.conf.worker_hijack_root_logger = False\n"
+    # No fixups: importing config named Django's settings, which this program has no use for.
+    app = f"from celery import Celery\napp = Celery(broker={ensure_test_services().redis_url!r}, fixups=[])\n"
     (tmp_path / "tiny.py").write_text(app)
     ready = tmp_path / "ready"
     command = [
@@ -300,7 +321,7 @@ def test_a_killed_worker_takes_its_pool_along(tmp_path: Path) -> None:
     ("host", "url"),
     [
         ("127.0.0.1", "http://127.0.0.1:80"),
-        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),  # noqa: S104  # nothing is bound
         ("::", "http://[::1]:80"),
         ("box", "http://box:80"),
     ],

@@ -9,14 +9,15 @@ from uuid import uuid4
 
 import pytest
 from django.db import ProgrammingError, connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import User
 from council import claims, orchestrator, runner, selectors, services, sweeper
-from council.models import Ballot, CouncilSession, Decision, LlmCall, Run, SessionEvent, Turn
+from council.models import Ballot, Budget, CouncilSession, Decision, LlmCall, Run, SessionEvent, Turn
 from council.recount import recount
 from realtime.errors import IllegalState
-from tests.council.conftest import Convene, conclude, pending, work
+from tests.support.councils import Convene, conclude, pending, work
 from tests.support.fake_openai import FakeModelServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -161,15 +162,16 @@ def test_a_budget_is_a_hard_stop(user: User, convene: Convene) -> None:
     assert session.budget.tokens_used == 0
 
 
-def test_a_budget_that_covers_the_opening_gives_a_partial_decision(user: User, convene: Convene) -> None:
-    probe = conclude(user, convene())
-    opening = sum(call.tokens_reserved for call in LlmCall.objects.filter(session=probe, turn__round__stage="opening"))
-    session = conclude(user, convene(budget_tokens=opening))
+def test_a_budget_spent_by_the_opening_gives_a_partial_decision(user: User, convene: Convene) -> None:
+    session = services.start(user, convene().pk)
+    work(session, limit=1)
+    Budget.objects.filter(session=session).update(tokens_limit=F("tokens_used"))
+    work(session)
     decision = Decision.objects.get(run__session=session)
     assert (session.status, decision.outcome) == ("completed", "partial")
-    session.budget.refresh_from_db()
-    assert session.budget.tokens_used <= opening
-    assert session.budget.tokens_reserved == 0
+    budget = Budget.objects.get(session=session)
+    assert budget.tokens_used == budget.tokens_limit
+    assert budget.tokens_reserved == 0
 
 
 def test_every_call_is_recorded_and_settled(user: User, convene: Convene) -> None:

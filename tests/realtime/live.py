@@ -12,6 +12,7 @@ import uvicorn
 from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
 from django.db import connection, transaction
+from django.utils import timezone
 
 from config.sockets import websocket
 from knowledge.models import KnowledgePack
@@ -94,4 +95,4 @@ def append_quietly(pack: KnowledgePack, text: str) -> None:
             "UPDATE knowledge_knowledgepack SET last_seq = last_seq + 1 WHERE id = %s RETURNING last_seq", [pack.pk]
         )
         seq = cursor.fetchone()[0]
-        pack.events.model.objects.create(stream_id=pack.pk, seq=seq, type="entry.noted", payload={"text": text})
+        pack.events.create(seq=seq, type="entry.noted", payload={"text": text}, created_at=timezone.now())

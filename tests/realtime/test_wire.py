@@ -21,7 +21,8 @@ async def heard(group: str, *publish: Any) -> list[Any]:
     assert await subscription.probe()
     for action in publish:
         await action()
-    received = [await asyncio.wait_for(messages.get(), 5) for _ in publish]
+    async with asyncio.timeout(5):
+        received = [await messages.get() for _ in publish]
     await subscription.stop()
     return received
 

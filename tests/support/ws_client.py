@@ -81,7 +81,8 @@ class LiveClient:
     async def receive(self, patience: float = PATIENCE_S) -> Frame:
         """The next frame, recorded. Raises ``ConnectionClosed``."""
         assert self.socket is not None
-        frame: Frame = json.loads(await asyncio.wait_for(self.socket.recv(), patience))
+        async with asyncio.timeout(patience):
+            frame: Frame = json.loads(await self.socket.recv())
         self._record(frame)
         return frame
 

@@ -399,6 +399,11 @@ def test_ballots_called_safe_to_replace_are(election: tuple[int, Profile], rule:
     assert changed is None or changed > rules.safe_replacements(rule, count, m)
 
 
+def test_one_ballot_is_not_replaced_twice() -> None:
+    units = [((2,), ((0,),)), ((0,), ((0,),))]
+    assert margin.search(units, lambda count: int(count[0] < 0), length=1) is None
+
+
 def test_a_margin_beyond_the_exhaustive_search_is_real() -> None:
     ballots = profile("012345", "012345", "102345", "543210", "543210")
     result = decide(6, ballots)
@@ -447,6 +452,11 @@ def test_concordance_ranges_over_candidates_withheld_from_nobody() -> None:
     ballots = profile("012", "012")
     ballots["s2"] = Ballot(ranking=("o1", "o0"), unseen=("o2",))
     assert kendall_w(ballots) == pytest.approx(1 / 9)
+
+
+def test_what_a_ballot_leaves_out_is_tied_at_its_end() -> None:
+    """Ranks 1, 2.5, 2.5 and 1, 2, 3: S = 6.5 and ΣT = 6, so W = 78 / 84."""
+    assert kendall_w(profile("0", "012")) == pytest.approx(78 / 84)
 
 
 @pytest.mark.parametrize("cast", [(), ("012",), ("0", "0"), ("012", "")])

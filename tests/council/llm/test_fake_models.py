@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Generator
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # its stubs are not in the dev set
 import openai
 import pytest
 

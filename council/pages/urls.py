@@ -1,0 +1,22 @@
+"""The plain pages. Paths are people's, so a trailing slash is forgiven as in the API."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from accounts.api.urls import route
+from council.pages import councils, home, packs
+
+app_name = "pages"
+urlpatterns = [
+    path("", home.home, name="home"),
+    *route("packs/new", packs.new, "pack_new"),
+    *route("packs/<uuid:pack_id>", packs.pack, "pack"),
+    *route("packs/<uuid:pack_id>/entries", packs.entries, "entries"),
+    *route("entries/<uuid:entry_id>", packs.entry, "entry"),
+    *route("councils/new", councils.new, "council_new"),
+    *route("councils/<uuid:session_id>", councils.council, "council"),
+    *route("councils/<uuid:session_id>/start", councils.start, "council_start"),
+    *route("councils/<uuid:session_id>/stop", councils.stop, "council_stop"),
+    *route("councils/<uuid:session_id>/message", councils.message, "council_message"),
+]

@@ -1,0 +1,57 @@
+"""snapshot(k) + events k+1..n = snapshot(n): what a client does with the events, written as plainly as possible."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def reduce(snapshot: Json, events: list[Json]) -> Json:
+    """Apply ``{seq, type, data}`` in order to a council snapshot."""
+    state = copy.deepcopy(snapshot)
+    for event in events:
+        _apply(state, event["type"], event["data"])
+        state["last_seq"] = event["seq"]
+    return state
+
+
+def _apply(state: Json, kind: str, data: Json) -> None:
+    family = kind.partition(".")[0]
+    if family in {"session", "budget"}:
+        _merge_session(state, data)
+    elif family == "turn":
+        _put(_round(state, data)["turns"], {key: data[key] for key in data if key not in {"retry_in_s", "usage"}}, "turn")
+        state["session"]["usage"] = data.get("usage", state["session"]["usage"])
+    elif kind == "round.started":
+        state["rounds"].append({**data, "closed_at": None, "turns": [], "tally": None, "ballots": []})
+        state["session"]["round"] = data["round"]
+    elif kind == "round.closed":
+        _round(state, data).update(closed_at=data["closed_at"], ballots=data["ballots"])
+    elif kind == "tally.computed":
+        _round(state, data)["tally"] = data["tally"]
+    elif kind == "message.created":
+        state["messages"].append(data["message"])
+    elif kind == "decision.reached":
+        state["decisions"].append(data["decision"])
+
+
+def _merge_session(state: Json, data: Json) -> None:
+    state["session"].update(data.get("session", {}))
+    for name in ("usage", "budget"):
+        if name in data:
+            state["session"][name] = data[name]
+
+
+def _round(state: Json, data: Json) -> Json:
+    found: Json = next(one for one in state["rounds"] if (one["run"], one["round"]) == (data["run"], data["round"]))
+    return found
+
+
+def _put(rows: list[Json], row: Json, key: str) -> None:
+    for index, old in enumerate(rows):
+        if old[key] == row[key]:
+            rows[index] = row
+            return
+    rows.append(row)
