@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 if TYPE_CHECKING:
     from knowledge.models import KnowledgePack
@@ -76,14 +76,14 @@ def throwaway_pack(name: str) -> Iterator[KnowledgePack]:
         remove(user.pk)
 
 
-def remove(user_id: object) -> None:
+def remove(user_id: UUID) -> None:
     """Delete the user's packs with everything in them, in the order that foreign keys ask for."""
     from accounts.models import User
     from knowledge import models
 
     packs = models.KnowledgePack.objects.filter(owner=user_id)
     for model in (models.PassageVector, models.PassageLexical, models.TermStats, models.EmbeddingSpace):
-        model.objects.filter(pack__in=packs)._raw_delete("default")  # type: ignore[attr-defined]  # cascades would load each row
+        model.objects.filter(pack__in=packs)._raw_delete("default")  # a cascade would load each row
     User.objects.get(pk=user_id).delete()
 
 

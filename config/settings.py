@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from csp.constants import NONCE, NONE, SELF
+from django.urls import reverse_lazy
 
 from config import env
 
@@ -291,12 +293,53 @@ TURN_MODEL_ERRORS_MAX = 4
 
 # --- Admin ----------------------------------------------------------------------------------------------------------
 
+
+def _menu_item(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
+    """A link in the sidebar to a model's list, for those who may see it."""
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
+        "permission": lambda request: request.user.has_perm(f"{app}.view_{model}"),
+    }
+
+
 UNFOLD = {
     "SITE_TITLE": "Quorum",
     "SITE_HEADER": "Quorum",
     "SITE_SYMBOL": "forum",
     "SHOW_HISTORY": True,
     "LOGIN": {"form": "accounts.forms.AdminSignInForm"},
+    "SIDEBAR": {
+        "show_search": True,
+        "show_all_applications": True,
+        "navigation": [
+            {
+                "title": "Councils",
+                "items": [
+                    _menu_item("Sessions", "forum", "council", "councilsession"),
+                    _menu_item("Templates", "chair", "council", "counciltemplate"),
+                    _menu_item("Messages", "chat", "council", "message"),
+                    _menu_item("Model calls", "neurology", "council", "llmcall"),
+                ],
+            },
+            {
+                "title": "Knowledge",
+                "items": [
+                    _menu_item("Packs", "library_books", "knowledge", "knowledgepack"),
+                    _menu_item("Entries", "article", "knowledge", "entry"),
+                ],
+            },
+            {
+                "title": "People",
+                "items": [
+                    _menu_item("Users", "group", "accounts", "user"),
+                    _menu_item("API keys", "key", "accounts", "apikey"),
+                    _menu_item("Sign-ins", "login", "accounts", "signin"),
+                ],
+            },
+        ],
+    },
 }
 
 # --- Logs -----------------------------------------------------------------------------------------------------------

@@ -124,6 +124,8 @@ def update_session(
     with transaction.atomic():
         session = _locked(user, session_id)
         check_version(session.version)
+        if not changes:
+            return session_for(user, session_id)
         if set(changes) - {"title"}:
             _require(session, (SessionStatus.DRAFT,), "changed except for its title")
         _apply_changes(user, session, changes)
@@ -157,10 +159,10 @@ def _apply_changes(user: User, session: CouncilSession, changes: Mapping[str, An
 
 def start(user: User, session_id: UUID) -> CouncilSession:
     """Begin the first run of a draft, or a follow-up run of a finished session that has new messages."""
-    default_endpoint()  # no model configured: say so now instead of failing every turn
     with transaction.atomic():
         session = _locked(user, session_id)
         _require(session, (SessionStatus.DRAFT, *FINISHED), "started")
+        default_endpoint()  # no model configured: say so now instead of failing every turn
         news = Message.objects.filter(session=session, delivered_in=None).exists()
         if session.status != SessionStatus.DRAFT and not news:
             raise IllegalState("The council has concluded. Send it a message first; a start then opens a follow-up.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cache, cached_property, lru_cache
 from typing import Protocol
 
@@ -21,7 +21,7 @@ REMOTE_TIMEOUT_S = 20.0
 _RETRYABLE_STATUS = {408, 409, 429}
 
 
-class Embedder(Protocol):
+class Embedder(Hashable, Protocol):
     """Gives unit vectors. ``model`` and ``dimension`` name the space that they lie in. Raises ``EmbeddingError``."""
 
     @property
@@ -53,6 +53,9 @@ class RemoteEmbedder:
 
     def embed_query(self, text: str) -> Vector:
         return self._request([text])[0]
+
+    def close(self) -> None:
+        self._client.close()
 
     def _request(self, texts: Sequence[str]) -> list[Vector]:
         dimensions = self._asked or openai.omit

@@ -46,7 +46,7 @@ def details(legs: Sequence[Leg], passages: Sequence[UUID]) -> dict[UUID, dict[st
     """Everything that a hit shows, by passage. Highlighting is the dearest part of a search, so it is done for these alone."""
     if not passages:
         return {}
-    values = {
+    values: dict[str, Any] = {
         "passages": list(passages),
         "packs": [leg.pack.pk for leg in legs],
         "configs": [leg.pack.text_config for leg in legs],
@@ -66,7 +66,7 @@ def details(legs: Sequence[Leg], passages: Sequence[UUID]) -> dict[UUID, dict[st
 
 def matched_terms(legs: Sequence[Leg], passages: Sequence[UUID]) -> dict[UUID, list[str]]:
     """The query's lexemes that stand in each passage."""
-    values = {
+    values: dict[str, Any] = {
         "passages": list(passages),
         "packs": [leg.pack.pk for leg in legs],
         "queries": [" ".join(quoted(term.lexeme) for term in leg.terms) for leg in legs],

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
@@ -215,7 +215,7 @@ def _present_space(pack: KnowledgePack, model: str, dimension: int) -> Embedding
     A switch drops the old vectors and queues their entries again: a ranking that mixes two models is worse than one that is
     lexical for a while.
     """
-    wanted = {"model": model, "dimension": dimension, "chunker_version": chunking.CHUNKER_VERSION}
+    wanted: dict[str, Any] = {"model": model, "dimension": dimension, "chunker_version": chunking.CHUNKER_VERSION}
     present = pack.spaces.filter(state=SpaceState.PRESENT).first()
     if present and all(getattr(present, name) == value for name, value in wanted.items()):
         return present
@@ -240,7 +240,7 @@ def _record(pack: KnowledgePack, entries: Sequence[Entry]) -> None:
     event_log.append(
         pack,
         *(
-            (_KIND[entry.index_status], {"entry": entry_progress(entry), "pack": pack_counts(pack)})
+            (_KIND[IndexStatus(entry.index_status)], {"entry": entry_progress(entry), "pack": pack_counts(pack)})
             for entry in entries
         ),
     )

@@ -139,7 +139,11 @@ def run(leg: Leg, depth: int) -> list[Candidate]:
     """  # noqa: S608  # made of constants of this module and whole numbers
     with connection.cursor() as cursor:
         cursor.execute(statement, _values(leg, depth))
-        return [Candidate(*row, lexical_weight=leg.pack.lexical_weight) for row in cursor.fetchall()]
+        weight = leg.pack.lexical_weight
+        return [
+            Candidate(passage, entry, lexical, semantic, weight)
+            for passage, entry, lexical, semantic in cursor.fetchall()
+        ]
 
 
 _LEXICAL_HALF: Final = f"""

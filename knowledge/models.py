@@ -158,7 +158,7 @@ class Entry(models.Model):
     title = models.CharField(max_length=TITLE_MAX)
     tags = ArrayField(models.CharField(max_length=TAG_MAX), default=list, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
-    source_url = models.URLField(max_length=2000, null=True, blank=True)  # noqa: DJ001  # JSON null and "" differ for clients
+    source_url = models.CharField(max_length=2000, null=True, blank=True)  # noqa: DJ001  # JSON null and "" differ for clients
     external_id = models.CharField(max_length=200, null=True, blank=True)  # noqa: DJ001  # unique only when set
     ordinal = models.PositiveIntegerField(default=0, editable=False)  # place in the pack, in order of arrival
     content_hash = models.CharField(max_length=64, editable=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -39,6 +40,14 @@ def entries_of(pack: KnowledgePack) -> QuerySet[Entry]:
     return Entry.objects.filter(pack=pack, deleted_at__isnull=True)
 
 
+def entry_with_content(entry_id: UUID) -> Entry:
+    """An entry with its current revision. Raises ``NotFound``."""
+    entry = Entry.objects.select_related("revision").filter(pk=entry_id, deleted_at__isnull=True).first()
+    if entry is None:
+        raise NotFound("There is no such entry.")
+    return entry
+
+
 def revision_text(revision_id: UUID | str) -> str | None:
     """What a revision says, or None when there is none of that id. Its author's packs are not asked: callers hold a citation."""
     return EntryRevision.objects.filter(pk=revision_id).values_list("content", flat=True).first()
@@ -74,8 +83,5 @@ def uuid_or_not_found(value: UUID | str) -> UUID:
 
 def _entry(row: dict[str, Any]) -> Entry:
     """An unsaved entry with the values of its JSON row (times come as text)."""
-    return Entry(**{name: _python(name, value) for name, value in row.items()})
-
-
-def _python(name: str, value: Any) -> Any:
-    return Entry._meta.get_field(name.removesuffix("_id")).to_python(value) if name.endswith("_at") else value
+    times = {name: datetime.fromisoformat(value) for name, value in row.items() if name.endswith("_at") and value}
+    return Entry(**{**row, **times})

@@ -15,12 +15,12 @@ from django.utils import timezone
 
 from accounts.models import User
 from knowledge import batch, drafts, passages, words
-from knowledge.batch import ItemResult
+from knowledge.batch import ItemResult, Status
 from knowledge.models import Entry, KnowledgePack, Visibility
 from knowledge.shapes import entry_header, entry_progress, pack_counts, pack_header
 from knowledge.states import IndexStatus, PackStatus, check_pack_transition
 from realtime import log, nudge
-from realtime.errors import Conflict, IllegalState, NotFound
+from realtime.errors import Conflict, IllegalState, InvalidInput, NotFound
 
 PACK_FIELDS = ("name", "description", "visibility", "status", "tags", "language")
 _UNINDEXED_EDIT = ("enabled", "updated_at", "version")
@@ -108,11 +108,14 @@ def add_entries(pack: KnowledgePack, author: User | None, items: Sequence[object
     return results
 
 
-def add_entry(pack: KnowledgePack, author: User | None, item: object) -> ItemResult:
-    """One entry. Raises ``InvalidInput`` where ``add_entries`` would report a failed item."""
+def add_entry(pack: KnowledgePack, author: User | None, item: object) -> tuple[Entry, Status]:
+    """One entry, and whether it was created, updated or unchanged. Raises ``InvalidInput`` where ``add_entries`` would report a
+    failed item."""
     drafts.parse(item)
     (result,) = add_entries(pack, author, [item])
-    return result
+    if result.entry is None:
+        raise InvalidInput("The entry cannot be added.", errors=result.errors)
+    return result.entry, result.status
 
 
 def revise_entry(entry_id: UUID, author: User | None, changes: Mapping[str, Any], note: str = "") -> Entry:

@@ -16,7 +16,7 @@ from uuid import UUID
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from realtime import auth, feed, frames, limits
+from realtime import aio, auth, feed, frames, limits
 from realtime.auth import Identity, KeyUser, Refused
 from realtime.db import query
 from realtime.errors import Unavailable
@@ -69,18 +69,16 @@ class StreamConsumer(AsyncWebsocketConsumer):
         try:
             await super().__call__(scope, receive_or_drop, send)
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
             self._enter()
             if self._watch is not None:
                 self._watch.close()
+            await aio.end(*self._tasks)
 
     async def dispatch(self, message: Message) -> None:
         """Without Channels' visit to a thread for database connections: this one never holds any."""
         await getattr(self, message["type"].replace(".", "_"))(message)
 
-    async def websocket_disconnect(self, message: Message) -> NoReturn:  # noqa: ARG002  # the base's signature
+    async def websocket_disconnect(self, message: Message) -> NoReturn:
         """Without that visit, too."""
         raise StopConsumer
 
@@ -100,7 +98,7 @@ class StreamConsumer(AsyncWebsocketConsumer):
         except DATABASE_DOWN:
             await self._finish(Close.RESTART)
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:  # noqa: ARG002  # the base's
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if self._closed:
             return
         if not self._allowance.take():

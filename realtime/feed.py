@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import redis
 from channels.layers import get_channel_layer
 
-from realtime import frames, limits
+from realtime import aio, frames, limits
 from realtime.db import query
 from realtime.frames import Close
 from realtime.groups import user_group
@@ -213,9 +213,7 @@ class Feed:
     async def close(self) -> None:
         """End all work of this feed and the connections of its channel layer."""
         self.end_watches()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await aio.end(*self._tasks)
         await asyncio.gather(
             *(reader.stop() for reader in self._readers.values()),
             *(user.subscription.stop() for user in self._users.values()),

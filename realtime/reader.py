@@ -17,7 +17,7 @@ from uuid import UUID
 import redis
 from django.db import InterfaceError, OperationalError
 
-from realtime import frames, limits
+from realtime import aio, frames, limits
 from realtime.db import query
 from realtime.frames import Close, Frame
 from realtime.live_turns import Fit, LiveTurns, stored_text
@@ -97,8 +97,8 @@ class StreamReader:
 
     async def stop(self) -> None:
         self.close(Close.RESTART)
-        self._task.cancel()
-        await asyncio.gather(self._task, self.subscription.stop(), return_exceptions=True)
+        await aio.end(self._task)
+        await self.subscription.stop()
 
     def _attach(self, outbox: Outbox, welcome: Frame, seq: int) -> None:
         missed = [frame for frame in self._ring if frame.seq is not None and frame.seq > seq]

@@ -41,7 +41,7 @@ CODE = {
 }
 
 
-def problem(request: HttpRequest, status: HTTPStatus, code: str) -> HttpResponse:  # noqa: ARG001  # the shape of ``Refuse``
+def problem(request: HttpRequest, status: HTTPStatus, code: str) -> HttpResponse:
     """An RFC 9457 problem, for when the caller has no better one."""
     body = {"type": "about:blank", "title": status.phrase, "status": int(status), "code": code}
     return JsonResponse(body, status=status, content_type="application/problem+json")

@@ -16,7 +16,7 @@ from uuid import uuid4
 from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
-from realtime import limits
+from realtime import aio, limits
 
 log = logging.getLogger(__name__)
 
@@ -58,15 +58,17 @@ class Subscription:
                 await self._layer.group_discard(self.group, self._channel)
         except BROKER_ERRORS as error:
             log.debug("could not leave %s: %r", self.group, error)
-        self._listener.cancel()
-        await asyncio.gather(self._listener, return_exceptions=True)
+        await aio.end(self._listener)
 
     async def _send_until(self, echo: asyncio.Future[None], message: Message) -> None:
         """Repeats: SUBSCRIBE and PUBLISH travel on different connections, so the first echo may overtake the subscription."""
-        pause = 0.02
+        now = asyncio.get_running_loop().time
+        pause, deadline = 0.02, now() + limits.CONFIRM_S
         # The listener's first step registers the channel, which group_add insists on.
         await asyncio.sleep(0)
         while not echo.done():
+            if now() > deadline:  # redis-py swallows a cancellation, and so our timeout, that arrives while it connects
+                raise TimeoutError
             await self._layer.group_add(self.group, self._channel)
             await self._layer.group_send(self.group, message)
             await asyncio.wait([echo], timeout=pause)

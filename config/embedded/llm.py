@@ -1,15 +1,19 @@
 """SmolLM2-135M-Instruct behind xllamacpp's OpenAI-compatible server, as a child: `python -m config.embedded.llm --port N`.
 
-Measured on two shared cores: ready in 0.5 to 1.5 s, 0.7 GB; prompts 200 to 300 tokens/s, answers 55 to 75 tokens/s for one
-request and 70 to 115 for four together. So long prompts, not long answers, are what costs time. Each slot keeps the
-prompt it last served and a request goes to the slot with the longest common prefix: repeating a 1,000-token prompt
-evaluates one token (0.12 s against 3.6 s). Four requests at once with one new common prefix each evaluate it.
+Measured on two cores: ready in 0.5 to 1.5 s, 0.6 GB. One thread evaluates prompts at about 110 tokens/s and writes 56 to 80
+tokens/s. A second thread gives prompts 200 to 300 tokens/s when nothing else runs; while other processes wanted the
+cores it fell to 33 and 1.6, because llama.cpp's threads spin at every barrier until the slowest arrives. Hence half the cores.
+
+Each slot keeps the prompt it last served and a request goes to the slot with the longest common prefix: repeating a
+1,000-token prompt evaluates one token (0.12 s against 3.6 s). Four requests at once with one new common prefix each
+evaluate it all. Long prompts, not long answers, are what costs time.
 
 Closing a *streamed* request stops its generation within 0.3 s. A request that is not streamed runs to its end even when
 nobody waits for it any more, so clients stream.
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -71,6 +75,10 @@ def weights() -> Path:
     )
 
 
+def default_threads() -> int:
+    return max(1, (os.cpu_count() or 1) // 2)
+
+
 def serve(port: int) -> None:
     """Load the model and serve it until a signal ends the process."""
     import xllamacpp
@@ -85,6 +93,7 @@ def serve(port: int) -> None:
     # The default of 8 GiB would let the cache of earlier prompts eat a laptop.
     params.cache_prompt, params.cache_ram_mib = True, PROMPT_CACHE_MIB
     params.n_threads_http = HTTP_THREADS
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = default_threads()
     # No pages in a browser may use it, nor does it need a page of its own.
     params.cors_origins, params.ui = "", False
     server = xllamacpp.Server(params)

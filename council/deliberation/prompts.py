@@ -147,8 +147,8 @@ def evidence_text(item: Evidence) -> str:
     return f"[{item.n}] {source(item)}\n{clip(clean(item.text), EVIDENCE_CHARS)}"
 
 
-def source(item: Evidence) -> str:
-    return clip(f"{one_line(item.pack)} › {one_line(item.title)}", 160)
+def source(item: Evidence, limit: int = 160) -> str:
+    return clip(f"{one_line(item.pack)} › {one_line(item.title)}", limit)
 
 
 def _outcome(context: TurnContext) -> list[Part]:

@@ -185,7 +185,7 @@ def flips(state: RunState) -> tuple[Flip, ...]:
             if seat in before and _changed(state, before[seat], answer):
                 cause = answer.changed_because or ""
                 found.append(Flip(seat, round_.number, held.get(seat, ""), now.get(seat, ""), cause))
-        before, held = before | answers, now
+        before, held = answers, now  # a seat that misses a round takes part in none after it
     return tuple(found)
 
 

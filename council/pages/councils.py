@@ -122,6 +122,7 @@ def stop(request: HttpRequest, session_id: UUID) -> HttpResponse:
 
 def _act(request: HttpRequest, session_id: UUID, action: Callable[[User, UUID], object], policy: str) -> HttpResponse:
     """Do it; what came of it arrives through the socket, so htmx is told nothing but a refusal."""
+    selectors.session_for(person(request), session_id)
     problem = ""
     try:
         count_write(request, policy)

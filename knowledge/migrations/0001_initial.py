@@ -85,7 +85,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("metadata", models.JSONField(blank=True, default=dict)),
-                ("source_url", models.URLField(blank=True, max_length=2000, null=True)),
+                ("source_url", models.CharField(blank=True, max_length=2000, null=True)),
                 ("external_id", models.CharField(blank=True, max_length=200, null=True)),
                 ("ordinal", models.PositiveIntegerField(default=0, editable=False)),
                 ("content_hash", models.CharField(editable=False, max_length=64)),

@@ -26,6 +26,7 @@ handler400, handler403, handler404, handler500 = api.bad_request, api.forbidden,
 
 reached = threading.Event()  # set when a handler that was told to wait is running
 proceed = threading.Event()
+died = threading.Event()  # a process dies once
 
 
 class PartSerializer(serializers.Serializer[Any]):
@@ -61,7 +62,8 @@ class Things(ApiView):
                 raise IllegalState("not now")
             case "crash":
                 raise RuntimeError("secret words")
-            case "die":
+            case "die" if not died.is_set():
+                died.set()
                 raise SystemExit
             case "wait":
                 reached.set()

@@ -77,7 +77,8 @@ def test_last_use_is_noted_at_most_once_a_minute(user: User) -> None:
     ApiKey.objects.update(last_used_at=first - timedelta(seconds=61))
     user_for_key(plaintext)
     key.refresh_from_db()
-    assert key.last_used_at is not None and key.last_used_at >= first
+    assert key.last_used_at is not None
+    assert key.last_used_at >= first
 
 
 def test_a_busy_key_costs_one_query(user: User, django_assert_num_queries: DjangoAssertNumQueries) -> None:

@@ -13,7 +13,7 @@ def test_one_address_is_one_user_whatever_its_case(user: User) -> None:
 
 
 def test_a_form_stores_addresses_in_lower_case_and_names_the_twin(user: User) -> None:
-    with pytest.raises(ValidationError, match="exists already"):
+    with pytest.raises(ValidationError, match="already exists"):
         User(email="ADA@Example.org", password="x").full_clean()
 
 

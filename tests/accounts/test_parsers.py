@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
+from channels.db import database_sync_to_async
 from django.core.asgi import get_asgi_application
 from django.test import Client
 from hypothesis import given
@@ -19,7 +20,11 @@ from realtime.errors import InvalidInput
 ECHO = "/api/probe/echo"
 _storable = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"))
 _values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | _storable,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _storable,
     lambda inner: st.lists(inner) | st.dictionaries(_storable, inner),
 )
 
@@ -64,7 +69,7 @@ def test_a_surrogate_pair_is_one_character() -> None:
     assert strict_json(b'"\\ud83d\\ude00"') == "😀"
 
 
-@pytest.mark.parametrize("opening, closing", [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 def test_depth_is_limited_exactly(opening: str, closing: str) -> None:
     def nested(depth: int) -> bytes:
         return (opening * depth + "1" + closing * depth).encode()
@@ -110,7 +115,11 @@ class TestOverHttp:
 
 
 async def _post_in_chunks(key: str, *chunks: bytes) -> tuple[int, bytes]:
-    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json"), (b"authorization", f"Bearer {key}".encode())]
+    headers = [
+        (b"host", b"127.0.0.1"),
+        (b"content-type", b"application/json"),
+        (b"authorization", f"Bearer {key}".encode()),
+    ]
     scope = {"type": "http", "method": "POST", "path": ECHO, "headers": headers, "query_string": b""}
     server = ApplicationCommunicator(get_asgi_application(), scope)
     for chunk in chunks:
@@ -137,10 +146,6 @@ class TestChunkedBodies:
         assert status == 413
 
 
-async def _key() -> str:
-    from asgiref.sync import sync_to_async
-
-    def make() -> str:
-        return create_api_key(User.objects.create_user("ada@example.org"), "a")[1]
-
-    return await sync_to_async(make)()
+@database_sync_to_async
+def _key() -> str:
+    return create_api_key(User.objects.create_user("ada@example.org"), "a")[1]

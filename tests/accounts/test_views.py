@@ -26,7 +26,12 @@ class TestValidated:
         assert set(errors) == {"/name", "/size", "/parts/1/label", "/part/label"}
 
     def test_refuses_unknown_fields_at_every_depth(self, program: Client) -> None:
-        body = {"name": "a", "nmae": 1, "part": {"label": "a", "x/y": 1}, "parts": [{"label": "a"}, {"label": "a", "~": 1}]}
+        body = {
+            "name": "a",
+            "nmae": 1,
+            "part": {"label": "a", "x/y": 1},
+            "parts": [{"label": "a"}, {"label": "a", "~": 1}],
+        }
         assert set(_post(program, body)) == {"/nmae", "/part/x~1y", "/parts/1/~0"}
 
     def test_refuses_fields_that_only_the_server_writes(self, program: Client) -> None:
@@ -48,7 +53,9 @@ class TestValidated:
         assert program.post(THINGS, body, content_type="application/json").status_code == 201
 
     def test_points_into_arrays(self, program: Client) -> None:
-        answer = program.put("/api/probe/echo", [{"name": "a"}, {"name": "b", "x": 1}, {}], content_type="application/json")
+        answer = program.put(
+            "/api/probe/echo", [{"name": "a"}, {"name": "b", "x": 1}, {}], content_type="application/json"
+        )
         assert {error["pointer"] for error in answer.json()["errors"]} == {"/1/x", "/2/name"}
 
     def test_limits_the_length_of_its_answer(self, program: Client) -> None:

@@ -19,4 +19,6 @@ from config.embedded.testing import ensure_test_services  # noqa: E402  # reads 
 
 _urls = ensure_test_services()
 os.environ["DATABASE_URL"] = _urls.database_url
-os.environ["REDIS_URL"] = _urls.redis_url
+# One Valkey database for each pytest-xdist process: queues must not mix, for their workers look into different databases.
+_number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+os.environ["REDIS_URL"] = f"{_urls.redis_url.rsplit('/', 1)[0]}/{_number + 1}" if _number else _urls.redis_url

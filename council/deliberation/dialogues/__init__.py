@@ -34,4 +34,4 @@ def start(context: TurnContext, style: Style, seed: int) -> Dialogue:
         raise ValueError("a ballot needs candidates")
     if context.kind is TurnKind.DISSENT and context.own is None:
         raise ValueError("a dissent needs the seat's own position")
-    return (guided if style == "guided" else structured).start(context, seed)
+    return guided.start(context, seed) if style == "guided" else structured.start(context, seed)

@@ -216,6 +216,12 @@ def test_a_seat_without_a_valid_option_is_no_part_of_unanimity() -> None:
     assert BALLOT in simulate(council_of(["No", "No", "No", "Perhaps"])).stages()
 
 
+def test_a_single_option_is_not_put_to_a_ballot() -> None:
+    simulation = Simulation(resolve(None), seats(3), options=("Yes",))
+    simulation.run(council_of(["Yes", "Yes", "Perhaps"]))
+    assert simulation.stages() == [OPENING, SYNTHESIS]
+
+
 def test_without_a_majority_there_is_no_consensus_and_no_dissent() -> None:
     simulation = simulate(SPLIT, rule="majority")
     assert outcome(simulation) is Outcome.NO_CONSENSUS

@@ -1,0 +1,67 @@
+"""The whole stack as `make run` starts it, with a fake model server as its only model, for benchmarks over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from config.embedded.network import free_port
+from config.terminal import Client
+
+ROOT = Path(__file__).resolve().parent.parent
+EMBEDDED = ("DATABASE_URL", "REDIS_URL")
+
+
+@contextmanager
+def quorum(**env: str) -> Iterator[Client]:
+    """Start `manage.py up` in a directory of its own (durability on, as shipped), stop it and everything at the end."""
+    with tempfile.TemporaryDirectory(prefix="quorum-bench-") as folder, _fake_models() as models:
+        Path(folder).chmod(0o755)  # PostgreSQL runs as an unprivileged user when we are root
+        inherited = {name: value for name, value in os.environ.items() if name not in EMBEDDED}
+        settings = {"LLM_BASE_URL": models, "LLM_MODEL": "fake", "RATE_LIMITS": "false", **env}
+        command = [
+            sys.executable,
+            "manage.py",
+            "up",
+            "--no-demo",
+            "--port",
+            str(free_port()),
+            "--data-dir",
+            f"{folder}/d",
+        ]
+        with subprocess.Popen(
+            command, cwd=ROOT, env={**inherited, **settings}, stdout=subprocess.PIPE, text=True
+        ) as up:
+            try:
+                _wait_ready(up)
+                known = json.loads(Path(folder, "d", "credentials.json").read_text())
+                yield Client(known["url"], known["api_key"])
+            finally:
+                up.send_signal(signal.SIGINT)
+                up.wait(timeout=30)
+
+
+@contextmanager
+def _fake_models() -> Iterator[str]:
+    command = [sys.executable, "-m", "tests.support.fake_openai", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
+
+
+def _wait_ready(up: subprocess.Popen[str]) -> None:
+    assert up.stdout is not None
+    for line in up.stdout:
+        if line.startswith("Ready:"):
+            return
+    raise SystemExit(f"manage.py up ended with status {up.wait()}")

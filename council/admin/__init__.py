@@ -1,0 +1,10 @@
+"""Councils in the admin: look at everything, stop what runs, curate templates. All changes go through services.
+
+Ballots are sealed here as everywhere: until their round has closed, neither they nor the calls that cast them are shown.
+"""
+
+from council.admin.calls import LlmCallAdmin, MessageAdmin
+from council.admin.sessions import SessionAdmin
+from council.admin.templates import TemplateAdmin
+
+__all__ = ["LlmCallAdmin", "MessageAdmin", "SessionAdmin", "TemplateAdmin"]
