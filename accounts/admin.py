@@ -69,17 +69,17 @@ class ApiKeyAdmin(ModelAdmin):
     def get_form(self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **kwargs: Any) -> Any:
         return super().get_form(request, obj, change, **({} if change else {"form": NewApiKeyForm}), **kwargs)
 
-    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:  # noqa: ARG002
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
         return ("user", "name", "expires_at") if obj is None else self.list_display
 
-    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:  # noqa: ARG002
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
             raise TypeError("keys are not edited")
         key, plaintext = services.create_api_key(obj.user, obj.name, obj.expires_at)
         obj.__dict__.update(key.__dict__)
         messages.warning(request, f"The key, shown this once: {plaintext}")
 
-    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:  # noqa: ARG002
+    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return False
 
     @admin.action(description="Revoke the selected keys", permissions=["revoke"])
@@ -102,8 +102,8 @@ class SignInAdmin(ModelAdmin):
     search_fields = ("user__email", "ip")
     ordering = ("-at",)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+    def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: SignIn | None = None) -> bool:  # noqa: ARG002
+    def has_change_permission(self, request: HttpRequest, obj: SignIn | None = None) -> bool:
         return False

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
+from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
 from django.db import InterfaceError, OperationalError
@@ -28,6 +29,7 @@ from rest_framework.response import Response
 from accounts import errors as accounts_errors
 from accounts.api.pointers import field_errors
 from accounts.limits import refusal_headers
+from council import errors as council_errors
 from realtime import errors
 from realtime.errors import FieldError, QuorumError
 
@@ -45,6 +47,7 @@ STATUSES: dict[type[Exception], int] = {
     accounts_errors.PreconditionFailed: 412,
     accounts_errors.IdempotencyMismatch: 422,
     accounts_errors.RateLimited: 429,
+    council_errors.Fenced: 409,  # workers discard it; a caller would only ever see that somebody else was faster
     Http404: 404,
     PermissionDenied: 403,
     RequestDataTooBig: 413,
@@ -116,7 +119,9 @@ def _detail(error: BaseException) -> str:
         return "The request has wrong fields."
     if isinstance(error, APIException):
         return str(error.detail)
-    return str(error) if isinstance(error, RequestDataTooBig | PermissionDenied | BadRequest) else ""
+    if isinstance(error, RequestDataTooBig):
+        return f"A body may have at most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes."
+    return str(error) if isinstance(error, PermissionDenied | BadRequest) else ""
 
 
 def _pointers(error: BaseException) -> list[FieldError]:
@@ -185,7 +190,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
 
 
 @csrf_exempt
-def unknown_route(request: HttpRequest, rest: str = "") -> JsonResponse:  # noqa: ARG001 (the rest of the path)
+def unknown_route(request: HttpRequest, rest: str = "") -> JsonResponse:
     """The last route under ``/api/``, so that an unknown path or a malformed id is a problem in debug mode too."""
     return _respond(request, None, 404)
 

@@ -1,4 +1,4 @@
-"""ASGI entry point: HTTP to Django, sockets to Channels."""
+"""ASGI entry point: HTTP to Django, sockets to Channels, start and shutdown to the live feed."""
 
 import os
 
@@ -11,5 +11,6 @@ http = get_asgi_application()  # sets the apps up; the imports below need their 
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 
 from config.sockets import websocket  # noqa: E402
+from realtime.lifespan import lifespan  # noqa: E402
 
-application = ProtocolTypeRouter({"http": http, "websocket": websocket})
+application = ProtocolTypeRouter({"http": http, "websocket": websocket, "lifespan": lifespan})

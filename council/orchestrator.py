@@ -143,7 +143,7 @@ def exhaust(session: CouncilSession, run: Run, why: str) -> None:
     run.save(update_fields=["exhausted"])
     if why == "budget":
         log.append(session, events.budget_event("exhausted", Budget.objects.get(session=session)))
-    turns.cancel_open(session, run)
+    turns.cancel_open(session, run, spare_tally=True)
     advance(session, run)
 
 

@@ -47,8 +47,12 @@ def end(session: CouncilSession, turn: Turn, status: TurnStatus, **more: Any) ->
     log.append(session, events.turn_moved(turn, status.value, **more))
 
 
-def cancel_open(session: CouncilSession, run: Run) -> None:
-    """Cancel every turn that has not ended; their workers are fenced off now and told within a heartbeat."""
+def cancel_open(session: CouncilSession, run: Run, *, spare_tally: bool = False) -> None:
+    """Cancel every turn that has not ended; their workers are fenced off now and told within a heartbeat.
+
+    ``spare_tally``: a count costs neither time nor money, and what it counts was paid for.
+    """
     rows = Turn.objects.select_for_update(no_key=True, of=("self",)).select_related("round__run")
-    for turn in rows.filter(round__run=run, status__in=OPEN_TURNS).order_by("id"):
+    open_turns = rows.filter(round__run=run, status__in=OPEN_TURNS)
+    for turn in (open_turns.exclude(kind=TurnKind.TALLY) if spare_tally else open_turns).order_by("id"):
         end(session, turn, TurnStatus.CANCELLED)

@@ -3,6 +3,7 @@ other."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -38,8 +39,17 @@ class PackForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable 
         return status
 
 
+class TrashingAdmin(ModelAdmin):
+    """Deleting here means a service that hides rows; nothing else goes with them, so there is nothing else to list or to permit."""
+
+    def get_deleted_objects(
+        self, objs: Sequence[Any], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        return [str(item) for item in objs], {str(self.opts.verbose_name_plural): len(objs)}, set(), []
+
+
 @admin.register(KnowledgePack)
-class KnowledgePackAdmin(ModelAdmin):
+class KnowledgePackAdmin(TrashingAdmin):
     form = PackForm
     list_display = ("name", "owner", "status", "entry_count", "language", "updated_at")
     list_filter = ("status", "visibility", "language")
@@ -113,7 +123,18 @@ class EntryForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
                 drafts.parse(self.draft())
             except InvalidInput as error:
                 self._report(error)
+        pack = cleaned.get("pack") or (None if self.instance._state.adding else self.instance.pack)
+        if pack is not None and not self.errors:
+            self._check_pack(pack)
         return cleaned
+
+    def _check_pack(self, pack: KnowledgePack) -> None:
+        if not _editable(pack):
+            self.add_error(None, f"The pack is {pack.status}: its entries cannot be changed.")
+        external_id = self.cleaned_data.get("external_id")
+        others = Entry.objects.filter(pack=pack, external_id=external_id or None, deleted_at=None)
+        if external_id and others.exclude(pk=self.instance.pk).exists():
+            self.add_error("external_id", "Another entry of the pack has this external id.")
 
     def _report(self, error: InvalidInput) -> None:
         for wrong in error.errors:
@@ -122,7 +143,7 @@ class EntryForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
 
 
 @admin.register(Entry)
-class EntryAdmin(ModelAdmin):
+class EntryAdmin(TrashingAdmin):
     form = EntryForm
     list_display = ("title", "pack", "index_status", "enabled", "revision_number", "updated_at")
     list_filter = ("index_status", "enabled", "pack__status")
@@ -142,10 +163,10 @@ class EntryAdmin(ModelAdmin):
         return (*fixed, "pack") if obj else (*fixed, "enabled")
 
     def has_change_permission(self, request: HttpRequest, obj: Entry | None = None) -> bool:
-        return _open(obj.pack if obj else None) and super().has_change_permission(request, obj)
+        return _editable(obj.pack if obj else None) and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Entry | None = None) -> bool:
-        return _open(obj.pack if obj else None) and super().has_delete_permission(request, obj)
+        return _editable(obj.pack if obj else None) and super().has_delete_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: Entry, form: EntryForm, change: bool) -> None:  # Django's signature
         author = request.user if isinstance(request.user, User) else None
@@ -163,7 +184,7 @@ class EntryAdmin(ModelAdmin):
         services.delete_entry(obj.pk)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Entry]) -> None:
-        for entry in queryset:
+        for entry in queryset.exclude(pack__status__in=(PackStatus.ARCHIVED, PackStatus.DELETED)):
             services.delete_entry(entry.pk)
 
     @admin.action(description="Index again (failed entries)")
@@ -191,6 +212,11 @@ class EntryRevisionAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: EntryRevision | None = None) -> bool:
         return False
+
+
+def _editable(pack: KnowledgePack | None) -> bool:
+    """Whether the pack's entries may be changed; None stands for the list as a whole."""
+    return pack is None or pack.status not in (PackStatus.ARCHIVED, PackStatus.DELETED)
 
 
 def _open(pack: KnowledgePack | None) -> bool:

@@ -119,7 +119,7 @@ class Feed:
 
     def is_full(self, user_id: UUID) -> bool:
         user = self._users.get(user_id)
-        return user is not None and len(user.outboxes) >= limits.SOCKETS_PER_USER
+        return (len(user.outboxes) if user else 0) >= limits.SOCKETS_PER_USER
 
     def dismiss(self, user_id: UUID, outbox: Outbox) -> None:
         user = self._users.get(user_id)

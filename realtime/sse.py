@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
 from channels.db import aclose_old_connections
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from realtime import auth, feed, frames, limits
@@ -20,8 +20,7 @@ from realtime.reader import DATABASE_DOWN
 from realtime.sources import StreamSource
 from realtime.watch import Watch, access
 
-View = Callable[..., Awaitable[HttpResponseBase]]
-Refuse = Callable[[HttpRequest, HTTPStatus, str], HttpResponse]
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 STATUS = {
     Close.RESTART: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -39,32 +38,30 @@ CODE = {
     Close.UNKNOWN: "not_found",
     Close.TOO_MANY: "too_many_streams",
 }
+HEADERS = {
+    HTTPStatus.METHOD_NOT_ALLOWED: {"Allow": "GET"},
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+    HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": "1"},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "1"},
+}
 
 
-def problem(request: HttpRequest, status: HTTPStatus, code: str) -> HttpResponse:
-    """An RFC 9457 problem, for when the caller has no better one."""
-    body = {"type": "about:blank", "title": status.phrase, "status": int(status), "code": code}
-    return JsonResponse(body, status=status, content_type="application/problem+json")
+def stream_view(source: StreamSource, *, user_for_key: KeyUser) -> View:
+    """An async view ``(request, pk)`` that streams the source's events.
 
-
-def stream_view(source: StreamSource, *, user_for_key: KeyUser, refuse: Refuse = problem) -> View:
-    """An async view ``(request, id)`` that streams the source's events.
-
-    Resumes after ``Last-Event-ID`` (or ``?after=``); without either it begins with a snapshot. Refusals are ordinary responses,
-    made by ``refuse(request, status, code)``. The response holds no database connection while it is open.
+    Resumes after ``Last-Event-ID`` (or ``?after=``); without either it begins with a snapshot. Refusals are ordinary
+    responses with a problem for a body. The response holds no database connection while it is open.
     """
 
-    async def view(request: HttpRequest, id: UUID) -> HttpResponseBase:  # noqa: A002  # the name in the API's routes
+    async def view(request: HttpRequest, pk: UUID) -> HttpResponseBase:
         if request.method != "GET":
-            return HttpResponseNotAllowed(["GET"])
+            return _problem(request, HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed")
         try:
             last_seq = _last_seq(request)
-            identity = await _identify(request, source, id, user_for_key)
+            identity = await _identify(request, source, pk, user_for_key)
         except Refused as refused:
-            return _refusal(refuse(request, STATUS[refused.code], CODE[refused.code]))
-        # Middleware may have read the session on this request's thread, whose connection Django would keep until the end.
-        await aclose_old_connections()
-        content = _stream(Watch(feed.current(), source, id, identity), last_seq)
+            return _problem(request, STATUS[refused.code], CODE[refused.code])
+        content = _stream(Watch(feed.current(), source, pk, identity), last_seq)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingHttpResponse(content, content_type="text/event-stream", headers=headers)
 
@@ -98,6 +95,9 @@ async def _identify(request: HttpRequest, source: StreamSource, stream_id: UUID,
 async def _stream(watch: Watch, last_seq: int | None) -> AsyncIterator[bytes]:
     """Joins only when the response is really read, so that one that never is leaves nothing behind."""
     running: list[asyncio.Task[Any]] = []
+    # Middleware has read the user for its log, after the view, on this request's own thread; Django would keep that thread's
+    # connection until the response ends, and ten open streams would use up the pool.
+    await aclose_old_connections()
     try:
         yield b"retry: 1000\n\n"
         await watch.open(last_seq)
@@ -120,9 +120,15 @@ async def _stream(watch: Watch, last_seq: int | None) -> AsyncIterator[bytes]:
         watch.close()
 
 
-def _refusal(response: HttpResponse) -> HttpResponse:
-    if response.status_code == HTTPStatus.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    if response.status_code in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        response.headers["Retry-After"] = "1"
-    return response
+def _problem(request: HttpRequest, status: HTTPStatus, code: str) -> HttpResponse:
+    """RFC 9457, in the shape of ``config.api``, which stands above this app."""
+    body = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": status.description,
+        "code": code,
+        "errors": [],
+        "request_id": request.META.get("HTTP_X_REQUEST_ID", ""),
+    }
+    return JsonResponse(body, status=status, content_type="application/problem+json", headers=HEADERS.get(status))

@@ -31,6 +31,7 @@ class Subscription:
     def __init__(self, group: str, handle: Callable[[Message], None]) -> None:
         self.group = group
         self.confirmed = False
+        self._stopped = False
         self._handle = handle
         self._layer = get_channel_layer()
         self._channel = f"feed.{uuid4().hex}"
@@ -53,6 +54,7 @@ class Subscription:
         return self.confirmed
 
     async def stop(self) -> None:
+        self._stopped = True
         try:
             async with asyncio.timeout(limits.CONFIRM_S):
                 await self._layer.group_discard(self.group, self._channel)
@@ -67,7 +69,9 @@ class Subscription:
         # The listener's first step registers the channel, which group_add insists on.
         await asyncio.sleep(0)
         while not echo.done():
-            if now() > deadline:  # redis-py swallows a cancellation, and so our timeout, that arrives while it connects
+            if (
+                self._stopped or now() > deadline
+            ):  # redis-py swallows a cancellation, and so our timeout, that arrives while it connects
                 raise TimeoutError
             await self._layer.group_add(self.group, self._channel)
             await self._layer.group_send(self.group, message)

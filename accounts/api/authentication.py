@@ -25,7 +25,7 @@ class ApiKeyAuthentication(authentication.BaseAuthentication):
             raise exceptions.AuthenticationFailed("The API key is unknown, revoked or expired.")
         return user, None
 
-    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 (DRF's signature)
+    def authenticate_header(self, request: Request) -> str:
         return "Bearer"
 
 
@@ -37,7 +37,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     target_class = "accounts.api.authentication.ApiKeyAuthentication"
     name = "apiKey"
 
-    def get_security_definition(self, auto_schema: object) -> dict[str, str]:  # noqa: ARG002 (spectacular's signature)
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer", "bearerFormat": f"{KEY_PREFIX}…"}
 
 
@@ -45,7 +45,7 @@ class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
     target_class = "accounts.api.authentication.SessionAuthentication"
     name = "session"
 
-    def get_security_definition(self, auto_schema: object) -> dict[str, str]:  # noqa: ARG002 (spectacular's signature)
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
         from django.conf import settings
 
         return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME}

@@ -61,7 +61,7 @@ class CursorPagination(BasePagination):
         self,
         queryset: QuerySet[_M],
         request: Request,
-        view: Any = None,  # noqa: ARG002 (DRF's signature)
+        view: Any = None,
     ) -> list[_M]:
         self.url = request.build_absolute_uri()
         self.limit = _limit(request)
@@ -109,7 +109,7 @@ class CursorPagination(BasePagination):
         properties = {"next": url, "previous": url, "results": schema}
         return {"type": "object", "required": list(properties), "properties": properties}
 
-    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:  # noqa: ARG002 (DRF's signature)
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
         return [
             {"name": "limit", "in": "query", "required": False, "schema": limit},

@@ -35,7 +35,7 @@ class StrictJSONParser(BaseParser):
         self,
         stream: IO[Any],
         media_type: str | None = None,
-        parser_context: Mapping[str, Any] | None = None,  # noqa: ARG002 (DRF's signature)
+        parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         _, parameters = parse_header_parameters(media_type or "")
         if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):

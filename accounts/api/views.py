@@ -123,6 +123,9 @@ class ApiView(APIView):
 
     def _finalized(self, response: HttpResponseBase) -> HttpResponseBase:
         response = super().finalize_response(self.request, response, *self.args, **self.kwargs)  # type: ignore[arg-type]  # DRF takes any HttpResponseBase
+        response.headers.setdefault(
+            "Cache-Control", "private, no-cache"
+        )  # kept by its reader only, and asked for again
         if quota := getattr(self, "_quota", None):
             for name, value in limits.rate_headers(quota).items():
                 response.headers.setdefault(name, value)
@@ -178,8 +181,9 @@ def _replay(answer: idempotency.Answer) -> HttpResponse:
 
 
 def _fingerprint(request: Request) -> bytes:
+    """SHA-256 over what makes two requests the same; a trailing slash makes no difference (``urls.route``)."""
     digest = hashlib.sha256()
-    for part in (request.method or "", request.get_full_path(), request.content_type):
+    for part in (request.method or "", request.path.rstrip("/"), request.META["QUERY_STRING"], request.content_type):
         digest.update(part.encode() + b"\x00")
     digest.update(request._request.body)
     return digest.digest()

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.embedded.celery_child import READY_FILE
 from config.embedded.network import answers
-from config.embedded.process import ChildSpec
+from config.embedded.process import READY_FILE, ChildSpec
 from config.embedded.state import DataDir
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -14,8 +14,8 @@ from celery import signals
 from celery.bin.celery import main as celery_main
 
 from config.embedded.exec_child import die_with_parent
+from config.embedded.process import READY_FILE
 
-READY_FILE = "QUORUM_READY_FILE"
 MAIN_PID = os.getpid()
 
 

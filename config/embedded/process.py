@@ -12,6 +12,8 @@ from typing import IO
 
 from config.embedded import exec_child
 
+# The environment variable that tells a Celery child where to report that it is ready.
+READY_FILE = "QUORUM_READY_FILE"
 LOG_CAP_BYTES = 10 * 1024 * 1024
 SHIM = [sys.executable, "-I", "-S", str(Path(exec_child.__file__).resolve())]
 

@@ -63,9 +63,7 @@ class Stack:
         self.urls = self._start_services()
         self._publish(self.supervisor.pids())
         env = self._environment(self.urls)
-        self._run_step("migrate", ["migrate", "--noinput", "--verbosity", "0"], env)
-        demo = [] if self.options.demo else ["--no-demo"]
-        self._run_step("bootstrap", ["bootstrap", "--url", self.options.address.url, *demo], env)
+        self._prepare_data(env)
         self.supervisor.start(*apps.specs(self.data, self.options.address, self.options.index_processes, env))
         self._wait()
 
@@ -95,11 +93,12 @@ class Stack:
             "PUBLIC_URL": os.environ.get("PUBLIC_URL") or self.options.address.url,
         }
 
-    def _run_step(self, name: str, command: list[str], env: Mapping[str, str]) -> None:
-        """Run a management command to its end, with the servers watched meanwhile."""
-        log = self.data.logs / f"{name}.log"
-        argv = [sys.executable, str(apps.PROJECT / "manage.py"), *command]
-        child = Child(ChildSpec(name, argv, log, healthy=lambda _pid: True, env=env, cwd=apps.PROJECT))
+    def _prepare_data(self, env: Mapping[str, str]) -> None:
+        """Migrate and bootstrap, with the servers watched meanwhile."""
+        log = self.data.logs / "prepare.log"
+        demo = [] if self.options.demo else ["--no-demo"]
+        argv = [sys.executable, "-m", "config.embedded.prepare", "--url", self.options.address.url, *demo]
+        child = Child(ChildSpec("prepare", argv, log, healthy=lambda _pid: True, env=env, cwd=apps.PROJECT))
         try:
             while not child.has_ended():
                 self._check_interrupted()
@@ -108,9 +107,8 @@ class Stack:
         finally:
             child.end()
         if child.returncode != 0:
-            raise CommandFailed(
-                f"manage.py {name} failed ({child.exit_status}): {last_line(log.read_text(errors='replace'))}; see {log}"
-            )
+            reason = last_line(log.read_text(errors="replace"))
+            raise CommandFailed(f"Preparing the database failed ({child.exit_status}): {reason}; see {log}")
 
     def _wait(self, only: Collection[str] | None = None) -> None:
         if not self.supervisor.wait_healthy(self.should_stop, only):

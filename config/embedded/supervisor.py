@@ -27,7 +27,9 @@ def stop_flag() -> Callable[[], bool]:
         requested.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, request)
+        # nohup has the hang-up ignored, and means it.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, request)
     return requested.is_set
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.http import HttpRequest
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from council.admin.common import SEALED, STATUS_COLOURS, ReadOnly, pretty
+from council.admin.common import SEALED, STATUS_COLOURS, ReadOnly, pretty, prose
 from council.deliberation.types import TurnKind
 from council.models import LlmCall, Message
 
@@ -53,7 +52,7 @@ class LlmCallAdmin(ReadOnly, ModelAdmin):
     @display(description="user prompt")
     def asked(self, call: LlmCall) -> SafeString | str:
         """Sealed too: a guided ballot's later questions repeat the ranking so far."""
-        return SEALED if is_sealed(call) else format_html("<pre>{}</pre>", call.user)
+        return SEALED if is_sealed(call) else prose(call.user)
 
     @display(description="JSON schema")
     def schema_shown(self, call: LlmCall) -> SafeString | str:
@@ -62,7 +61,7 @@ class LlmCallAdmin(ReadOnly, ModelAdmin):
 
     @display(description="reply")
     def answered(self, call: LlmCall) -> SafeString | str:
-        return SEALED if is_sealed(call) else format_html("<pre>{}</pre>", call.response)
+        return SEALED if is_sealed(call) else prose(call.response)
 
 
 def is_sealed(call: LlmCall) -> bool:

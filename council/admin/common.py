@@ -38,16 +38,26 @@ class ReadOnly:
         return False
 
 
+CELL = "px-3 py-2 align-top text-left"  # of unfold's own style sheet
+
+
 def pretty(value: Any) -> SafeString:
     """JSON to read."""
-    return format_html("<pre>{}</pre>", json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
+    return prose(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
+
+
+def prose(text: str) -> SafeString:
+    """Text with its line breaks."""
+    return format_html('<pre class="whitespace-pre-wrap">{}</pre>', text)
 
 
 def table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> SafeString | str:
     if not rows:
         return "–"
-    titles = format_html_join("", "<th>{}</th>", ((title,) for title in head))
-    body = format_html_join(
-        "", "<tr>{}</tr>", ((format_html_join("", "<td>{}</td>", ((cell,) for cell in row)),) for row in rows)
-    )
+    titles = format_html_join("", '<th class="{} font-semibold">{}</th>', ((CELL, title) for title in head))
+    body = format_html_join("", "<tr>{}</tr>", ((_cells(row),) for row in rows))
     return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", titles, body)
+
+
+def _cells(row: tuple[Any, ...]) -> SafeString:
+    return format_html_join("", '<td class="{}">{}</td>', ((CELL, cell) for cell in row))

@@ -15,7 +15,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from council import services
-from council.admin.common import STATUS_COLOURS, ReadOnly, pretty, table
+from council.admin.common import STATUS_COLOURS, ReadOnly, pretty, prose, table
 from council.models import Ballot, CouncilSession, Decision, Run, Seat, Turn
 from council.selectors import latest_decision
 from realtime.errors import IllegalState
@@ -26,6 +26,7 @@ EVENTS_SHOWN = 50
 class SeatInline(ReadOnly, TabularInline):
     model = Seat
     extra = 0
+    hide_title = True
     fields = ("position", "name", "role", "model", "chair")
     readonly_fields = fields
     ordering = ("position",)
@@ -34,6 +35,7 @@ class SeatInline(ReadOnly, TabularInline):
 class RunInline(ReadOnly, TabularInline):
     model = Run
     extra = 0
+    hide_title = True
     fields = ("number", "status", "exhausted", "reason", "seed", "started_at", "finished_at", "deadline_at")
     readonly_fields = fields
 
@@ -41,6 +43,7 @@ class RunInline(ReadOnly, TabularInline):
 class TurnInline(ReadOnly, TabularInline):
     model = Turn
     extra = 0
+    hide_title = True
     verbose_name_plural = "rounds and turns"
     fields = (
         "place",
@@ -180,7 +183,7 @@ def decision_table(decision: Decision) -> SafeString | str:
     rows: list[tuple[Any, ...]] = [
         ("outcome", decision.outcome),
         ("option", decision.option or "–"),
-        ("answer", decision.answer),
+        ("answer", prose(decision.answer)),
         ("decided by", decision.decided_by or "–"),
         ("margin", "more than 2" if decision.margin is None else decision.margin),
         ("too close", "yes" if decision.too_close else "no"),

@@ -102,9 +102,9 @@ class MessageOut(serializers.Serializer[Message]):
 
 
 class EventsOut(serializers.Serializer[Any]):
-    """``next`` is the ``after`` of the following page, null at the end."""
+    """``next`` is the ``after`` of the following page; it stays where it was when there is nothing new."""
 
-    next = serializers.IntegerField(allow_null=True)
+    next = serializers.IntegerField()
     results = serializers.ListField(child=serializers.JSONField())
 
 

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 from accounts.api.urls import route
+from accounts.services import user_for_key
 from council.api import views
+from council.consumers import CouncilSessions
+from realtime.sse import stream_view
+
+stream = stream_view(CouncilSessions(), user_for_key=user_for_key)
 
 urlpatterns = [
     *route("council-sessions", views.SessionListView, "session-list"),
@@ -10,5 +15,6 @@ urlpatterns = [
     *route("council-sessions/<uuid:pk>/stop", views.StopView, "session-stop"),
     *route("council-sessions/<uuid:pk>/message", views.MessageView, "session-message"),
     *route("council-sessions/<uuid:pk>/events", views.EventsView, "session-events"),
+    *route("council-sessions/<uuid:pk>/stream", stream, "session-stream"),
     *route("council-sessions/<uuid:pk>/recount", views.RecountView, "session-recount"),
 ]

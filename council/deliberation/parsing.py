@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError
@@ -20,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from council.deliberation import citations, prompts
 from council.deliberation.types import Answer, Ballot, Claim, Dissent, Prompt, Stage, Synthesis, TurnContext
 
+BRACES = 20  # opening braces tried as the start of the object; a flood of them must not cost quadratic time
 Code = Literal["not_json", "wrong_schema", "empty", "refusal", "unknown_candidate", "unknown_evidence"]
 T = TypeVar("T", bound=BaseModel)
 
@@ -48,7 +50,7 @@ def json_object(reply: str) -> dict[str, Any]:
     text = _THINKING.sub("", reply)
     if not text.strip():
         raise ReplyError("empty", "the reply is empty")
-    for found in re.finditer(r"\{", text):
+    for found in islice(re.finditer(r"\{", text), BRACES):
         value = _decode(text, found.start())
         if value is not None:
             return value
@@ -247,19 +249,24 @@ def choice(reply: str, allowed: Sequence[str], code: Code = "wrong_schema") -> s
     if not text:
         raise ReplyError("empty", "the reply is empty")
     chosen = _chosen(text)
-    if chosen in allowed:
-        return chosen
-    named = [label for label in allowed if re.search(rf"(?<![\w-]){re.escape(label)}(?![\w-])", text)]
-    longest = [label for label in named if not any(label != other and label in other for other in named)]
-    if len(longest) == 1 and (len(text) <= len(longest[0]) + 40 or f'"{longest[0]}"' in text):
-        return longest[0]
+    named = [chosen] if chosen is not None else _named(text, allowed)
+    if len(named) == 1 and named[0] in allowed:
+        return named[0]
     raise ReplyError(code, f"{prompts.clip(prompts.one_line(text), 80)!r} is not one of: {', '.join(allowed)}")
 
 
-def _chosen(text: str) -> str:
+def _chosen(text: str) -> str | None:
     start = text.find("{")
     value = _decode(text, start) if start >= 0 else None
-    return str((value or {}).get("choice", "")).strip()
+    choice = (value or {}).get("choice")
+    return choice.strip() if isinstance(choice, str) else None
+
+
+def _named(text: str, allowed: Sequence[str]) -> list[str]:
+    """The labels that a short reply names as whole words; of nested ones ("sure" in "very sure") the longest."""
+    found = [label for label in allowed if re.search(rf"(?<![\w-]){re.escape(label)}(?![\w-])", text)]
+    longest = [label for label in found if not any(label != other and label in other for other in found)]
+    return [label for label in longest if len(text) <= len(label) + 40 or f'"{label}"' in text]
 
 
 def scores(reply: str, labels: Mapping[str, str]) -> dict[str, int]:

@@ -13,6 +13,7 @@ import random
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from itertools import count
 
 from council.deliberation import citations
 from council.deliberation.types import Candidate, Evidence, Prompt, Stage, TurnContext, TurnKind
@@ -80,11 +81,14 @@ def one_line(text: str) -> str:
 def fence(seed: int, texts: Iterable[str]) -> str:
     """A token that stands in none of ``texts``: eight hex digits, the same for the same seed and texts, otherwise unguessable."""
     whole = "\0".join(texts)
-    for attempt in range(1_000_000):
-        digest = hashlib.sha256(f"{seed}\0{attempt}\0{whole}".encode("utf-8", "surrogatepass")).hexdigest()
-        if digest[:8] not in whole.casefold():
-            return digest[:8]
-    raise ValueError("every fence token stands in the material")
+    digests = (hashlib.sha256(f"{seed}\0{n}\0{whole}".encode("utf-8", "surrogatepass")).hexdigest() for n in count())
+    return absent((digest[:8] for digest in digests), whole)
+
+
+def absent(tokens: Iterable[str], text: str) -> str:
+    """The first of ``tokens`` that does not stand in ``text``, whatever its case."""
+    folded = text.casefold()
+    return next(token for token in tokens if token.casefold() not in folded)
 
 
 def sections(token: str, parts: Sequence[Part]) -> str:
@@ -147,8 +151,8 @@ def evidence_text(item: Evidence) -> str:
     return f"[{item.n}] {source(item)}\n{clip(clean(item.text), EVIDENCE_CHARS)}"
 
 
-def source(item: Evidence, limit: int = 160) -> str:
-    return clip(f"{one_line(item.pack)} › {one_line(item.title)}", limit)
+def source(item: Evidence) -> str:
+    return clip(f"{one_line(item.pack)} › {one_line(item.title)}", 160)
 
 
 def _outcome(context: TurnContext) -> list[Part]:

@@ -48,13 +48,15 @@ const seat = (one) =>
     h(
       "header",
       null,
-      h("h3", { id: `seat-${one.id}` }, one.name, one.chair && h("span", { class: "chair" }, "chair")),
+      h("h3", { id: `seat-${one.id}` }, one.name, isChair(one) && h("span", { class: "chair" }, "chair")),
       h("span", { class: "state" }, one.label),
     ),
     one.role && h("p", { class: "role" }, one.role),
     one.latest && contribution(one.latest),
     one.before.map(earlier),
   );
+
+const isChair = (one) => one.chair && one.name.toLowerCase() !== "chair";
 
 const contribution = (said) =>
   h(
@@ -110,7 +112,7 @@ const candidate = (one) =>
 const ballots = (one) =>
   h(
     "div",
-    { class: "scroll" },
+    { class: "scroll", tabindex: 0 },
     h(
       "table",
       null,
@@ -185,7 +187,7 @@ const rules = (one) =>
     h("summary", null, "What other rules would have decided"),
     h(
       "div",
-      { class: "scroll" },
+      { class: "scroll", tabindex: 0 },
       h(
         "table",
         null,

@@ -30,7 +30,7 @@ died = threading.Event()  # a process dies once
 
 
 class PartSerializer(serializers.Serializer[Any]):
-    label = serializers.CharField(max_length=10)
+    text = serializers.CharField(max_length=10)
 
 
 class ThingSerializer(serializers.Serializer[Any]):

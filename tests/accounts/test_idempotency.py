@@ -15,7 +15,7 @@ from django.test import Client
 from accounts import idempotency
 from accounts.models import IdempotencyRecord, User
 from tests.accounts import probe
-from tests.accounts.conftest import program_of
+from tests.accounts.conftest import csrf, program_of
 
 pytestmark = [pytest.mark.urls("tests.accounts.probe"), pytest.mark.django_db(transaction=True)]
 THINGS = "/api/probe/things"
@@ -65,6 +65,19 @@ class TestReplay:
         assert (second.headers["ETag"], second.headers["Content-Type"]) == ('"v1"', "application/json")
         assert "Idempotency-Replayed" not in first.headers
         assert second.headers["Idempotency-Replayed"] == "true"
+        assert made(user) == 1
+
+    def test_a_browsers_repetition_is_recognised_as_well(self, browser: Client, user: User) -> None:
+        headers = {**csrf(browser), "Idempotency-Key": "k1"}
+        for _ in range(2):
+            assert (
+                browser.post(THINGS, {"name": "a"}, content_type="application/json", headers=headers).status_code == 201
+            )
+        assert made(user) == 1
+
+    def test_a_trailing_slash_makes_no_other_request(self, program: Client, user: User) -> None:
+        make(program, {"name": "a"})
+        assert "Idempotency-Replayed" in make(program, {"name": "a"}, path=THINGS + "/").headers
         assert made(user) == 1
 
     def test_another_key_is_another_request(self, program: Client, user: User) -> None:
@@ -152,6 +165,20 @@ class TestRaces:
         probe.proceed.set()
         assert second.result(10).content == first.result(10).content
         assert second.result().headers["Idempotency-Replayed"] == "true"
+
+    def test_waiting_requests_hold_no_connection(
+        self, user: User, program: Client, threads: Callable[..., Future[Any]], waiting: None
+    ) -> None:
+        """More of them than the pool has connections; a reader beside them is served all the same."""
+        body = {"name": "a", "mood": "wait"}
+        clients = [program_of(user) for _ in range(12)]
+        repetitions = [threads(make, client, body) for client in clients]
+        assert probe.reached.wait(10)
+        with pytest.raises(TimeoutError):
+            repetitions[0].result(1)
+        assert threads(program.get, THINGS).result(5).status_code == 200
+        probe.proceed.set()
+        assert {future.result(20).status_code for future in repetitions} == {201}
 
     def test_a_wait_in_vain_is_409(
         self,

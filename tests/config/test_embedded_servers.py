@@ -17,9 +17,8 @@ import redis
 
 from config.embedded import leftovers, postgres, unprivileged, valkey
 from config.embedded.apps import Address
-from config.embedded.celery_child import READY_FILE
 from config.embedded.errors import DataDirError
-from config.embedded.process import Child, ChildSpec
+from config.embedded.process import READY_FILE, Child, ChildSpec
 from config.embedded.state import DataDir
 from config.embedded.supervisor import Supervisor
 from config.embedded.testing import ensure_test_services

@@ -117,12 +117,9 @@ def test_groups_stop_one_after_the_other(tmp_path: Path, supervisor: Supervisor)
         "def leave(*_):\n    time.sleep(0.2); open({0!r}, 'a').write({1!r} + ' '); sys.exit()\n"
         "signal.signal(signal.SIGTERM, leave); open({2!r}, 'w'); time.sleep(60)"
     )
-    names = ["database", "web", "broker"]
-    specs = [
-        _spec(tmp_path, n, program.format(str(record), n, str(tmp_path / n)), lambda _pid, n=n: (tmp_path / n).exists())
-        for n in names
-    ]  # type: ignore[misc]  # mypy cannot type a lambda with a default
-    supervisor.start(*specs)
+    for name in ("database", "web", "broker"):
+        code = program.format(str(record), name, str(tmp_path / name))
+        supervisor.start(_spec(tmp_path, name, code, _exists(tmp_path / name)))
     supervisor.wait_healthy()
     supervisor.stop([["web"], ["broker"], ["database"]])
     assert record.read_text().split() == ["web", "broker", "database"]
@@ -203,6 +200,10 @@ def test_a_log_that_has_grown_past_the_cap_is_set_aside_once(tmp_path: Path) -> 
         stream.write(b"new")
     assert log.read_bytes() == b"new"
     assert (tmp_path / "web.log.1").stat().st_size == LOG_CAP_BYTES + 1
+
+
+def _exists(path: Path) -> Callable[[int], bool]:
+    return lambda _pid: path.exists()
 
 
 def _has_text(path: Path) -> bool:

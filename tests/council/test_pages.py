@@ -34,7 +34,9 @@ def page(user: User) -> Client:
 @pytest.fixture
 def pack(user: User) -> KnowledgePack:
     pack = create_pack(user, name="Ferries")
-    add_entry(pack, user, {"title": "Timetable", "content": "The ferry sails at dawn and returns at dusk.", "tags": ["sea"]})
+    add_entry(
+        pack, user, {"title": "Timetable", "content": "The ferry sails at dawn and returns at dusk.", "tags": ["sea"]}
+    )
     return pack
 
 
@@ -191,7 +193,13 @@ def test_a_question_is_enough(page: Client, fake: object) -> None:
 
 
 def test_a_plan_in_full(page: Client, pack: KnowledgePack) -> None:
-    plan = {"question": "Which?", "options": "A\n\n B \nC", "packs": [str(pack.pk)], "preset": "debate", "rule": "borda"}
+    plan = {
+        "question": "Which?",
+        "options": "A\n\n B \nC",
+        "packs": [str(pack.pk)],
+        "preset": "debate",
+        "rule": "borda",
+    }
     page.post("/councils/new", {**plan, "then": "keep"})
     session = CouncilSession.objects.get()
     assert (session.status, session.options) == ("draft", ["A", "B", "C"])
@@ -201,7 +209,9 @@ def test_a_plan_in_full(page: Client, pack: KnowledgePack) -> None:
 
 def test_a_template_fills_the_form_in_and_gives_the_seats(page: Client, user: User, pack: KnowledgePack) -> None:
     agents = [{"name": "Owl", "role": "sees at night"}, {"name": "Fox"}]
-    save_template(None, slug="night", agents=agents, packs=[pack], options=["Go", "Stay"], title="Night", question="Go?")  # type: ignore[arg-type]
+    save_template(
+        None, slug="night", agents=agents, packs=[pack], options=["Go", "Stay"], title="Night", question="Go?"
+    )  # type: ignore[arg-type]
     shown = text(page.get("/councils/new", {"template": "night"}, headers={"HX-Request": "true"}))
     assert "Go\nStay</textarea>" in shown
     assert "checked" in shown
@@ -237,7 +247,18 @@ def test_without_a_model_the_council_stays_a_draft_and_the_page_says_why(page: C
 def test_the_page_of_a_council_has_everything_that_its_scripts_need(page: Client, session: CouncilSession) -> None:
     shown = text(page.get(f"/councils/{session.pk}"))
     assert f'data-socket="/ws/council-sessions/{session.pk}"' in shown
-    for name in ("decisions", "stages", "seats", "counts", "messages", "badge", "sentence", "usage", "presence", "wording"):
+    for name in (
+        "decisions",
+        "stages",
+        "seats",
+        "counts",
+        "messages",
+        "badge",
+        "sentence",
+        "usage",
+        "presence",
+        "wording",
+    ):
         assert f'id="{name}"' in shown
     assert "Not started yet." in shown
 
@@ -278,7 +299,9 @@ def test_a_message_is_posted(page: Client, session: CouncilSession) -> None:
 
 
 def test_an_empty_message_is_refused(page: Client, session: CouncilSession) -> None:
-    response = page.post(f"/councils/{session.pk}/message", {"content": "", "kind": "note"}, headers={"HX-Request": "true"})
+    response = page.post(
+        f"/councils/{session.pk}/message", {"content": "", "kind": "note"}, headers={"HX-Request": "true"}
+    )
     assert response.status_code == 400
     assert "required" in text(response)
     assert not Message.objects.exists()
@@ -289,7 +312,14 @@ def test_a_concluded_council_is_read_without_scripts(page: Client, user: User, c
     session = conclude(user, convene())
     shown = text(page.get(f"/councils/{session.pk}"))
     assert session.status == "completed"
-    for said in ("Concluded after", "Secret ballot", "Place 1", "Dissent", "What other rules would have decided", "Margin"):
+    for said in (
+        "Concluded after",
+        "Secret ballot",
+        "Place 1",
+        "Dissent",
+        "What other rules would have decided",
+        "Margin",
+    ):
         assert said in shown
 
 

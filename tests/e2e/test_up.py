@@ -12,8 +12,9 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import psycopg
 import pytest
@@ -63,6 +64,15 @@ class Up:
             start_new_session=True,
         )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
     def wait_ready(self, within: float) -> float:
         """Seconds until the Ready line."""
         began = time.monotonic()
@@ -83,19 +93,24 @@ class Up:
 
     def end(self, number: signal.Signals, within: float) -> int:
         self.process.send_signal(number)
-        try:
-            return self.process.wait(within)
-        finally:
-            self.process.kill()
-            if self.process.stdout is not None:
-                self.process.stdout.close()
+        return self.process.wait(within)
+
+    def refusal(self) -> list[str]:
+        """What it printed before it gave up, which it must do with status 1."""
+        printed, _ = self.process.communicate(timeout=60)
+        assert self.process.returncode == 1, printed
+        return printed.splitlines()
 
 
 def _all_gone(pids: dict[str, int], within: float) -> bool:
+    return _eventually(lambda: not any(command_line(pid) for pid in pids.values()), within)
+
+
+def _eventually(condition: Callable[[], bool], within: float) -> bool:
     deadline = time.monotonic() + within
-    while any(command_line(pid) for pid in pids.values()) and time.monotonic() < deadline:
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
-    return not any(command_line(pid) for pid in pids.values())
+    return condition()
 
 
 def _processes_of(directory: Path) -> list[str]:
@@ -113,29 +128,30 @@ def _count_packs(directory: Path) -> int:
 def test_a_first_start_a_ctrl_c_a_second_start_and_a_kill(directory: Path) -> None:
     """One story, for each step needs the one before: the data must be there again."""
     data, port = directory / "var", free_port()
-    first = Up(data, port)
-    first.wait_ready(FIRST_START_S)
-    _check_credentials(data, first.url)
-    packs = _count_packs(data)
-    assert packs >= 2
-    pids = first.pids()
-    assert {"up", "postgres", "valkey", "llm", "web", "beat", "turns", "control", "index"} <= pids.keys()
-    _second_on_the_same_data_is_refused(data)
-    assert first.end(signal.SIGINT, STOP_S) == 0
+    with Up(data, port) as first:
+        first.wait_ready(FIRST_START_S)
+        _check_credentials(data, first.url)
+        packs = _count_packs(data)
+        assert packs >= 2
+        pids = first.pids()
+        assert pids.keys() == {"up", "postgres", "valkey", "llm", "web", "beat", "turns", "control", "index"}
+        with Up(data, free_port()) as another:
+            assert re.fullmatch(r"Another process \(pid \d+\) is serving .*", "\n".join(another.refusal()))
+        assert first.end(signal.SIGINT, STOP_S) == 0
     assert _all_gone(pids, 0)
     assert not (data / "services.json").exists()
 
-    second = Up(data, port)
-    assert second.wait_ready(60) < SECOND_START_S
-    assert _count_packs(data) == packs
-    pids = second.pids()
-    second.end(signal.SIGKILL, STOP_S)
+    with Up(data, port) as second:
+        second.wait_ready(SECOND_START_S)
+        assert _count_packs(data) == packs
+        pids = second.pids()
+        second.end(signal.SIGKILL, STOP_S)
     assert _all_gone(pids, 5)
     assert _processes_of(data) == []
 
-    third = Up(data, port)
-    third.wait_ready(60)
-    assert third.end(signal.SIGTERM, STOP_S) == 0
+    with Up(data, port) as third:
+        third.wait_ready(FIRST_START_S)
+        assert third.end(signal.SIGTERM, STOP_S) == 0
 
 
 def _check_credentials(data: Path, url: str) -> None:
@@ -151,41 +167,24 @@ def _check_credentials(data: Path, url: str) -> None:
         assert response.status == 200
 
 
-def _second_on_the_same_data_is_refused(data: Path) -> None:
-    refused = Up(data, free_port())
-    assert refused.process.wait(30) == 1
-    assert refused.process.stdout is not None
-    with refused.process.stdout as output:
-        lines = output.read().splitlines()
-    assert len(lines) == 1
-    assert re.search(r"Another process \(pid \d+\) is serving", lines[0])
-
-
 def test_a_taken_port_is_one_line_and_exit_1_and_starts_nothing(directory: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        refused = Up(directory / "taken", port)
-        assert refused.process.wait(30) == 1
-    assert refused.process.stdout is not None
-    with refused.process.stdout as output:
-        assert (
-            output.read()
-            == f"Port {port} on 127.0.0.1 is not available: stop what listens there or choose another --port\n"
-        )
+        with Up(directory / "taken", port) as refused:
+            reason = f"Port {port} on 127.0.0.1 is not available: stop what listens there or choose another --port"
+            assert refused.refusal() == [reason]
     assert not (directory / "taken" / "postgres").exists()
 
 
 def test_an_open_stream_does_not_delay_the_end_and_a_killed_worker_comes_back(directory: Path) -> None:
-    stack = Up(directory / "var", free_port(), "--no-demo")
-    stack.wait_ready(FIRST_START_S)
-    pids = stack.pids()
-    os.kill(pids["turns"], signal.SIGKILL)
-    deadline = time.monotonic() + 20
-    while stack.pids().get("turns") in {None, pids["turns"]}:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    with socket.create_connection(("127.0.0.1", int(stack.url.rsplit(":", 1)[1]))) as held_open:
-        held_open.sendall(b"GET /api/knowledge-packs HTTP/1.1\r\nHost: 127.0.0.1\r\n")  # a request that never ends
-        pids = stack.pids()
-        assert stack.end(signal.SIGINT, STOP_S) == 0
+    port = free_port()
+    with Up(directory / "var", port, "--no-demo") as stack:
+        stack.wait_ready(FIRST_START_S)
+        killed = stack.pids()["turns"]
+        os.kill(killed, signal.SIGKILL)
+        assert _eventually(lambda: stack.pids().get("turns", killed) != killed, 20)
+        with socket.create_connection(("127.0.0.1", port)) as held_open:
+            held_open.sendall(b"GET /api/knowledge-packs HTTP/1.1\r\nHost: 127.0.0.1\r\n")  # a request that never ends
+            pids = stack.pids()
+            assert stack.end(signal.SIGINT, STOP_S) == 0
     assert _all_gone(pids, 0)

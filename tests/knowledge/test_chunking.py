@@ -12,8 +12,26 @@ from knowledge import chunking, minilm
 from knowledge.chunking import Chunk, approximate_tokens, chunk
 
 WORDS = st.sampled_from(
-    ["a", "word", "sentence.", "Question?", "# Title", "## Section", "### Part", "- item", "1. first", "```", "~~~", "naïve"]
-    + ["中文。", "🙂", "x" * 130, "https://example.org/a/b?c=d", "**bold.**", "\u00a0"]
+    [
+        "a",
+        "word",
+        "sentence.",
+        "Question?",
+        "# Title",
+        "## Section",
+        "### Part",
+        "- item",
+        "1. first",
+        "```",
+        "~~~",
+        "naïve",
+        "中文。",
+        "🙂",
+        "x" * 130,
+        "https://example.org/a/b?c=d",
+        "**bold.**",
+        "\xa0",
+    ]
 )
 GAPS = st.sampled_from([" ", "\n", "\n\n", "\t", "\r\n", " " * 40, "\u2028", "\n" * 30])
 MARKDOWN = st.lists(st.tuples(WORDS, GAPS), max_size=700).map(lambda parts: "".join(a + b for a, b in parts))
@@ -50,7 +68,7 @@ def test_blank_text_has_no_passages() -> None:
 def test_long_text_is_cut_into_passages_near_the_bound_of_the_real_tokenizer() -> None:
     content = " ".join(f"This is sentence number {i} about the flow of heat in a boundary layer." for i in range(400))
     counts = minilm.count_tokens([content[p.start : p.end] for p in chunk(content, minilm.count_tokens)])
-    assert all(200 <= count <= 220 for count in counts[:-2])
+    assert all(190 <= count <= 220 for count in counts)
 
 
 def test_cuts_fall_between_sentences() -> None:

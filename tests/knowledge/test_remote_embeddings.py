@@ -25,7 +25,12 @@ class _Handler(BaseHTTPRequestHandler):
             for i, text in enumerate(body["input"])
         ]
         # Out of order on purpose: the index counts, not the place.
-        answer = {"object": "list", "model": body["model"], "data": rows[::-1], "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+        answer = {
+            "object": "list",
+            "model": body["model"],
+            "data": rows[::-1],
+            "usage": {"prompt_tokens": 1, "total_tokens": 1},
+        }
         payload = json.dumps(answer).encode()
         self.send_response(server.status)
         self.send_header("Content-Type", "application/json")
@@ -74,7 +79,9 @@ def test_the_dimension_is_found_out_when_it_is_not_set(embedder: RemoteEmbedder)
 
 
 @pytest.mark.parametrize(("status", "permanent"), [(400, True), (401, True), (429, False), (500, False), (503, False)])
-def test_refusals_say_whether_trying_again_helps(embedder: RemoteEmbedder, server: Any, status: int, permanent: bool) -> None:
+def test_refusals_say_whether_trying_again_helps(
+    embedder: RemoteEmbedder, server: Any, status: int, permanent: bool
+) -> None:
     server.status = status
     with pytest.raises(EmbeddingError, match=str(status)) as caught:
         embedder.embed_query("text")

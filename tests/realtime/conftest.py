@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -11,6 +13,7 @@ from accounts.models import User
 from accounts.services import create_api_key
 from knowledge.models import KnowledgePack
 from realtime import feed, nudge
+from tests.realtime.broker import Broker
 from tests.realtime.live import LiveServer
 
 
@@ -30,9 +33,23 @@ def pack(user: User) -> KnowledgePack:
 
 
 @pytest.fixture
+def broker(settings: LazySettings) -> Iterator[Broker]:
+    """Ask for it before ``server``: it takes the place of the tests' common Valkey."""
+    broker = Broker()
+    settings.REDIS_URL = broker.url
+    layers: Any = copy.deepcopy(settings.CHANNEL_LAYERS)
+    layers["default"]["CONFIG"]["hosts"] = [broker.url]
+    settings.CHANNEL_LAYERS = layers
+    nudge.client.cache_clear()
+    yield broker
+    nudge.client().close()
+    nudge.client.cache_clear()
+    broker.stop()
+
+
+@pytest.fixture
 def server(transactional_db: None, settings: LazySettings) -> Iterator[LiveServer]:
     settings.ROOT_URLCONF = "tests.realtime.urls"
-    nudge.client().flushdb()
     server = LiveServer()
     server.start()
     try:
@@ -44,7 +61,6 @@ def server(transactional_db: None, settings: LazySettings) -> Iterator[LiveServe
 @pytest.fixture
 async def here(transactional_db: None) -> AsyncIterator[feed.Feed]:
     """A feed on the test's own event loop."""
-    nudge.client().flushdb()
     current = feed.current()
     yield current
     await current.close()

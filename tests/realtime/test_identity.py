@@ -54,12 +54,12 @@ async def page(
         yield client
 
 
-async def test_a_cookie_from_our_own_page_opens(page: LiveClient):
+async def test_a_cookie_from_our_own_page_opens(page: LiveClient) -> None:
     assert (await page.connect())["t"] == "welcome"
 
 
 @pytest.mark.parametrize("origin", [OURS, "HTTPS://Quorum.Example:443", "http://localhost:5173"])
-def test_origins_are_compared_as_browsers_write_them(origin: str):
+def test_origins_are_compared_as_browsers_write_them(origin: str) -> None:
     assert auth._normal(origin) in auth.allowed_origins()
 
 
@@ -77,7 +77,9 @@ def test_origins_are_compared_as_browsers_write_them(origin: str):
         "https://[oops",
     ],
 )
-async def test_a_cookie_from_a_foreign_page_is_refused(browser: Client, settings: LazySettings, origin: str | None):
+async def test_a_cookie_from_a_foreign_page_is_refused(
+    browser: Client, settings: LazySettings, origin: str | None
+) -> None:
     headers = {"cookie": cookie(browser, settings)} | ({} if origin is None else {"origin": origin})
     with pytest.raises(auth.Refused) as refused:
         await query(auth.from_headers, headers, lambda _: None, origin_required=True)
@@ -86,19 +88,19 @@ async def test_a_cookie_from_a_foreign_page_is_refused(browser: Client, settings
 
 async def test_a_foreign_page_is_closed_with_4403(
     server: LiveServer, pack: KnowledgePack, browser: Client, settings: LazySettings
-):
+) -> None:
     headers = {"Cookie": cookie(browser, settings), "Origin": "https://evil.example"}
     async with LiveClient(server.pack_url(pack), headers=headers) as client:
         assert await client.refusal() == 4403
 
 
-async def test_a_key_needs_no_origin(server: LiveServer, pack: KnowledgePack, key: str):
+async def test_a_key_needs_no_origin(server: LiveServer, pack: KnowledgePack, key: str) -> None:
     headers = {"Origin": "https://evil.example"}
     async with LiveClient(server.pack_url(pack), key=key, headers=headers) as client:
         assert (await client.connect())["t"] == "welcome"
 
 
-async def test_a_ticket_opens_from_any_origin_once(server: LiveServer, pack: KnowledgePack, user: User):
+async def test_a_ticket_opens_from_any_origin_once(server: LiveServer, pack: KnowledgePack, user: User) -> None:
     ticket = await query(tickets.issue, user.pk)
     headers = {"Origin": "https://evil.example"}
     async with LiveClient(server.pack_url(pack), ticket=ticket, headers=headers) as client:
@@ -107,20 +109,20 @@ async def test_a_ticket_opens_from_any_origin_once(server: LiveServer, pack: Kno
         assert await again.refusal() == 4401
 
 
-async def test_of_two_who_redeem_a_ticket_together_one_gets_in(user: User):
+async def test_of_two_who_redeem_a_ticket_together_one_gets_in(user: User) -> None:
     ticket = await query(tickets.issue, user.pk)
     grants = await asyncio.gather(*(query(tickets.redeem, ticket) for _ in range(8)))
     assert [grant for grant in grants if grant is not None] == [tickets.Grant(user.pk)]
 
 
-def test_a_ticket_is_good_for_thirty_seconds_and_not_stored_itself(user: User):
+def test_a_ticket_is_good_for_thirty_seconds_and_not_stored_itself(user: User) -> None:
     ticket = tickets.issue(user.pk)
     stored = tickets._key(ticket)
     assert 0 < nudge.client().ttl(stored) <= limits.TICKET_S
     assert ticket not in stored
 
 
-def test_a_ticket_cannot_be_issued_without_the_broker(user: User, settings: LazySettings):
+def test_a_ticket_cannot_be_issued_without_the_broker(user: User, settings: LazySettings) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     nudge.client.cache_clear()
     try:
@@ -131,7 +133,7 @@ def test_a_ticket_cannot_be_issued_without_the_broker(user: User, settings: Lazy
         nudge.client.cache_clear()
 
 
-async def test_a_ticket_of_a_disabled_user_is_refused(server: LiveServer, pack: KnowledgePack, user: User):
+async def test_a_ticket_of_a_disabled_user_is_refused(server: LiveServer, pack: KnowledgePack, user: User) -> None:
     ticket = await query(tickets.issue, user.pk)
     await query(User.objects.filter(pk=user.pk).update, is_active=False)
     async with LiveClient(server.pack_url(pack), ticket=ticket) as client:
@@ -157,7 +159,7 @@ async def test_signing_out_closes_the_sockets_of_that_session(
     browser: Client,
     user: User,
     announce_first: bool,
-):
+) -> None:
     async with LiveClient(server.pack_url(pack), key=key) as program:
         await page.connect()
         await program.connect()
@@ -170,7 +172,7 @@ async def test_signing_out_closes_the_sockets_of_that_session(
 
 async def test_signing_out_closes_sockets_opened_by_ticket(
     server: LiveServer, pack: KnowledgePack, browser: Client, user: User
-):
+) -> None:
     ticket = await query(tickets.issue, user.pk, browser.session.session_key)
     async with LiveClient(server.pack_url(pack), ticket=ticket) as client:
         await client.connect()
@@ -178,7 +180,7 @@ async def test_signing_out_closes_sockets_opened_by_ticket(
         assert await client.closed(patience=3) == 4401
 
 
-async def test_a_new_password_closes_the_sockets_of_old_sessions(page: LiveClient, user: User):
+async def test_a_new_password_closes_the_sockets_of_old_sessions(page: LiveClient, user: User) -> None:
     await page.connect()
     user.set_password("another long password")
     await query(user.save)
@@ -188,7 +190,7 @@ async def test_a_new_password_closes_the_sockets_of_old_sessions(page: LiveClien
 
 async def test_a_revoked_key_closes_its_sockets_at_the_next_check(
     server: LiveServer, pack: KnowledgePack, key: str, user: User, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(limits, "RECHECK_S", 0.2)
     async with LiveClient(server.pack_url(pack), key=key) as client:
         await client.connect()

@@ -18,7 +18,7 @@ import pytest
 from accounts.models import User
 from knowledge.consumers import KnowledgePacks
 from knowledge.models import KnowledgePack
-from realtime import feed, limits, reader
+from realtime import feed, limits, reader, sources
 from realtime.db import query
 from realtime.outbox import Outbox
 from realtime.reader import StreamReader
@@ -33,7 +33,7 @@ def numbers(outbox: Outbox, last_seq: int | None) -> list[int]:
     frames = [json.loads(frame.text) for frame in outbox._frames]
     assert [frame["t"] for frame in frames].count("welcome") == 1
     welcome = frames[0]
-    had = welcome["head_seq"] if welcome["mode"] == "snapshot" else last_seq
+    had: int = welcome["head_seq"] if welcome["mode"] == "snapshot" else last_seq or 0
     return [*range(1, had + 1), *(frame["seq"] for frame in frames if frame["t"] == "event")]
 
 
@@ -69,7 +69,7 @@ def disturbed(point: int, pack: KnowledgePack, write: Callable[..., Any]) -> Que
 @pytest.mark.parametrize("point", range(8))
 async def test_an_event_committed_while_joining_arrives_once(
     here: feed.Feed, user: User, monkeypatch: pytest.MonkeyPatch, point: int, write: Callable[..., Any]
-):
+) -> None:
     for last_seq in (None, *range(6)):
         pack = await query(KnowledgePack.objects.create, owner=user, name="Growing")
         await query(append, pack, "1", "2", "3", "4")
@@ -84,7 +84,7 @@ async def test_an_event_committed_while_joining_arrives_once(
         here.release(stream)
 
 
-async def test_joining_at_any_moment_of_a_busy_log(here: feed.Feed, pack: KnowledgePack):
+async def test_joining_at_any_moment_of_a_busy_log(here: feed.Feed, pack: KnowledgePack) -> None:
     """Eighty watchers with random places join while four writers append; each ends with exactly the log."""
     chance = random.Random(7)
     per_writer = 30
@@ -108,9 +108,9 @@ async def test_joining_at_any_moment_of_a_busy_log(here: feed.Feed, pack: Knowle
 
 async def test_newcomers_within_two_seconds_share_a_snapshot(
     here: feed.Feed, pack: KnowledgePack, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     snapshots: list[str] = []
-    original = reader.read_snapshot
+    original = sources.read_snapshot
 
     def counted(*args: Any) -> Any:
         snapshots.append("read")
@@ -128,7 +128,7 @@ async def test_newcomers_within_two_seconds_share_a_snapshot(
 
 async def test_a_replay_reaches_further_back_than_the_ring(
     here: feed.Feed, pack: KnowledgePack, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     stream, _ = await joined(here, pack, None)
     await query(append, pack, *(["x"] * 20))
     await settled(stream, 20)
@@ -141,7 +141,7 @@ async def test_a_replay_reaches_further_back_than_the_ring(
 
 async def test_a_stream_is_watched_on_for_a_while_after_its_last_watcher(
     here: feed.Feed, pack: KnowledgePack, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(limits, "LINGER_S", 0.1)
     first, _ = await joined(here, pack, None)
     here.release(first)

@@ -42,7 +42,7 @@ def client(server: LiveServer, pack: KnowledgePack, key: str) -> LiveClient:
     return LiveClient(server.pack_url(pack), key=key)
 
 
-async def test_a_newcomer_gets_a_snapshot_and_then_events(client: LiveClient, pack: KnowledgePack):
+async def test_a_newcomer_gets_a_snapshot_and_then_events(client: LiveClient, pack: KnowledgePack) -> None:
     await query(append, pack, "before")
     async with client:
         welcome = await client.connect()
@@ -58,7 +58,7 @@ async def test_a_newcomer_gets_a_snapshot_and_then_events(client: LiveClient, pa
     assert event["at"].endswith("Z")
 
 
-async def test_who_is_little_behind_gets_a_replay(client: LiveClient, pack: KnowledgePack):
+async def test_who_is_little_behind_gets_a_replay(client: LiveClient, pack: KnowledgePack) -> None:
     await query(append, pack, *(str(number) for number in range(300)))
     client.last_seq = 0
     async with client:
@@ -68,7 +68,7 @@ async def test_who_is_little_behind_gets_a_replay(client: LiveClient, pack: Know
     assert [(row["seq"], row["type"], row["data"]) for row in client.rows.values()] == await query(logged, pack)
 
 
-async def test_who_is_far_behind_gets_a_snapshot(client: LiveClient, pack: KnowledgePack):
+async def test_who_is_far_behind_gets_a_snapshot(client: LiveClient, pack: KnowledgePack) -> None:
     await query(append, pack, *(str(number) for number in range(301)))
     client.last_seq = 0
     async with client:
@@ -76,7 +76,7 @@ async def test_who_is_far_behind_gets_a_snapshot(client: LiveClient, pack: Knowl
     assert (welcome["mode"], welcome["head_seq"]) == ("snapshot", 301)
 
 
-async def test_who_claims_more_than_there_is_gets_a_snapshot(client: LiveClient, pack: KnowledgePack):
+async def test_who_claims_more_than_there_is_gets_a_snapshot(client: LiveClient, pack: KnowledgePack) -> None:
     await query(append, pack, "one")
     client.last_seq = 7
     async with client:
@@ -84,7 +84,7 @@ async def test_who_claims_more_than_there_is_gets_a_snapshot(client: LiveClient,
     assert (welcome["mode"], welcome["head_seq"]) == ("snapshot", 1)
 
 
-async def test_who_has_everything_gets_nothing(client: LiveClient, pack: KnowledgePack):
+async def test_who_has_everything_gets_nothing(client: LiveClient, pack: KnowledgePack) -> None:
     await query(append, pack, "one")
     client.last_seq = 1
     async with client:
@@ -95,14 +95,14 @@ async def test_who_has_everything_gets_nothing(client: LiveClient, pack: Knowled
     assert client.rows == {}
 
 
-async def test_a_ping_is_answered_before_the_hello_too(client: LiveClient):
+async def test_a_ping_is_answered_before_the_hello_too(client: LiveClient) -> None:
     async with client:
         await client.open()
         await client.send({"t": "ping"})
         assert await client.receive() == {"t": "pong"}
 
 
-async def test_a_bad_frame_closes_with_4400(client: LiveClient):
+async def test_a_bad_frame_closes_with_4400(client: LiveClient) -> None:
     for frame in BAD_FRAMES:
         async with client:
             await client.open()
@@ -110,14 +110,14 @@ async def test_a_bad_frame_closes_with_4400(client: LiveClient):
             assert await client.closed() == 4400, frame
 
 
-async def test_a_second_hello_closes_with_4400(client: LiveClient):
+async def test_a_second_hello_closes_with_4400(client: LiveClient) -> None:
     async with client:
         await client.connect()
         await client.send(client.hello())
         assert await client.closed() == 4400
 
 
-async def test_too_many_frames_close_with_4429(client: LiveClient):
+async def test_too_many_frames_close_with_4429(client: LiveClient) -> None:
     async with client:
         await client.connect()
         for _ in range(limits.FRAMES_PER_S + 5):
@@ -125,24 +125,24 @@ async def test_too_many_frames_close_with_4429(client: LiveClient):
         assert await client.closed() == 4429
 
 
-async def test_no_hello_closes_with_4408(client: LiveClient, monkeypatch: pytest.MonkeyPatch):
+async def test_no_hello_closes_with_4408(client: LiveClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HELLO_S", 0.2)
     async with client:
         await client.open()
         assert await client.closed() == 4408
 
 
-async def test_no_credentials_close_with_4401(server: LiveServer, pack: KnowledgePack):
+async def test_no_credentials_close_with_4401(server: LiveServer, pack: KnowledgePack) -> None:
     async with LiveClient(server.pack_url(pack)) as client:
         assert await client.refusal() == 4401
 
 
-async def test_a_bad_key_closes_with_4401(server: LiveServer, pack: KnowledgePack):
+async def test_a_bad_key_closes_with_4401(server: LiveServer, pack: KnowledgePack) -> None:
     async with LiveClient(server.pack_url(pack), key="qk_wrong") as client:
         assert await client.refusal() == 4401
 
 
-async def test_another_users_pack_is_unknown(server: LiveServer, pack: KnowledgePack, other_key: str):
+async def test_another_users_pack_is_unknown(server: LiveServer, pack: KnowledgePack, other_key: str) -> None:
     async with LiveClient(server.pack_url(pack), key=other_key) as client:
         assert await client.refusal() == 4404
 
@@ -150,19 +150,19 @@ async def test_another_users_pack_is_unknown(server: LiveServer, pack: Knowledge
 @pytest.mark.parametrize(
     "path", ["knowledge-packs/0199aaaa-0000-7000-8000-000000000000", "knowledge-packs/17", "nonsense"]
 )
-async def test_what_does_not_exist_is_unknown(server: LiveServer, key: str, path: str):
+async def test_what_does_not_exist_is_unknown(server: LiveServer, key: str, path: str) -> None:
     async with LiveClient(f"{server.url}/ws/{path}", key=key) as client:
         assert await client.refusal() == 4404
 
 
-async def test_a_trailing_slash_is_accepted(server: LiveServer, pack: KnowledgePack, key: str):
+async def test_a_trailing_slash_is_accepted(server: LiveServer, pack: KnowledgePack, key: str) -> None:
     async with LiveClient(server.pack_url(pack) + "/", key=key) as client:
         assert (await client.connect())["mode"] == "snapshot"
 
 
 async def test_too_many_sockets_of_one_user_close_with_4429(
     server: LiveServer, pack: KnowledgePack, key: str, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(limits, "SOCKETS_PER_USER", 2)
     clients = [LiveClient(server.pack_url(pack), key=key) for _ in range(3)]
     await clients[0].connect()
@@ -174,7 +174,9 @@ async def test_too_many_sockets_of_one_user_close_with_4429(
     await asyncio.gather(*(client.close() for client in clients))
 
 
-async def test_heartbeats_carry_the_head(client: LiveClient, pack: KnowledgePack, monkeypatch: pytest.MonkeyPatch):
+async def test_heartbeats_carry_the_head(
+    client: LiveClient, pack: KnowledgePack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(limits, "HEARTBEAT_S", 0.2)
     monkeypatch.setattr(limits, "PULSE_S", 0.1)
     async with client:
@@ -186,7 +188,7 @@ async def test_heartbeats_carry_the_head(client: LiveClient, pack: KnowledgePack
 
 async def test_losing_access_closes_at_the_next_check(
     client: LiveClient, pack: KnowledgePack, other_user: User, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(limits, "RECHECK_S", 0.2)
     async with client:
         await client.connect()
@@ -196,7 +198,7 @@ async def test_losing_access_closes_at_the_next_check(
 
 async def test_a_deleted_stream_closes_as_unknown(
     client: LiveClient, pack: KnowledgePack, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(limits, "HEAD_CHECK_S", 0.2)
     async with client:
         await client.connect()
@@ -204,7 +206,7 @@ async def test_a_deleted_stream_closes_as_unknown(
         assert await client.closed() == 4404
 
 
-async def test_a_stopping_server_closes_with_1012(server: LiveServer, pack: KnowledgePack, key: str):
+async def test_a_stopping_server_closes_with_1012(server: LiveServer, pack: KnowledgePack, key: str) -> None:
     async with LiveClient(server.pack_url(pack), key=key) as client:
         await client.connect()
         await asyncio.to_thread(server.stop)

@@ -87,7 +87,7 @@ def stream_url(server: LiveServer, pack: KnowledgePack) -> str:
 
 async def test_the_stream_begins_with_a_snapshot_and_goes_on_with_events(
     server: LiveServer, pack: KnowledgePack, key: str
-):
+) -> None:
     await query(append, pack, "one")
     async with get(stream_url(server, pack), Authorization=f"Bearer {key}") as stream:
         assert "content-type: text/event-stream" in stream.headers
@@ -100,7 +100,7 @@ async def test_the_stream_begins_with_a_snapshot_and_goes_on_with_events(
     assert json.loads(lines[1].removeprefix("data: "))["data"] == {"text": "two"}
 
 
-async def test_last_event_id_resumes(server: LiveServer, pack: KnowledgePack, key: str):
+async def test_last_event_id_resumes(server: LiveServer, pack: KnowledgePack, key: str) -> None:
     await query(append, pack, "one", "two", "three")
     headers = {"Authorization": f"Bearer {key}", "Last-Event-ID": "1"}
     async with get(stream_url(server, pack), **headers) as stream:
@@ -112,7 +112,7 @@ async def test_last_event_id_resumes(server: LiveServer, pack: KnowledgePack, ke
 
 async def test_refusals_are_ordinary_responses(
     server: LiveServer, pack: KnowledgePack, key: str, other_key: str, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     url = stream_url(server, pack)
 
     async def status(url: str, **headers: str) -> int:
@@ -127,7 +127,7 @@ async def test_refusals_are_ordinary_responses(
     assert await status(url, Authorization=f"Bearer {key}") == 429
 
 
-async def test_a_browser_streams_with_its_cookie(server: LiveServer, pack: KnowledgePack, user: User):
+async def test_a_browser_streams_with_its_cookie(server: LiveServer, pack: KnowledgePack, user: User) -> None:
     browser = Client()
     await query(browser.force_login, user)
     name = project_settings.SESSION_COOKIE_NAME
@@ -140,7 +140,7 @@ async def test_a_browser_streams_with_its_cookie(server: LiveServer, pack: Knowl
 
 async def test_quiet_streams_send_comments(
     server: LiveServer, pack: KnowledgePack, key: str, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(limits, "SSE_COMMENT_S", 0.2)
     async with get(stream_url(server, pack), Authorization=f"Bearer {key}") as stream:
         async with asyncio.timeout(10):
@@ -148,7 +148,9 @@ async def test_quiet_streams_send_comments(
                 continue
 
 
-async def test_open_streams_hold_no_database_connection(server: LiveServer, pack: KnowledgePack, user: User, key: str):
+async def test_open_streams_hold_no_database_connection(
+    server: LiveServer, pack: KnowledgePack, user: User, key: str
+) -> None:
     """More streams than the pool has connections, through all middleware, and the pool still serves."""
     browser = Client()
     await query(browser.force_login, user)
@@ -165,7 +167,7 @@ async def test_open_streams_hold_no_database_connection(server: LiveServer, pack
         assert (await streams[-1].event())["seq"] == 1
 
 
-async def test_leaving_gives_the_place_back(server: LiveServer, pack: KnowledgePack, key: str):
+async def test_leaving_gives_the_place_back(server: LiveServer, pack: KnowledgePack, key: str) -> None:
     async with get(stream_url(server, pack), Authorization=f"Bearer {key}") as stream:
         await stream.frame()
         assert len(server.feed()._users) == 1
@@ -186,7 +188,7 @@ uvicorn.run(app, host="127.0.0.1", port=0, timeout_graceful_shutdown=5)
 """
 
 
-async def test_a_terminated_server_ends_its_streams_at_once(pack: KnowledgePack, key: str):
+async def test_a_terminated_server_ends_its_streams_at_once(pack: KnowledgePack, key: str) -> None:
     database = project_settings.DATABASES["default"]
     url = "postgresql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
     # The urlconf of these tests mounts the stream; settings take it from nowhere else, so it is set in the process itself.
@@ -217,7 +219,7 @@ async def test_a_terminated_server_ends_its_streams_at_once(pack: KnowledgePack,
             await process.communicate()
 
 
-async def test_the_log_is_listed_in_pages(pack: KnowledgePack, transactional_db: None):
+async def test_the_log_is_listed_in_pages(pack: KnowledgePack, transactional_db: None) -> None:
     await query(append, pack, "one", "two", "three")
     first = await query(events_after, pack, 0, 2)
     rest = await query(events_after, pack, first["next"], 2)

@@ -37,7 +37,7 @@ async def clean_layer(transactional_db: None) -> Any:
     await get_channel_layer().flush()
 
 
-async def test_a_raw_hint_is_received_like_the_layers_own():
+async def test_a_raw_hint_is_received_like_the_layers_own() -> None:
     layer = get_channel_layer()
     group = f"stream.test.{uuid4().hex}"
     own, raw = await heard(
@@ -46,7 +46,7 @@ async def test_a_raw_hint_is_received_like_the_layers_own():
     assert own == raw == {"type": "stream.hint"}
 
 
-async def test_a_raw_delta_is_received_like_the_layers_own():
+async def test_a_raw_delta_is_received_like_the_layers_own() -> None:
     layer = get_channel_layer()
     group, turn = f"stream.test.{uuid4().hex}", str(uuid4())
     message = {"type": "stream.delta", "turn": turn, "attempt": 2, "from": 3, "text": "Grüße 🌍"}
@@ -60,17 +60,17 @@ async def test_a_raw_delta_is_received_like_the_layers_own():
     assert own == raw == message
 
 
-async def test_a_sign_out_reaches_the_users_group():
+async def test_a_sign_out_reaches_the_users_group() -> None:
     user_id = uuid4()
     assert await heard(user_group(user_id), lambda: published(nudge.sign_out, user_id)) == [{"type": "user.recheck"}]
 
 
-async def test_a_group_is_left_when_its_subscription_stops():
+async def test_a_group_is_left_when_its_subscription_stops() -> None:
     group = f"stream.test.{uuid4().hex}"
     await heard(group)
     channels = await asyncio.to_thread(nudge.client().pubsub_channels, f"*{group}*")
     assert channels == []
 
 
-async def test_each_loop_has_one_feed(here: feed.Feed):
+async def test_each_loop_has_one_feed(here: feed.Feed) -> None:
     assert feed.current() is here

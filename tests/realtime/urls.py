@@ -8,6 +8,6 @@ from knowledge.consumers import KnowledgePacks
 from realtime.sse import stream_view
 
 urlpatterns = [
-    path("live/knowledge-packs/<uuid:id>", stream_view(KnowledgePacks(), user_for_key=user_for_key)),
+    path("live/knowledge-packs/<uuid:pk>", stream_view(KnowledgePacks(), user_for_key=user_for_key)),
     *project,
 ]

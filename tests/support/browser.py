@@ -18,16 +18,17 @@ ARGUMENTS = ["--disable-gpu", "--disable-background-networking", "--disable-comp
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium, else Playwright's own. Skips when there is none, but fails in CI."""
+    """The system's Chromium, else Playwright's own. Skips when there is none, but fails in CI.
+
+    Playwright's sync API runs an event loop in this thread, in which Django's ORM refuses to work: use it before or after.
+    """
     arguments = [*ARGUMENTS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
         path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
         if path is None and not Path(playwright.chromium.executable_path).exists():
             _without_browser("There is no Chromium: install one, or run `playwright install chromium`.")
-        # The sync API runs an event loop in this thread, which Django takes for an asynchronous caller.
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        with _django_in_this_thread():
-            yield browser
+        yield browser
         browser.close()
 
 
@@ -35,13 +36,6 @@ def _without_browser(why: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(why)
     pytest.skip(why)
-
-
-@contextmanager
-def _django_in_this_thread() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        yield
 
 
 @dataclass

@@ -16,7 +16,7 @@ class Command(BaseCommand):
         parser.add_argument("email")
         parser.add_argument("--name", default="command line", help="what the key is for")
 
-    def handle(self, *args: Any, email: str, name: str, **options: Any) -> None:  # noqa: ARG002
+    def handle(self, *args: Any, email: str, name: str, **options: Any) -> None:
         user = User.objects.by_email(email).first()
         if user is None:
             raise CommandError(f"There is no user with the email address {email}.")

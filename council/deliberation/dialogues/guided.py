@@ -33,12 +33,13 @@ from council.deliberation.types import (
     TurnKind,
 )
 
-SHOWN = 4  # pieces of evidence in a prompt: reading takes longest (about 330 tokens/s on two cores), so prompts stay near 400
-EXCERPT_CHARS = 230  # of each piece: about two sentences
-OTHERS_CHARS = 200
-TITLE_CHARS = 80
-INSTRUCTIONS_CHARS = 220
-REWRITE_CHARS = 360  # of the picked piece
+# Reading costs most: one thread takes in about 110 tokens/s and writes 70. Hence prompts of about 250 tokens, not 700.
+SHOWN = 3  # pieces of evidence in a prompt
+EXCERPT_CHARS = 150  # of each piece: one or two sentences
+OTHERS_CHARS = 140
+TITLE_CHARS = 60  # the pack's name is left out: it is nearly always the same one
+INSTRUCTIONS_CHARS = 160
+REWRITE_CHARS = 280  # of the picked piece
 QUOTE_CHARS = 320
 SHORT_OPTION = 60  # characters up to which options are chosen by their text: 13/9/8 of 30 against 19/7/4 by letter
 RANKED = 5  # places asked for in a ballot; the rest share the last place
@@ -158,7 +159,7 @@ class _Desk:
     def __init__(self, context: TurnContext, seed: int) -> None:
         self.context = context
         self.seed = seed
-        self.shown = context.evidence[: SHOWN - 1 if context.others else SHOWN]
+        self.shown = context.evidence[:SHOWN]
         self.role = prompts.clip(
             prompts.one_line(f"{context.role}. {context.instructions}".lstrip(". ")), INSTRUCTIONS_CHARS
         )
@@ -175,7 +176,7 @@ class _Desk:
             yield f"{message.kind} from the user", prompts.clip(prompts.one_line(message.content), OTHERS_CHARS)
         if context.kind is not TurnKind.BALLOT:
             for item in self.shown:
-                yield f"source {item.n}", f"{prompts.source(item, TITLE_CHARS)}: {self.excerpt(item, EXCERPT_CHARS)}"
+                yield f"source {item.n}", f"{_title(item)}: {self.excerpt(item, EXCERPT_CHARS)}"
         if context.own is not None:
             yield "your own answer", prompts.clip(prompts.position(context), OTHERS_CHARS)
         for text in context.others[:4]:
@@ -204,7 +205,7 @@ class _Desk:
         """Options by their text while they are short; else by letter, in this seat's own order either way."""
         options = self.context.options
         if all(len(option) <= SHORT_OPTION and prompts.one_line(option) == option for option in options):
-            question = f"{self.role} Which option do you choose?".strip()
+            question = "Which option do you choose in your role?"
             return self.choose("option", question, options, "unknown_candidate")
         return self._option_by_letter()
 
@@ -214,7 +215,7 @@ class _Desk:
         listed = "\n".join(
             f"{label}) {prompts.clip(prompts.one_line(option), 200)}" for label, option in labels.items()
         )
-        question = f"Options:\n{listed}\n{self.role} Which option do you choose?"
+        question = f"Options:\n{listed}\nWhich option do you choose in your role?"
         return labels[(yield from self.choose("option", question, list(labels), "unknown_candidate"))]
 
     def changes(self) -> Generator[Prompt, str, bool]:
@@ -269,7 +270,8 @@ class _Desk:
             if sum(one.end - one.start for one in kept) + span.end - span.start <= limit:
                 kept.append(span)
         text = " ".join(_bare(span.of(item.text)) for span in sorted(kept))
-        return prompts.one_line(text) if kept else prompts.clip(prompts.one_line(item.text), limit)
+        nearest = _bare(ranked[0].of(item.text)) if ranked else item.text
+        return prompts.clip(prompts.one_line(text if kept else nearest), limit)
 
     def _interest(self, sentence: str) -> float:
         wanted = {*citations.content_words(self.context.question), *citations.content_words(self.role)}
@@ -331,6 +333,10 @@ class _Desk:
         quote = prompts.clip(prompts.one_line(nearest), QUOTE_CHARS)
         left, right = next((pair for pair in _QUOTE_MARKS if not set(pair) & set(quote)), _QUOTE_MARKS[-1])
         return [(f"{left}{quote}{right}", item.n)]
+
+
+def _title(item: Evidence) -> str:
+    return prompts.clip(prompts.one_line(item.title), TITLE_CHARS)
 
 
 def _bare(sentence: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from council.deliberation.ballots import build_candidates, candidate_of
 from council.deliberation.consensus import tally
-from council.deliberation.protocol import known_candidates, next_step, positions
+from council.deliberation.protocol import known_candidates, next_step, positions, resolve
 from council.deliberation.types import (
     Answer,
     Ask,
@@ -14,6 +14,7 @@ from council.deliberation.types import (
     CloseRound,
     Conclude,
     NewTurn,
+    Outcome,
     Protocol,
     RoundState,
     RunState,
@@ -154,3 +155,20 @@ def failing(behave: Behaviour, *points: tuple[str, Stage]) -> Behaviour:
         return TurnStatus.FAILED if (turn.seat, round_.stage) in points else behave(turn, round_)
 
     return fail
+
+
+def simulate(behave: Behaviour, *, voting: int = 4, chair: bool = True, **settings: object) -> Simulation:
+    simulation = Simulation(resolve(settings), seats(voting, chair=chair))
+    simulation.run(behave)
+    return simulation
+
+
+def outcome(simulation: Simulation) -> Outcome | str | None:
+    """The outcome of a completed run or the reason of a failed one."""
+    assert simulation.conclusion
+    return simulation.conclusion.outcome or simulation.conclusion.reason
+
+
+def notes(simulation: Simulation) -> str:
+    assert simulation.conclusion
+    return " ".join(simulation.conclusion.notes)

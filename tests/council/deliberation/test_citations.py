@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -62,7 +63,7 @@ def test_stripping_takes_marks_and_the_space_before_them() -> None:
 @given(st.text(alphabet="ab .!?\n[]12-,“”#", max_size=80))
 def test_sentences_are_ordered_disjoint_and_lose_nothing_but_space(text: str) -> None:
     spans = citations.sentences(text)
-    assert all(a.end <= b.start for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a.end <= b.start for a, b in pairwise(spans))
     assert "".join("".join(span.of(text).split()) for span in spans) == "".join(text.split())
 
 
@@ -163,7 +164,9 @@ def test_wrong_passages_of_the_same_pack_hardly_ever_verify() -> None:
     rng = random.Random(1)
     held, pairs = 0, 0
     for pack in load_packs():
-        said = [(entry, span.of(entry.content)) for entry in pack.entries for span in citations.sentences(entry.content)]
+        said = [
+            (entry, span.of(entry.content)) for entry in pack.entries for span in citations.sentences(entry.content)
+        ]
         for entry, sentence in rng.sample(said, 60):
             other = rng.choice([one for one in pack.entries if one is not entry])
             held += citations.support(sentence, other.content).holds
@@ -184,9 +187,14 @@ def test_a_sentence_always_verifies_against_its_own_passage() -> None:
 
 
 def test_renumbering_joins_writers_with_different_lists() -> None:
-    texts = ["Sick days fell per head [4]; coverage was restored by one more engineer [4, 9].", "Sick days fell per head [2]."]
+    texts = [
+        "Sick days fell per head [4]; coverage was restored by one more engineer [4, 9].",
+        "Sick days fell per head [2].",
+    ]
     lists = [[evidence(4)], [evidence(2)]]
-    parts = [(text, citations.check(text, shown, {"r1": CONTENT}.get)) for text, shown in zip(texts, lists, strict=True)]
+    parts = [
+        (text, citations.check(text, shown, {"r1": CONTENT}.get)) for text, shown in zip(texts, lists, strict=True)
+    ]
     joined = citations.renumber(parts)
     assert joined.texts == (
         "Sick days fell per head [1]; coverage was restored by one more engineer [2][3].",

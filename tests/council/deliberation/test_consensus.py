@@ -1,15 +1,10 @@
-"""Rules against an independent oracle and the literature; ties, margins, agreement; what no renaming may change."""
+"""Decisions: ties, what no renaming may change, open answers, agreement."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
-import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import combinations, permutations, product
-from types import ModuleType, SimpleNamespace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,165 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from council.deliberation import ballots as balloting
-from council.deliberation import margin, rules
+from council.deliberation import rules
 from council.deliberation.consensus import concordance, kendall_w, modal_share, tally
 from council.deliberation.rules import Preference
-from council.deliberation.types import Answer, Ballot, Candidate, Rule, Tally
-
-Profile = dict[str, Ballot]
-
-
-def options(m: int) -> tuple[Candidate, ...]:
-    return tuple(Candidate(id=f"o{i}", text=f"option {i}", option=f"option {i}") for i in range(m))
-
-
-def profile(*rankings: str) -> Profile:
-    """One ballot for each string; "201" ranks o2, o0, o1; "" abstains."""
-    return {
-        f"s{n}": Ballot(ranking=tuple(f"o{c}" for c in ranking), abstain=not ranking)
-        for n, ranking in enumerate(rankings)
-    }
-
-
-def favourites(ballots: Profile) -> dict[str, str]:
-    return {seat: ballot.ranking[0] for seat, ballot in ballots.items() if ballot.ranking}
-
-
-def decide(m: int, ballots: Profile, rule: Rule = Rule.SCHULZE, seed: int = 0) -> Tally:
-    return tally(options(m), favourites(ballots), ballots, rule, seed, {})
-
-
-@st.composite
-def elections(draw: st.DrawFn, max_m: int = 4, max_n: int = 6) -> tuple[int, Profile]:
-    """Ballots of any length, abstentions and scores included."""
-    m = draw(st.integers(1, max_m))
-    cast = draw(st.lists(st.tuples(st.permutations(range(m)), st.integers(0, m)), max_size=max_n))
-    ballots = profile(*("".join(map(str, order[:length])) for order, length in cast))
-    scores = st.dictionaries(st.sampled_from([f"o{i}" for i in range(m)]), st.integers(0, 10))
-    return m, {s: b if b.abstain else b.model_copy(update={"scores": draw(scores)}) for s, b in ballots.items()}
-
-
-# --- an independent oracle --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def oracle() -> Iterator[SimpleNamespace]:
-    """The parts of ``pref_voting`` that count.
-
-    Release 0.5.4, the newest one that admits our numpy, imports numba and nashpy without declaring them. It uses numba only
-    as a decorator that makes functions faster and nashpy only for maximal lotteries, so where they are not installed (they
-    weigh 200 MB) a decorator that does nothing and an empty module give the same winners.
-    """
-    numba, nashpy = ModuleType("numba"), ModuleType("nashpy")
-    numba.jit = lambda *_, **__: lambda function: function  # type: ignore[attr-defined]  # a module made on the spot
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"(\")?.*invalid escape sequence")  # its docstrings hold raw LaTeX
-        for absent in (module for module in (numba, nashpy) if importlib.util.find_spec(module.__name__) is None):
-            patch.setitem(sys.modules, absent.__name__, absent)
-        from pref_voting.margin_based_methods import beat_path
-        from pref_voting.profiles_with_ties import ProfileWithTies
-        from pref_voting.scoring_methods import symmetric_borda_scores
-
-        yield SimpleNamespace(schulze=beat_path, borda=symmetric_borda_scores, profile=ProfileWithTies)
-
-
-def oracle_profile(oracle: SimpleNamespace, m: int, rankings: Sequence[Sequence[int]]) -> Any:
-    """Unranked candidates are below ranked ones and tied among themselves ("extended strict preference")."""
-    ranks = [{candidate: place for place, candidate in enumerate(ranking, start=1)} for ranking in rankings]
-    made = oracle.profile(ranks, candidates=list(range(m)))
-    made.use_extended_strict_preference()
-    return made
-
-
-def random_rankings(seed: int, *, partial: bool) -> tuple[int, list[list[int]]]:
-    rng = random.Random(seed)
-    m, n = rng.randint(2, 6), rng.randint(1, 9)
-    rankings = [rng.sample(range(m), m) for _ in range(n)]
-    return m, [ranking[: rng.randint(1, m)] for ranking in rankings] if partial else rankings
-
-
-def best(scores: Mapping[int, float]) -> tuple[str, ...]:
-    return tuple(f"o{c}" for c in sorted(scores) if scores[c] == max(scores.values()))
-
-
-@pytest.mark.parametrize("partial", [False, True], ids=["complete", "partial"])
-def test_rules_agree_with_pref_voting(oracle: SimpleNamespace, partial: bool) -> None:
-    for seed in range(300):
-        m, rankings = random_rankings(seed, partial=partial)
-        theirs = oracle_profile(oracle, m, rankings)
-        ours = decide(m, profile(*("".join(map(str, ranking)) for ranking in rankings))).rules
-        beat_path = oracle.schulze(theirs, strength_function=theirs.support)
-        assert ours["schulze"].winners == tuple(f"o{c}" for c in beat_path), rankings
-        assert ours["borda"].winners == best(oracle.borda(theirs)), rankings
-        assert ours["plurality"].winners == best(theirs.plurality_scores()), rankings
-
-
-@pytest.mark.parametrize("partial", [False, True], ids=["complete", "partial"])
-def test_scores_agree_with_pref_voting(oracle: SimpleNamespace, partial: bool) -> None:
-    for seed in range(300, 400):
-        m, rankings = random_rankings(seed, partial=partial)
-        theirs = oracle_profile(oracle, m, rankings)
-        ours = decide(m, profile(*("".join(map(str, ranking)) for ranking in rankings))).rules
-        # A symmetric Borda score is (rivals below - rivals above); ours is the points (m-1)/2 around which it swings.
-        points = {f"o{c}": (len(rankings) * (m - 1) + score) / 2 for c, score in oracle.borda(theirs).items()}
-        assert ours["borda"].scores == pytest.approx(points)
-        assert ours["plurality"].scores == {f"o{c}": n for c, n in theirs.plurality_scores().items()}
-
-
-# --- examples from the literature -------------------------------------------------------------------------------------
-
-
-def repeated(*groups: tuple[int, str]) -> Profile:
-    return profile(*(ranking for times, ranking in groups for _ in range(times)))
-
-
-TENNESSEE = repeated((42, "0123"), (26, "1230"), (15, "2310"), (17, "3210"))  # Memphis Nashville Chattanooga Knoxville
-FORTY_FIVE_VOTERS = repeated(  # the textbook example of Schulze's method; A..E = 0..4
-    (5, "02143"), (5, "03421"), (8, "14302"), (3, "20143"), (7, "20413"), (2, "21034"), (7, "32410"), (8, "41032")
-)
-
-
-def test_plurality_can_elect_whom_most_rank_last() -> None:
-    result = decide(4, TENNESSEE)
-    assert result.rules["plurality"].winners == ("o0",)
-    assert result.rules["borda"].winners == result.rules["schulze"].winners == ("o1",)
-    assert result.rules["majority"].winners == ()
-    assert result.too_close
-
-
-def test_schulze_resolves_the_five_candidate_cycle() -> None:
-    result = decide(5, FORTY_FIVE_VOTERS)
-    assert (result.winner, result.decided_by) == ("o4", "schulze")
-    assert result.rules["schulze"].scores == {"o4": 4, "o0": 3, "o2": 2, "o1": 1, "o3": 0}
-
-
-def test_borda_passes_over_a_majority_favourite() -> None:
-    result = decide(3, repeated((3, "012"), (2, "120")), Rule.BORDA)
-    assert (result.winner, result.decided_by) == ("o1", "borda")
-    assert result.rules["majority"].winners == result.rules["schulze"].winners == ("o0",)
-
-
-def test_a_perfect_cycle_ties_under_every_rule_and_the_seed_decides() -> None:
-    winners = {decide(3, profile("012", "120", "201"), seed=seed).winner for seed in range(30)}
-    assert winners == {"o0", "o1", "o2"}
-    assert decide(3, profile("012", "120", "201")).decided_by == "seed"
-
-
-@given(elections())
-def test_schulze_elects_the_condorcet_winner(election: tuple[int, Profile]) -> None:
-    m, ballots = election
-    ids = [f"o{i}" for i in range(m)]
-
-    def prefers(ballot: Ballot, a: str, b: str) -> int:
-        rank = {c: place for place, c in enumerate(ballot.ranking)}
-        return (rank.get(a, m) < rank.get(b, m)) - (rank.get(a, m) > rank.get(b, m))
-
-    beats_all = [a for a in ids if all(sum(prefers(v, a, b) for v in ballots.values()) > 0 for b in ids if b != a)]
-    if beats_all and any(ballot.ranking for ballot in ballots.values()):
-        assert decide(m, ballots).rules["schulze"].winners == tuple(beats_all)
-
-
-# --- deciding ---------------------------------------------------------------------------------------------------------
+from council.deliberation.types import Answer, Ballot, Rule, Tally
+from tests.council.deliberation.elections import Profile, decide, elections, favourites, options, profile
 
 
 def test_majority_counts_positions_not_ballots() -> None:
@@ -339,87 +180,6 @@ def test_every_ballot_hands_out_the_same_borda_points(election: tuple[int, Profi
         if ranking:
             points = rules.borda(rules.contribution(Preference(ranking, shown), m), m)
             assert sum(points) == rules.scale(m) * m * (m - 1) / 2
-
-
-# --- margin -----------------------------------------------------------------------------------------------------------
-
-
-def brute_margin(m: int, ballots: Profile, rule: Rule) -> int | None:
-    """The definition, by recounting everything: replace every set of 1, then 2 ballots by every choice of linear orders."""
-    winner = decide(m, ballots, rule).winner
-    held = favourites(ballots)
-    linear = [tuple(f"o{i}" for i in order) for order in permutations(range(m))]
-    for size in (1, 2):
-        for seats, orders in product(combinations(ballots, size), product(linear, repeat=size)):
-            changed = ballots | {
-                seat: Ballot(ranking=order, scores=ballots[seat].scores)
-                for seat, order in zip(seats, orders, strict=True)
-            }
-            if tally(options(m), held, changed, rule, 0, {}).winner != winner:
-                return size
-    return None
-
-
-@pytest.mark.parametrize("rule", [Rule.PLURALITY, Rule.BORDA, Rule.SCHULZE])
-def test_margin_is_what_brute_force_finds(rule: Rule) -> None:
-    rng = random.Random(rule.value)
-    found = set()
-    for lean in (0, 0, 0.3, 0.3, 0.6, 0.6, 0.9, 1):
-        orders = ["012" if rng.random() < lean else "".join(rng.sample("012", rng.randint(0, 3))) for _ in range(7)]
-        ballots = profile(*orders)
-        result = decide(3, ballots, rule)
-        found.add(result.margin)
-        assert result.margin == brute_margin(3, ballots, rule), orders
-    assert found == {1, 2, None}
-
-
-def test_margin_of_a_majority_counts_seats() -> None:
-    held = {f"s{i}": "o0" if i < 4 else "o1" for i in range(7)}
-    wide = held | {"s4": "o0", "s5": "o0"}
-    assert tally(options(2), held, None, Rule.MAJORITY, 0, {}).margin == 1
-    assert tally(options(2), wide, None, Rule.MAJORITY, 0, {}).margin is None
-
-
-def test_margin_of_positions_replaces_positions() -> None:
-    held = {f"s{i}": "o0" if i < 4 else "o1" for i in range(5)}
-    assert tally(options(2), held, None, Rule.PLURALITY, 0, {}).margin == 2
-
-
-@given(elections(max_m=3, max_n=5), st.sampled_from([Rule.PLURALITY, Rule.BORDA, Rule.SCHULZE]))
-def test_ballots_called_safe_to_replace_are(election: tuple[int, Profile], rule: Rule) -> None:
-    m, ballots = election
-    everyone = tuple(range(m))
-    orders = tuple(rules.contribution(Preference(order, everyone), m) for order in permutations(everyone))
-    cast = [rules.contribution(Preference(tuple(int(c[1:]) for c in b.ranking), everyone), m) for b in ballots.values()]
-    count = rules.total(cast, rules.count_length(m))
-    winners = rules.BALLOT_RULES[rule]
-    changed = margin.search(
-        [(vector, orders) for vector in cast], lambda trial: hash(tuple(winners(trial, m))), rules.count_length(m)
-    )
-    assert changed is None or changed > rules.safe_replacements(rule, count, m)
-
-
-def test_one_ballot_is_not_replaced_twice() -> None:
-    units = [((2,), ((0,),)), ((0,), ((0,),))]
-    assert margin.search(units, lambda count: int(count[0] < 0), length=1) is None
-
-
-def test_a_margin_beyond_the_exhaustive_search_is_real() -> None:
-    ballots = profile("012345", "012345", "102345", "543210", "543210")
-    result = decide(6, ballots)
-    assert result.margin == 1
-    swapped = ballots | {"s2": Ballot(ranking=("o5", "o4", "o3", "o2", "o1", "o0"))}
-    assert decide(6, swapped).winner != result.winner
-
-
-def test_a_margin_of_one_reads_too_close() -> None:
-    result = decide(2, profile("01", "01", "10"))
-    assert (result.margin, result.too_close) == (1, True)
-
-
-def test_a_clear_win_does_not_read_too_close() -> None:
-    result = decide(3, profile(*["012"] * 6))
-    assert (result.margin, result.too_close) == (None, False)
 
 
 # --- agreement --------------------------------------------------------------------------------------------------------
