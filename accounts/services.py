@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts.models import KEY_PREFIX, ApiKey, SignIn, User
+from realtime import nudge
 from realtime.errors import InvalidInput, NotFound
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def revoke_api_key(key: ApiKey) -> None:
     """Ends a key at once and for ever; harmless when it has ended already."""
     ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
     key.refresh_from_db(fields=["revoked_at"])
+    nudge.sign_out(key.user_id)
 
 
 def key_of(user: User, key_id: UUID) -> ApiKey:

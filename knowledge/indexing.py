@@ -72,10 +72,14 @@ def packs_with_work(now: datetime) -> list[UUID]:
 def index_once(pack_id: UUID, only: UUID | None = None) -> int:
     """Claim, embed and finish one batch of the pack; the number of entries that were claimed (0: nothing to do)."""
     claims = claim(pack_id, only)
-    if claims:
+    if not claims:
+        return 0
+    try:
         embedder = get_embedder()
-        outcomes = embed(embedder, claims)
-        finish(pack_id, embedder, outcomes)
+    except EmbeddingError as error:
+        finish(pack_id, "", [Outcome(claim, error=error) for claim in claims])
+    else:
+        finish(pack_id, embedder.model, embed(embedder, claims))
     return len(claims)
 
 
@@ -107,12 +111,18 @@ def embed(embedder: Embedder, claims: Sequence[Claim]) -> list[Outcome]:
         while len(vectors) < len(texts):
             vectors += embedder.embed_passages(texts[len(vectors) : len(vectors) + BATCH_PASSAGES])
             renew(claims)
+        _check_widths(vectors)
     except EmbeddingError as error:
         if error.permanent and len(claims) > 1:
             return [outcome for claim in claims for outcome in embed(embedder, [claim])]
         return [Outcome(claim, error=error) for claim in claims]
     rest = iter(vectors)
     return [Outcome(claim, vectors=[next(rest) for _ in claim.passages]) for claim in claims]
+
+
+def _check_widths(vectors: Sequence[Vector]) -> None:
+    if len(widths := {len(vector) for vector in vectors}) > 1:
+        raise EmbeddingError(f"the model gave vectors of different dimensions: {sorted(widths)}", permanent=True)
 
 
 def renew(claims: Sequence[Claim]) -> None:
@@ -122,7 +132,7 @@ def renew(claims: Sequence[Claim]) -> None:
 
 
 @transaction.atomic
-def finish(pack_id: UUID, embedder: Embedder, outcomes: Iterable[Outcome]) -> int:
+def finish(pack_id: UUID, model: str, outcomes: Iterable[Outcome]) -> int:
     """Store what became of claims. Entries that were revised, deleted or leased to another worker meanwhile are left alone.
 
     The first ready entry makes a draft pack active. Returns the number of entries that were still ours.
@@ -131,7 +141,7 @@ def finish(pack_id: UUID, embedder: Embedder, outcomes: Iterable[Outcome]) -> in
     by_id = {outcome.claim.entry_id: outcome for outcome in outcomes}
     entries = Entry.objects.select_for_update(no_key=True).filter(_INDEXING, pk__in=by_id, deleted_at=None)
     ours = [entry for entry in entries.order_by("pk") if entry.lease_token == by_id[entry.pk].claim.token]
-    _store_vectors(pack, embedder, [by_id[entry.pk] for entry in ours])
+    _store_vectors(pack, model, [by_id[entry.pk] for entry in ours])
     for entry in ours:
         _conclude(entry, by_id[entry.pk].error)
     if len(ours) < len(by_id):
@@ -192,11 +202,11 @@ def _settle(entry: Entry, status: IndexStatus, error: str = "") -> None:
     entry.save(update_fields=_PROGRESS)
 
 
-def _store_vectors(pack: KnowledgePack, embedder: Embedder, outcomes: Sequence[Outcome]) -> None:
-    good = [outcome for outcome in outcomes if outcome.error is None]
+def _store_vectors(pack: KnowledgePack, model: str, outcomes: Sequence[Outcome]) -> None:
+    good = [outcome for outcome in outcomes if outcome.error is None and outcome.claim.passages]
     if not good:
         return
-    space = _present_space(pack, embedder.model, embedder.dimension)
+    space = _present_space(pack, model, len(good[0].vectors[0]))
     PassageVector.objects.bulk_create(
         (
             PassageVector(space=space, passage_id=passage_id, pack=pack, embedding=HalfVector(vector))

@@ -117,16 +117,17 @@ def _vectors(packs: Sequence[KnowledgePack], text: str, mode: Mode) -> tuple[leg
         return None, mode
     try:
         embedder = get_embedder()
-        usable = {
-            pack: space.pk
-            for pack, space in spaces.items()
-            if (space.model, space.dimension) == (embedder.model, embedder.dimension)
-        }
-        return legs.Vectors(query_vector(text), usable), mode
+        vector = query_vector(text)
     except EmbeddingError:
         if mode is Mode.SEMANTIC:
             raise
         return None, Mode.LEXICAL
+    usable = {
+        pack: space.pk
+        for pack, space in spaces.items()
+        if (space.model, space.dimension) == (embedder.model, len(vector))
+    }
+    return legs.Vectors(vector, usable), mode
 
 
 def _hits(

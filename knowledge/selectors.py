@@ -40,14 +40,6 @@ def entries_of(pack: KnowledgePack) -> QuerySet[Entry]:
     return Entry.objects.filter(pack=pack, deleted_at__isnull=True)
 
 
-def entry_with_content(entry_id: UUID) -> Entry:
-    """An entry with its current revision. Raises ``NotFound``."""
-    entry = Entry.objects.select_related("revision").filter(pk=entry_id, deleted_at__isnull=True).first()
-    if entry is None:
-        raise NotFound("There is no such entry.")
-    return entry
-
-
 def revision_text(revision_id: UUID | str) -> str | None:
     """What a revision says, or None when there is none of that id. Its author's packs are not asked: callers hold a citation."""
     return EntryRevision.objects.filter(pk=revision_id).values_list("content", flat=True).first()

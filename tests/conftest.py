@@ -28,6 +28,12 @@ def cheap_passwords(settings: LazySettings) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+@pytest.fixture(autouse=True)
+def no_rate_limits(settings: LazySettings) -> None:
+    """Limits have tests of their own."""
+    settings.RATELIMIT_ENABLE = False
+
+
 class Api:
     """The HTTP API as a program uses it: JSON in, JSON out, a bearer key."""
 

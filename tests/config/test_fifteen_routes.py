@@ -14,6 +14,7 @@ from accounts.models import User
 from council.models import CouncilSession, Message, SessionEvent
 from knowledge.models import Entry, KnowledgePack, PackEvent
 from knowledge.services import create_pack
+from realtime import tickets
 from tests.conftest import Api
 from tests.support.councils import Convene, conclude
 from tests.support.fake_openai import FakeModelServer
@@ -234,3 +235,12 @@ def test_a_stale_if_match(route: Route, path: Path, api: Api) -> None:
 def test_a_finished_council_cannot_be_stopped(user: User, convene: Convene, api: Api) -> None:
     session = conclude(user, convene())
     assert_refused(api.post(f"{SESSIONS}/{session.pk}/stop"), 409)
+
+
+def test_a_ticket_is_for_its_user(api: Api, anonymous: Api, user: User) -> None:
+    issued = api.post("/api/tickets").json()
+    grant = tickets.redeem(issued["ticket"])
+    assert grant is not None
+    assert grant.user_id == user.pk
+    assert tickets.redeem(issued["ticket"]) is None
+    assert_refused(anonymous.post("/api/tickets"), 401)

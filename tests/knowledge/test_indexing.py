@@ -14,7 +14,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from knowledge import indexing, services, tasks
+from knowledge import embeddings, indexing, minilm, services, tasks
 from knowledge.embeddings import Vector
 from knowledge.errors import EmbeddingError
 from knowledge.indexing import Claim, Outcome
@@ -45,7 +45,7 @@ class Scripted:
 
 
 def run_once(pack: KnowledgePack, embedder: Scripted) -> int:
-    return indexing.finish(pack.pk, embedder, indexing.embed(embedder, indexing.claim(pack.pk)))
+    return indexing.finish(pack.pk, embedder.model, indexing.embed(embedder, indexing.claim(pack.pk)))
 
 
 def expire(entry_id: UUID) -> None:
@@ -122,10 +122,10 @@ def test_a_worker_whose_lease_was_taken_over_writes_nothing(fill: Fill, pack: Kn
     slow = indexing.embed(embedder, indexing.claim(pack.pk))
     expire(slow[0].claim.entry_id)
     (fresh,) = indexing.claim(pack.pk)
-    assert indexing.finish(pack.pk, embedder, slow) == 0
+    assert indexing.finish(pack.pk, embedder.model, slow) == 0
     assert not PassageVector.objects.exists()
     assert Entry.objects.get().index_status == "indexing"
-    assert indexing.finish(pack.pk, embedder, indexing.embed(embedder, [fresh])) == 1
+    assert indexing.finish(pack.pk, embedder.model, indexing.embed(embedder, [fresh])) == 1
 
 
 def test_a_revision_fences_off_the_worker_of_the_old_text(fill: Fill, pack: KnowledgePack, user: User) -> None:
@@ -134,7 +134,7 @@ def test_a_revision_fences_off_the_worker_of_the_old_text(fill: Fill, pack: Know
     embedder = Scripted()
     outcomes = indexing.embed(embedder, indexing.claim(pack.pk))
     services.revise_entry(result.entry.pk, user, {"content": "New words."})
-    assert indexing.finish(pack.pk, embedder, outcomes) == 0
+    assert indexing.finish(pack.pk, embedder.model, outcomes) == 0
     assert run_once(pack, embedder) == 1
     assert PassageVector.objects.get().passage.text == "New words."
 
@@ -145,7 +145,7 @@ def test_a_deletion_fences_off_the_worker(fill: Fill, pack: KnowledgePack) -> No
     embedder = Scripted()
     outcomes = indexing.embed(embedder, indexing.claim(pack.pk))
     services.delete_entry(result.entry.pk)
-    assert indexing.finish(pack.pk, embedder, outcomes) == 0
+    assert indexing.finish(pack.pk, embedder.model, outcomes) == 0
     assert not PassageVector.objects.exists()
 
 
@@ -255,6 +255,33 @@ def test_a_passing_failure_waits_longer_each_time_and_gives_up_at_last(fill: Fil
     assert Entry.objects.get().index_status == "failed"
 
 
+def test_a_model_that_is_not_there_fails_entries_with_the_reason(
+    fill: Fill, pack: KnowledgePack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill([BREAD], index=False)
+    monkeypatch.setattr(minilm, "_PACKAGE", "not_installed_anywhere")
+    minilm._tokenizer.cache_clear()
+    embeddings._built_in.cache_clear()
+    assert indexing.index_once(pack.pk) == 1
+    entry = Entry.objects.get()
+    assert entry.index_status == "failed"
+    assert "weights are not installed" in entry.index_error
+
+
+def test_vectors_of_different_dimensions_are_refused(fill: Fill, pack: KnowledgePack) -> None:
+    fill([SOLAR], index=False)
+
+    class Crooked(Scripted):
+        def embed_passages(self, texts: Sequence[str]) -> list[Vector]:
+            return [np.ones(3 + i, dtype=np.float32) for i in range(len(texts))]
+
+    claims = indexing.claim(pack.pk)
+    doubled = [Claim(claim.entry_id, claim.token, claim.passages * 2) for claim in claims]
+    (outcome,) = indexing.embed(Crooked(), doubled)
+    assert outcome.error
+    assert outcome.error.permanent
+
+
 def test_a_failed_entry_can_be_queued_again_by_hand(fill: Fill, pack: KnowledgePack) -> None:
     (result,) = fill([BREAD], index=False)
     assert result.entry
@@ -268,9 +295,10 @@ def test_a_finish_that_fails_changes_nothing(fill: Fill, pack: KnowledgePack) ->
     fill([SOLAR], index=False)
     (claim,) = indexing.claim(pack.pk)
     before = pack.events.count()
-    too_few = Outcome(claim, vectors=())
+    vector = np.ones(4, dtype=np.float32)
+    too_many = Outcome(claim, vectors=[vector] * (len(claim.passages) + 1))
     with pytest.raises(ValueError, match="zip"), transaction.atomic():
-        indexing.finish(pack.pk, Scripted(), [too_few])
+        indexing.finish(pack.pk, Scripted.model, [too_many])
     assert pack.events.count() == before
     assert not PassageVector.objects.exists()
 
