@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import cast
 
 from accounts.models import User
 from council.defaults import Agent
@@ -54,6 +55,6 @@ def _install_template(demo: DemoTemplate, pack: KnowledgePack) -> None:
         question=demo.question,
         options=list(demo.options),
         protocol=dict(demo.protocol),
-        agents=[Agent(**asdict(agent)) for agent in demo.agents],
+        agents=[cast("Agent", asdict(agent)) for agent in demo.agents],
         packs=[pack],
     )

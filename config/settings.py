@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import structlog
 from csp.constants import NONCE, NONE, SELF
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from config import env
@@ -309,6 +310,7 @@ UNFOLD = {
     "SITE_TITLE": "Quorum",
     "SITE_HEADER": "Quorum",
     "SITE_SYMBOL": "forum",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("img/quorum.svg")}],
     "SHOW_HISTORY": True,
     "LOGIN": {"form": "accounts.forms.AdminSignInForm"},
     "SIDEBAR": {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 from django.conf import settings
 
 from council.llm import loop
+from council.llm.types import ProviderName
 from knowledge.embeddings import get_embedder
 from knowledge.errors import EmbeddingError
 
@@ -14,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def preload() -> None:
-    loop.provider_class(settings.LLM_PROVIDER)
+    loop.provider_class(cast("ProviderName", settings.LLM_PROVIDER))
     try:
         get_embedder().embed_query("ready")
     except EmbeddingError as error:

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from config.embedded.apps import PROJECT, Address, default_index_processes
+from config.embedded.address import Address
 from config.embedded.errors import EmbeddedError
-from config.embedded.stack import Options, Stack
+from config.embedded.stack import PROJECT, Options, Stack
 from config.embedded.state import DataDir
 from config.embedded.supervisor import stop_flag
 
@@ -20,6 +20,11 @@ DESCRIPTION = (
 
 def default_data_dir() -> Path:
     return Path(os.environ.get("QUORUM_DATA_DIR") or PROJECT / "var")
+
+
+def default_index_processes() -> int:
+    """One on two cores; half of them on more, since embedding also uses threads of its own."""
+    return max(1, (os.cpu_count() or 1) // 2)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""The whole of `manage.py up`: servers, migration, first data, processes; and the way back."""
+"""The whole of `manage.py up`: the servers, then the nursery with Quorum's own processes; and the way back."""
 
 import os
 import sys
@@ -6,22 +6,26 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
-from config.embedded import apps, llm, postgres, valkey
-from config.embedded.errors import CommandFailed, last_line
+from config.embedded import llm, postgres, valkey
+from config.embedded.address import Address
+from config.embedded.errors import CommandFailed, ServiceFailed, last_line
 from config.embedded.network import require_free
-from config.embedded.process import Child, ChildSpec
-from config.embedded.state import DataDir, ServiceUrls
-from config.embedded.supervisor import Supervisor
+from config.embedded.process import ChildSpec
+from config.embedded.state import DataDir, ServiceUrls, read_json
+from config.embedded.supervisor import TICK_S, Supervisor
 
+PROJECT = Path(__file__).resolve().parents[2]
 # Who calls goes before who is called.
-STOP_ORDER = [["web", "beat", "turns", "control", "index"], ["llm", "valkey"], ["postgres"]]
-POLL_STEP_S = 0.02
+STOP_ORDER = [["apps"], ["llm", "valkey"], ["postgres"]]
+# The nursery needs up to 5.5 s for its web server, with event streams open.
+APPS_STOP_GRACE_S = 6.5
 
 
 @dataclass(frozen=True)
 class Options:
-    address: apps.Address
+    address: Address
     demo: bool
     index_processes: int
 
@@ -41,6 +45,7 @@ class Stack:
         self.should_stop = should_stop
         self.say = say
         self.urls: ServiceUrls | None = None
+        self.app_pids: dict[str, int] = {}
         self.supervisor = Supervisor(say=say, pids_changed=self._publish)
 
     def run(self) -> None:
@@ -57,15 +62,26 @@ class Stack:
                 return
             self.say(f"Ready: {self.options.address.url}")
             self.say(f"Admin sign-in and API key: {self.data.credentials_file}")
-            self.supervisor.run(self.should_stop)
+            self._serve()
 
     def _start(self) -> None:
         self.urls = self._start_services()
-        self._publish(self.supervisor.pids())
-        env = self._environment(self.urls)
-        self._prepare_data(env)
-        self.supervisor.start(*apps.specs(self.data, self.options.address, self.options.index_processes, env))
-        self._wait()
+        self._pids_file.unlink(missing_ok=True)
+        self.supervisor.start(self._apps(self.urls))
+        try:
+            self._wait()
+        except ServiceFailed as failure:
+            if failure.name != "apps":
+                raise
+            # Its own last words name the process at fault and that one's log.
+            raise CommandFailed(last_line(failure.log.read_text(errors="replace"))) from failure
+        self._follow_apps()
+
+    def _serve(self) -> None:
+        while not self.should_stop():
+            self.supervisor.step()
+            self._follow_apps()
+            time.sleep(TICK_S)
 
     def _start_services(self) -> ServiceUrls:
         """Start what no environment variable names; what one names is somebody else's to run."""
@@ -85,6 +101,30 @@ class Stack:
             llm_model=llm.MODEL if model else given["LLM_MODEL"],
         )
 
+    def _apps(self, urls: ServiceUrls) -> ChildSpec:
+        ready = self.data.root / "run" / "apps.ready"
+        where = [
+            "--data-dir",
+            str(self.data.root),
+            "--host",
+            self.options.address.host,
+            "--port",
+            str(self.options.address.port),
+        ]
+        how = ["--index-processes", str(self.options.index_processes), "--demo" if self.options.demo else "--no-demo"]
+        return ChildSpec(
+            name="apps",
+            argv=[sys.executable, "-m", "config.embedded.nursery", *where, *how],
+            log=self.data.logs / "apps.log",
+            healthy=lambda pid: ready.exists() and ready.read_text() == str(pid),
+            env=self._environment(urls),
+            cwd=PROJECT,
+            stop_grace=APPS_STOP_GRACE_S,
+            # It watches over its own start, and a migration may take as long as it takes.
+            start_timeout=float("inf"),
+            max_early_deaths=1,
+        )
+
     def _environment(self, urls: ServiceUrls) -> Mapping[str, str]:
         return {
             **urls.as_env(),
@@ -93,34 +133,24 @@ class Stack:
             "PUBLIC_URL": os.environ.get("PUBLIC_URL") or self.options.address.url,
         }
 
-    def _prepare_data(self, env: Mapping[str, str]) -> None:
-        """Migrate and bootstrap, with the servers watched meanwhile."""
-        log = self.data.logs / "prepare.log"
-        demo = [] if self.options.demo else ["--no-demo"]
-        argv = [sys.executable, "-m", "config.embedded.prepare", "--url", self.options.address.url, *demo]
-        child = Child(ChildSpec("prepare", argv, log, healthy=lambda _pid: True, env=env, cwd=apps.PROJECT))
-        try:
-            while not child.has_ended():
-                self._check_interrupted()
-                self.supervisor.step()
-                time.sleep(POLL_STEP_S)
-        finally:
-            child.end()
-        if child.returncode != 0:
-            reason = last_line(log.read_text(errors="replace"))
-            raise CommandFailed(f"Preparing the database failed ({child.exit_status}): {reason}; see {log}")
-
     def _wait(self, only: Collection[str] | None = None) -> None:
         if not self.supervisor.wait_healthy(self.should_stop, only):
             raise Interrupted
 
-    def _check_interrupted(self) -> None:
-        if self.should_stop():
-            raise Interrupted
+    @property
+    def _pids_file(self) -> Path:
+        return self.data.root / "run" / "pids.json"
+
+    def _follow_apps(self) -> None:
+        """Pass on what the nursery says of its children."""
+        pids = read_json(self._pids_file)
+        if pids != self.app_pids:
+            self.app_pids = pids
+            self._publish(self.supervisor.pids())
 
     def _publish(self, pids: Mapping[str, int]) -> None:
         if self.urls is not None:
-            self.data.write_services(self.urls, {"up": os.getpid(), **pids})
+            self.data.write_services(self.urls, {"up": os.getpid(), **pids, **self.app_pids})
 
     def _stop(self) -> None:
         self.urls = None

@@ -130,7 +130,8 @@ class Supervisor:
             watched.deaths = 0
         watched.deaths += 1
         watched.child, watched.healthy = None, False
-        if not watched.ever_healthy and watched.deaths >= self._policy.max_early_deaths:
+        patience = watched.spec.max_early_deaths or self._policy.max_early_deaths
+        if not watched.ever_healthy and watched.deaths >= patience:
             raise ServiceFailed(watched.spec.name, f"died at start ({child.exit_status})", watched.spec.log)
         pause = min(self._policy.first_pause * 2 ** (watched.deaths - 1), self._policy.longest_pause)
         watched.restart_at = time.monotonic() + pause
@@ -146,8 +147,10 @@ class Supervisor:
             if watched.ever_healthy:
                 self._say(f"{watched.spec.name} is back")
             watched.healthy = watched.ever_healthy = True
-        elif not watched.ever_healthy and now - watched.first_started_at > self._policy.start_timeout:
-            reason = f"was not ready within {self._policy.start_timeout:g} s"
+            return
+        patience = watched.spec.start_timeout or self._policy.start_timeout
+        if not watched.ever_healthy and now - watched.first_started_at > patience:
+            reason = f"was not ready within {patience:g} s"
             raise ServiceFailed(watched.spec.name, reason, watched.spec.log)
 
     def _stop_group(self, group: list[_Watched]) -> None:

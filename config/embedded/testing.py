@@ -16,7 +16,7 @@ from typing import IO
 
 from config.embedded import postgres, valkey
 from config.embedded.errors import DataDirBusy, EmbeddedError, ServiceFailed
-from config.embedded.process import open_log
+from config.embedded.process import redirect_to
 from config.embedded.state import DataDir, ServiceUrls, read_json
 from config.embedded.supervisor import Supervisor, stop_flag
 
@@ -148,10 +148,7 @@ def main(directory: str) -> int:
 
 def _be_keeper(data: DataDir, report: int) -> int:
     os.setsid()
-    with open_log(data.logs / "keeper.log") as log, Path(os.devnull).open("rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+    redirect_to(data.logs / "keeper.log")
     try:
         keep(data, ready=lambda: _tell(report, READY))
     except DataDirBusy as error:

@@ -33,33 +33,33 @@ class LlmCallAdmin(ReadOnly, ModelAdmin):
         drill_down = {"turn__id__exact", "session__id__exact"}
         return lookup in drill_down or super().lookup_allowed(lookup, value, request)
 
-    @display(description="seat")
+    @admin.display(description="seat")
     def seat(self, call: LlmCall) -> str:
         return call.turn.seat.name if call.turn.seat else "–"
 
-    @display(description="status", label=STATUS_COLOURS, ordering="status")
+    @display(description="status", label=STATUS_COLOURS, ordering="status")  # type: ignore[untyped-decorator]  # unfold has no types
     def state(self, call: LlmCall) -> str:
         return call.status
 
-    @display(description="tokens")
+    @admin.display(description="tokens")
     def tokens(self, call: LlmCall) -> int:
         return call.prompt_tokens + call.completion_tokens
 
-    @display(description="latency", ordering="latency_ms")
+    @admin.display(description="latency", ordering="latency_ms")
     def latency(self, call: LlmCall) -> str:
         return "" if call.latency_ms is None else f"{call.latency_ms:.0f} ms"
 
-    @display(description="user prompt")
+    @admin.display(description="user prompt")
     def asked(self, call: LlmCall) -> SafeString | str:
         """Sealed too: a guided ballot's later questions repeat the ranking so far."""
         return SEALED if is_sealed(call) else prose(call.user)
 
-    @display(description="JSON schema")
+    @admin.display(description="JSON schema")
     def schema_shown(self, call: LlmCall) -> SafeString | str:
         """Sealed too: a guided ballot's schema leaves out what has been ranked already."""
         return SEALED if is_sealed(call) else pretty(call.schema)
 
-    @display(description="reply")
+    @admin.display(description="reply")
     def answered(self, call: LlmCall) -> SafeString | str:
         return SEALED if is_sealed(call) else prose(call.response)
 
@@ -78,6 +78,6 @@ class MessageAdmin(ReadOnly, ModelAdmin):
     fields = ("session", "author", "kind", "content", "interrupt", "delivered_in", "created_at")
     readonly_fields = fields
 
-    @display(description="content")
+    @admin.display(description="content")
     def excerpt(self, message: Message) -> str:
         return message.content[:80]

@@ -62,15 +62,15 @@ class TurnInline(ReadOnly, TabularInline):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Turn]:
         return cast("QuerySet[Turn]", super().get_queryset(request)).select_related("seat", "round__run")
 
-    @display(description="round")
+    @admin.display(description="round")
     def place(self, turn: Turn) -> str:
         return f"{turn.round.run.number}.{turn.round.number} {turn.round.stage}"
 
-    @display(description="error")
+    @admin.display(description="error")
     def trouble(self, turn: Turn) -> str:
         return f"{turn.error}: {turn.error_detail}" if turn.error else ""
 
-    @display(description="model calls")
+    @admin.display(description="model calls")
     def calls(self, turn: Turn) -> SafeString:
         link = reverse("admin:council_llmcall_changelist")
         return format_html('<a href="{}?turn__id__exact={}">calls</a>', link, turn.pk)
@@ -99,45 +99,45 @@ class SessionAdmin(ReadOnly, ModelAdmin):
     )
     readonly_fields = tuple(name for _title, options in fieldsets for name in options["fields"])
 
-    @display(description="status", label=STATUS_COLOURS, ordering="status")
+    @display(description="status", label=STATUS_COLOURS, ordering="status")  # type: ignore[untyped-decorator]  # unfold has no types
     def state(self, session: CouncilSession) -> str:
         return session.status
 
-    @display(description="tokens", ordering="budget__tokens_used")
+    @admin.display(description="tokens", ordering="budget__tokens_used")
     def tokens(self, session: CouncilSession) -> int:
         return session.budget.tokens_used
 
-    @display(description="reserved tokens")
+    @admin.display(description="reserved tokens")
     def reserved(self, session: CouncilSession) -> int:
         return session.budget.tokens_reserved
 
-    @display(description="token limit")
+    @admin.display(description="token limit")
     def limit(self, session: CouncilSession) -> str:
         return str(session.budget.tokens_limit or "none")
 
-    @display(description="model calls")
+    @admin.display(description="model calls")
     def calls(self, session: CouncilSession) -> SafeString:
         link = reverse("admin:council_llmcall_changelist")
         return format_html('<a href="{}?session__id__exact={}">{}</a>', link, session.pk, session.budget.calls)
 
-    @display(description="options")
+    @admin.display(description="options")
     def options_shown(self, session: CouncilSession) -> str:
         return " · ".join(session.options) or "open question"
 
-    @display(description="packs")
+    @admin.display(description="packs")
     def packs_shown(self, session: CouncilSession) -> str:
         return ", ".join(pack.name for pack in session.packs.all()) or "none"
 
-    @display(description="protocol")
+    @admin.display(description="protocol")
     def protocol_shown(self, session: CouncilSession) -> SafeString:
         return pretty(session.protocol)
 
-    @display(description="decision")
+    @admin.display(description="decision")
     def decision(self, session: CouncilSession) -> SafeString | str:
         found = latest_decision(session)
         return decision_table(found) if found else "none yet"
 
-    @display(description="ballots of closed rounds")
+    @admin.display(description="ballots of closed rounds")
     def ballots(self, session: CouncilSession) -> SafeString | str:
         opened = Ballot.objects.filter(turn__session=session, round__closed_at__isnull=False)
         rows = opened.select_related("seat", "round__run").order_by("round__opened_at", "seat__position")
@@ -155,7 +155,7 @@ class SessionAdmin(ReadOnly, ModelAdmin):
             ],
         )
 
-    @display(description="events")
+    @admin.display(description="events")
     def events(self, session: CouncilSession) -> SafeString | str:
         """The log has a composite primary key, with which the admin cannot have a page of its own."""
         rows = session.events.order_by("-seq")[:EVENTS_SHOWN]

@@ -30,7 +30,7 @@ class TemplateForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
         shape = AgentIn(data=self.cleaned_data["agents"], many=True)
         if not shape.is_valid():
             raise forms.ValidationError(list(faults(shape.errors)))
-        return [Agent(**agent) for agent in shape.validated_data]
+        return [cast("Agent", dict(agent)) for agent in shape.validated_data]
 
     def clean_protocol(self) -> dict[str, Any]:
         protocol = self.cleaned_data["protocol"] or {}

@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from config.embedded import leftovers, postgres, unprivileged, valkey
-from config.embedded.apps import Address
+from config.embedded.address import Address
 from config.embedded.errors import DataDirError
 from config.embedded.process import READY_FILE, Child, ChildSpec
 from config.embedded.state import DataDir

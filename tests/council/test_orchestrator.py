@@ -108,8 +108,10 @@ def test_two_workers_claim_a_turn_once(user: User, convene: Convene) -> None:
         connection.close()
 
     threads = [threading.Thread(target=grab) for _ in range(2)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert sorted(claim is None for claim in found) == [False, True]
 
 
@@ -142,11 +144,13 @@ def test_stop_cancels_what_runs_and_nothing_is_stored_later(
 ) -> None:
     session = services.start(user, convene(("fake-slow", "fake-slow", "fake-slow", "fake")).pk)
     threads = [threading.Thread(target=runner.run_turn, args=(str(turn.pk), "test")) for turn in pending(session)]
-    [thread.start() for thread in threads]
+    for thread in threads:
+        thread.start()
     time.sleep(0.6)
     services.stop(user, session.pk)
     stopped_at = time.time()
-    [thread.join(timeout=5) for thread in threads]
+    for thread in threads:
+        thread.join(timeout=5)
     session.refresh_from_db()
     assert session.status == "stopped"
     assert types_of(session)[-1] == "session.stopped"
@@ -220,10 +224,12 @@ def test_an_orphaned_call_is_charged_in_full(user: User, convene: Convene) -> No
 def test_an_interrupt_reaches_the_seats_that_are_at_work(user: User, convene: Convene, fake: FakeModelServer) -> None:
     session = services.start(user, convene(("fake-slow", "fake-slow", "fake-slow", "fake")).pk)
     threads = [threading.Thread(target=runner.run_turn, args=(str(turn.pk), "test")) for turn in pending(session)]
-    [thread.start() for thread in threads]
+    for thread in threads:
+        thread.start()
     time.sleep(0.5)
     services.post_message(user, session.pk, content="Mind the Makefile.", kind="constraint", interrupt=True)
-    [thread.join(timeout=5) for thread in threads]
+    for thread in threads:
+        thread.join(timeout=5)
     assert {turn.status for turn in session.turns.all()} == {"pending"}
     fake.reset()
     work(session, limit=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -45,8 +46,8 @@ def session(user: User) -> CouncilSession:
     return services.create_session(user, services.Plan(question="Shall we sail?", options=["Yes", "No"]))
 
 
-def text(response: object) -> str:
-    return response.content.decode()  # type: ignore[attr-defined]  # any response of the test client
+def text(response: Any) -> str:
+    return str(response.content.decode())
 
 
 # --- Who may come in --------------------------------------------------------------------------------------------------

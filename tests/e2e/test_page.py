@@ -106,7 +106,8 @@ def convene(page: Page, question: str = "Should Fernhaven buy a second ferry?", 
 
 
 def drawn(page: Page) -> dict[str, str]:
-    return {part: " ".join(page.inner_text(part).split()) for part in DRAWN}
+    """All text of each part, closed details included, without white space: where lines break is not what matters."""
+    return {part: "".join((page.text_content(part) or "").split()) for part in DRAWN}
 
 
 def test_from_signing_in_to_a_cited_decision(page: Page, context: BrowserContext, browser: Browser) -> None:

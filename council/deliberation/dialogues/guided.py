@@ -172,6 +172,8 @@ class _Desk:
     def _parts(self) -> Generator[prompts.Part, None, None]:
         context = self.context
         yield "question", prompts.clip(prompts.one_line(context.question), 400)
+        for text in context.history[-1:]:
+            yield "earlier decision", prompts.said(text, OTHERS_CHARS)
         for message in context.messages[-2:]:
             yield f"{message.kind} from the user", prompts.clip(prompts.one_line(message.content), OTHERS_CHARS)
         if context.kind is not TurnKind.BALLOT:

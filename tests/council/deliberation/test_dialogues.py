@@ -137,9 +137,7 @@ def test_only_prose_may_be_streamed(name: str, style: Style) -> None:
     _, asked = talk(CONTEXTS[name], style, obliging)
     prose = [prompt for prompt in asked if prompt.live]
     assert {prompt.field for prompt in prose} <= {"answer", "synthesis", "dissent"}
-    assert bool(prose) is (
-        CONTEXTS[name].kind is not TurnKind.BALLOT and not (name == "open debate" and style == "none")
-    )
+    assert bool(prose) is (CONTEXTS[name].kind is not TurnKind.BALLOT)
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from council.deliberation import prompts
-from council.deliberation.types import Answer, Candidate, Evidence, Stage, TurnContext, TurnKind, UserMessage
+from council.deliberation.types import Answer, Candidate, Evidence, Prompt, Stage, TurnContext, TurnKind, UserMessage
 
 ANY_TEXT = st.text(alphabet=st.characters(), max_size=60)  # surrogates included
 
@@ -152,7 +152,7 @@ def test_a_seat_reads_its_own_role_and_instructions_as_instructions() -> None:
 
 
 def test_asking_again_keeps_the_start_of_the_prompt() -> None:
-    first = prompts.Prompt(system="s", user="u")
+    first = Prompt(system="s", user="u")
     second = prompts.again(first, "no JSON")
     assert second.user.startswith("u\n")
     assert "no JSON" in second.user
