@@ -112,13 +112,21 @@ def _message(message: Message) -> UserMessage:
 
 
 def _answer(scene: _Scene) -> TurnContext:
-    found = evidence.retrieve(scene.turn.session, prompts.search_query(scene.base), protocol_of(scene.run).evidence_k)
-    context = scene.base.model_copy(update={"evidence": found})
+    k = protocol_of(scene.run).evidence_k
+    found = evidence.retrieve(scene.turn.session, prompts.search_query(scene.base), k)
     if scene.claim.stage == Stage.OPENING:
-        return context
+        return scene.base.model_copy(update={"evidence": found})
+    # The numbers of its earlier list stand in the seat's own answer, so later finds come behind them.
+    earlier = evidence_of(scene.claim)
     answers = positions(scene.state)
     own = answers.get(scene.seat)
-    return context.model_copy(update={"own": own, "others": _others(answers, own, scene.claim)})
+    return scene.base.model_copy(
+        update={
+            "evidence": evidence.extend(earlier, found, len(earlier) + k),
+            "own": own,
+            "others": _others(answers, own, scene.claim),
+        }
+    )
 
 
 def _others(answers: Mapping[str, Answer], own: Answer | None, claim: Claim) -> tuple[str, ...]:
@@ -198,7 +206,8 @@ def _synthesis(scene: _Scene) -> TurnContext:
             "winner": _unsigned(winner) if winner else None,
             "reasons": tuple(dict.fromkeys(reasons)),
             "objections": tuple(dict.fromkeys(objections)),
-            "evidence": evidence.fill(joint, rest),
+            "candidates": () if winner or tally is None else tuple(_unsigned(one) for one in tally.candidates),
+            "evidence": evidence.extend(joint.evidence, rest, evidence.JOINT_LIMIT),
             "role": "",
             "instructions": scene.base.instructions if scene.claim.ordinal == 0 else "",
         }

@@ -76,9 +76,9 @@ def _rewrite(text: str, renamed: dict[int, int | None]) -> str:
     return re.sub(r"\s+([.,;])", r"\1", "".join([*pieces, text[last:]]))
 
 
-def fill(joint: Joint, more: Iterable[Evidence], limit: int = JOINT_LIMIT) -> tuple[Evidence, ...]:
-    """The joint list, topped up with passages that were shown but not cited."""
-    merged = list(joint.evidence)
+def extend(first: Sequence[Evidence], more: Iterable[Evidence], limit: int) -> tuple[Evidence, ...]:
+    """``first`` with its numbers, then what is new in ``more``, numbered on, up to ``limit`` passages."""
+    merged = list(first)
     seen = {(item.revision, item.start, item.end) for item in merged}
     for item in more:
         key = (item.revision, item.start, item.end)

@@ -124,13 +124,13 @@ class Conversation:
     def hold(self) -> Finished:
         """Put every prompt of the dialogue to the model. Raises LlmError, ReplyError, BudgetExhausted or Fenced."""
         dialogue: Dialogue = dialogues.start(self.assignment.context, style_for(self.endpoint), self.assignment.seed)
-        prompt = next(dialogue)
+        reply: Reply | None = None
         while True:
-            reply = self._ask(prompt)
             try:
-                prompt = dialogue.send(reply.text)
+                prompt = dialogue.send(reply.text) if reply is not None else next(dialogue)
             except StopIteration as stop:
                 return self._finished(stop.value)
+            reply = self._ask(prompt)
 
     def cancel(self) -> None:
         """The claim is gone (stop, interrupt, take-over): end the upstream call now. Called by the heartbeat's thread."""
@@ -145,7 +145,10 @@ class Conversation:
         self._open(prompt)
         connection.close()  # back to the pool while the model works
         request = ChatRequest.of(
-            prompt, self.endpoint, seed=self.assignment.seed, timeout_s=max(self.claim.seconds_left(), 0.01)
+            prompt,
+            self.endpoint,
+            seed=self.assignment.seed + self._ordinal,  # one seed for all calls of a turn would repeat its slips
+            timeout_s=max(self.claim.seconds_left(), 0.01),
         )
         live = live_text(prompt)
         on_text = (lambda text: self.live.write(live.feed(text))) if prompt.live else None

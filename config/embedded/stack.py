@@ -12,7 +12,7 @@ from config.embedded import llm, postgres, valkey
 from config.embedded.address import Address
 from config.embedded.errors import CommandFailed, ServiceFailed, last_line
 from config.embedded.network import require_free
-from config.embedded.process import ChildSpec
+from config.embedded.process import ChildSpec, wrote_its_pid
 from config.embedded.state import DataDir, ServiceUrls, read_json
 from config.embedded.supervisor import TICK_S, Supervisor
 
@@ -66,7 +66,7 @@ class Stack:
 
     def _start(self) -> None:
         self.urls = self._start_services()
-        self._pids_file.unlink(missing_ok=True)
+        self.data.app_pids_file.unlink(missing_ok=True)
         self.supervisor.start(self._apps(self.urls))
         try:
             self._wait()
@@ -102,7 +102,6 @@ class Stack:
         )
 
     def _apps(self, urls: ServiceUrls) -> ChildSpec:
-        ready = self.data.root / "run" / "apps.ready"
         where = [
             "--data-dir",
             str(self.data.root),
@@ -116,7 +115,7 @@ class Stack:
             name="apps",
             argv=[sys.executable, "-m", "config.embedded.nursery", *where, *how],
             log=self.data.logs / "apps.log",
-            healthy=lambda pid: ready.exists() and ready.read_text() == str(pid),
+            healthy=wrote_its_pid(self.data.ready_file("apps")),
             env=self._environment(urls),
             cwd=PROJECT,
             stop_grace=APPS_STOP_GRACE_S,
@@ -137,13 +136,9 @@ class Stack:
         if not self.supervisor.wait_healthy(self.should_stop, only):
             raise Interrupted
 
-    @property
-    def _pids_file(self) -> Path:
-        return self.data.root / "run" / "pids.json"
-
     def _follow_apps(self) -> None:
         """Pass on what the nursery says of its children."""
-        pids = read_json(self._pids_file)
+        pids = read_json(self.data.app_pids_file)
         if pids != self.app_pids:
             self.app_pids = pids
             self._publish(self.supervisor.pids())

@@ -4,6 +4,7 @@ D/lock               held (flock) by the one process that serves D
 D/services.json      where the running services are (0600); exists only while they run
 D/credentials.json   the first admin and API key (0600), written by `manage.py bootstrap`
 D/secrets.json       generated passwords of the embedded servers (0600)
+D/run/               process ids and signs of readiness of what runs now
 D/logs/NAME.log      output of each child
 """
 
@@ -57,6 +58,14 @@ class DataDir:
     def credentials_file(self) -> Path:
         return self.root / "credentials.json"
 
+    @property
+    def app_pids_file(self) -> Path:
+        return self.root / "run" / "pids.json"
+
+    def ready_file(self, child: str) -> Path:
+        """Where a child writes its process id once it works."""
+        return self.root / "run" / f"{child}.ready"
+
     def create(self) -> None:
         """Make the directory. Others may pass through (0711) but not list: a server that root runs as another user lives below."""
         try:
@@ -64,6 +73,7 @@ class DataDir:
                 self.root.mkdir(parents=True)
                 self.root.chmod(0o711)
             self.logs.mkdir(mode=0o700, exist_ok=True)
+            self.app_pids_file.parent.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise DataDirError(f"Cannot use the data directory {self.root}: {error.strerror}") from error
 

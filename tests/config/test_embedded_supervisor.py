@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,89 @@ def test_kill_9_of_the_supervisor_leaves_nothing_and_each_child_gets_the_signal_
         parent.kill()
     assert _eventually(lambda: not any(_alive(pid) for pid in pids), within=5)
     assert _eventually((tmp_path / "told").exists)
+
+
+FORKER = """
+import os, sys, threading, time
+from pathlib import Path
+from config.embedded.process import ChildSpec, wrote_its_pid
+from config.embedded.supervisor import RestartPolicy, Supervisor
+folder, mode = Path(sys.argv[1]), sys.argv[2]
+loaded = ["by the parent"]
+
+def work():
+    print(loaded[0], os.environ["EXTRA"], os.getsid(0) == os.getpid(), flush=True)
+    (folder / "ready").write_text(str(os.getpid()))
+    if mode == "crash":
+        raise ValueError("not to be seen by the parent's code")
+    time.sleep(60)
+
+if mode == "threads":
+    threading.Thread(target=time.sleep, args=[5], daemon=True).start()
+spec = ChildSpec("forked", [], folder / "forked.log", wrote_its_pid(folder / "ready"), run=work, env={"EXTRA": "environment"})
+supervisor = Supervisor(RestartPolicy(first_pause=0.1), say=print)
+try:
+    supervisor.start(spec)
+    supervisor.wait_healthy()
+    if mode == "die":
+        print(supervisor.pids()["forked"], flush=True)
+        time.sleep(60)
+    deadline = time.monotonic() + 0.5
+    supervisor.run(lambda: time.monotonic() > deadline)
+finally:
+    supervisor.stop([["forked"]])
+    print("the parent's own end")
+"""
+
+
+def _fork(tmp_path: Path, mode: str) -> "subprocess.CompletedProcess[str]":
+    """In a process of its own: the one that runs the tests has threads."""
+    return subprocess.run(
+        [sys.executable, "-c", FORKER, str(tmp_path), mode], capture_output=True, text=True, check=False
+    )
+
+
+def test_a_forked_child_has_what_its_parent_loaded_its_own_environment_session_and_log(tmp_path: Path) -> None:
+    ran = _fork(tmp_path, "steady")
+    assert (ran.stdout, ran.stderr) == ("the parent's own end\n", "")
+    assert (tmp_path / "forked.log").read_text() == "by the parent environment True\n"
+
+
+def test_a_forked_child_that_raises_is_restarted_and_never_runs_its_parents_code(tmp_path: Path) -> None:
+    ran = _fork(tmp_path, "crash")
+    assert "forked ended with status 1; starting it again in 0.1 s" in ran.stdout
+    assert ran.stdout.count("the parent's own end") == 1
+    assert "ValueError: not to be seen" in (tmp_path / "forked.log").read_text()
+
+
+def test_a_process_with_threads_refuses_to_fork(tmp_path: Path) -> None:
+    assert "RuntimeError: Forking forked from a process with threads" in _fork(tmp_path, "threads").stderr
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the kernel tells children of their parent's death on Linux only"
+)
+def test_a_forked_child_dies_with_its_parent(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKER, str(tmp_path), "die"], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert _alive(child)
+        parent.kill()
+    assert _eventually(lambda: not _alive(child), within=5)
+
+
+def test_a_child_may_ask_for_another_patience_than_the_rest(tmp_path: Path, supervisor: Supervisor) -> None:
+    once = replace(_spec(tmp_path, "once", "raise SystemExit(3)", lambda _pid: False), max_early_deaths=1)
+    supervisor.start(once)
+    with pytest.raises(ServiceFailed, match=r"once died at start \(status 3\)"):
+        supervisor.wait_healthy()
+    slow = replace(_spec(tmp_path, "slow", SLEEP, lambda _pid: False), start_timeout=0.2)
+    supervisor.stop([])
+    supervisor.start(slow)
+    with pytest.raises(ServiceFailed, match=r"slow was not ready within 0\.2 s"):
+        supervisor.wait_healthy()
 
 
 def test_a_child_whose_parent_is_gone_already_does_not_start() -> None:

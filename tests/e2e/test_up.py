@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from config.embedded.leftovers import command_line
-from config.embedded.network import free_port
+from config.embedded.network import answers, free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 OURS = ("DATABASE_URL", "REDIS_URL", "LLM_", "QUORUM_", "PUBLIC_URL", "PORT")
@@ -134,7 +134,7 @@ def test_a_first_start_a_ctrl_c_a_second_start_and_a_kill(directory: Path) -> No
         packs = _count_packs(data)
         assert packs >= 2
         pids = first.pids()
-        assert pids.keys() == {"up", "postgres", "valkey", "llm", "web", "beat", "turns", "control", "index"}
+        assert pids.keys() == {"up", "postgres", "valkey", "llm", "apps", "web", "beat", "turns", "control", "index"}
         with Up(data, free_port()) as another:
             assert re.fullmatch(r"Another process \(pid \d+\) is serving .*", "\n".join(another.refusal()))
         assert first.end(signal.SIGINT, STOP_S) == 0
@@ -167,6 +167,16 @@ def _check_credentials(data: Path, url: str) -> None:
         assert response.status == 200
 
 
+def _kill_and_await_return(stack: Up, victim: str) -> None:
+    """The nursery takes its children along, so all of them have to come back."""
+    before = stack.pids()
+    os.kill(before[victim], signal.SIGKILL)
+    affected = {victim} if victim != "apps" else {"apps", "web", "beat", "turns", "control", "index"}
+    assert _eventually(lambda: all(stack.pids().get(name, before[name]) != before[name] for name in affected), 60), (
+        victim
+    )
+
+
 def test_a_taken_port_is_one_line_and_exit_1_and_starts_nothing(directory: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -176,13 +186,13 @@ def test_a_taken_port_is_one_line_and_exit_1_and_starts_nothing(directory: Path)
     assert not (directory / "taken" / "postgres").exists()
 
 
-def test_an_open_stream_does_not_delay_the_end_and_a_killed_worker_comes_back(directory: Path) -> None:
+def test_what_is_killed_comes_back_and_an_open_connection_does_not_delay_the_end(directory: Path) -> None:
     port = free_port()
     with Up(directory / "var", port, "--no-demo") as stack:
         stack.wait_ready(FIRST_START_S)
-        killed = stack.pids()["turns"]
-        os.kill(killed, signal.SIGKILL)
-        assert _eventually(lambda: stack.pids().get("turns", killed) != killed, 20)
+        for victim in ("turns", "postgres", "apps"):
+            _kill_and_await_return(stack, victim)
+        assert _eventually(lambda: answers(f"{stack.url}/livez"), 60)
         with socket.create_connection(("127.0.0.1", port)) as held_open:
             held_open.sendall(b"GET /api/knowledge-packs HTTP/1.1\r\nHost: 127.0.0.1\r\n")  # a request that never ends
             pids = stack.pids()
