@@ -93,7 +93,7 @@ def fill(pack: KnowledgePack, documents: Sequence[Mapping[str, Any]]) -> None:
     items = [
         {
             "title": (document["title"].strip() or document["id"])[:200],
-            "content": f"{document['title']}\n\n{document['text']}".strip() or document["id"],
+            "content": document["text"].strip() or document["title"].strip() or document["id"],
             "external_id": document["id"],
         }
         for document in documents

@@ -30,11 +30,6 @@ def pack_for(user: User, pack_id: UUID | str) -> KnowledgePack:
     return pack
 
 
-def role_in(user: User, pack: KnowledgePack) -> str | None:
-    """What the user is to the pack; sharing adds more roles."""
-    return "owner" if pack.owner_id == user.pk else None
-
-
 def entries_of(pack: KnowledgePack) -> QuerySet[Entry]:
     """The pack's entries that are not deleted, without their content."""
     return Entry.objects.filter(pack=pack, deleted_at__isnull=True)

@@ -37,7 +37,7 @@ class LlmCallAdmin(ReadOnly, ModelAdmin):
     def seat(self, call: LlmCall) -> str:
         return call.turn.seat.name if call.turn.seat else "–"
 
-    @display(description="status", label=STATUS_COLOURS, ordering="status")  # type: ignore[untyped-decorator]  # unfold has no types
+    @display(description="status", label=STATUS_COLOURS, ordering="status")
     def state(self, call: LlmCall) -> str:
         return call.status
 

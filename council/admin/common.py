@@ -43,12 +43,13 @@ CELL = "px-3 py-2 align-top text-left"  # of unfold's own style sheet
 
 def pretty(value: Any) -> SafeString:
     """JSON to read."""
-    return prose(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
+    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+    return format_html('<pre class="overflow-x-auto">{}</pre>', text)
 
 
 def prose(text: str) -> SafeString:
     """Text with its line breaks."""
-    return format_html('<pre class="whitespace-pre-wrap">{}</pre>', text)
+    return format_html_join("", "{}<br>", ((line,) for line in text.splitlines()))
 
 
 def table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> SafeString | str:

@@ -99,7 +99,7 @@ class SessionAdmin(ReadOnly, ModelAdmin):
     )
     readonly_fields = tuple(name for _title, options in fieldsets for name in options["fields"])
 
-    @display(description="status", label=STATUS_COLOURS, ordering="status")  # type: ignore[untyped-decorator]  # unfold has no types
+    @display(description="status", label=STATUS_COLOURS, ordering="status")
     def state(self, session: CouncilSession) -> str:
         return session.status
 

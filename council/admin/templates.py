@@ -86,8 +86,7 @@ class TemplateAdmin(ModelAdmin):
     list_select_related = ("owner",)
     search_fields = ("title", "slug", "question")
     ordering = ("title",)
-    autocomplete_fields = ("owner",)
-    filter_horizontal = ("packs",)
+    autocomplete_fields = ("owner", "packs")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         """The slug is the name by which programs convene; it stays."""

@@ -71,7 +71,7 @@ class PackOut(serializers.Serializer[KnowledgePack]):
     updated_at = serializers.DateTimeField()
 
     def to_representation(self, instance: KnowledgePack) -> dict[str, Any]:
-        # Lists hold the caller's own packs; sharing will ask selectors.role_in for each row.
+        # selectors.packs_for gives nobody but the owner a pack; with sharing there will be more roles.
         return {**shapes.pack_header(instance), "role": "owner"}
 
 

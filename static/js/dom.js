@@ -6,7 +6,7 @@ export const h = (tag, props, ...children) => ({ tag, ...split(props ?? {}), chi
 const split = ({ key, opened, ...attributes }) => ({ key, opened, attributes });
 const flat = (children) => children.flat(Infinity).filter((child) => child != null && child !== false && child !== "");
 
-/** Make the children of `parent` what `nodes` describe, keeping every element that is still described. */
+/** Make the children of `parent` what `nodes` describe, keeping every element that is still described, and what people opened. */
 export function patch(parent, nodes) {
   const wanted = flat([nodes]);
   const keyed = new Map([...parent.children].filter((node) => node.quorumKey != null).map((node) => [node.quorumKey, node]));
@@ -46,6 +46,7 @@ function update(element, node) {
     return;
   }
   for (const [name, value] of Object.entries(node.attributes)) setAttribute(element, name, value);
+  for (const { name } of [...element.attributes]) if (!(name in node.attributes || name === "open")) element.removeAttribute(name);
   patch(element, node.children);
 }
 

@@ -14,6 +14,7 @@ from django.urls import reverse
 from accounts.models import SignIn, User
 from accounts.services import create_api_key
 from council import services
+from council.defaults import Agent
 from council.models import Ballot, CouncilSession, CouncilTemplate, LlmCall, Turn
 from council.templates import save_template
 from knowledge.services import add_entry, create_pack
@@ -21,7 +22,7 @@ from tests.support.councils import Convene, conclude, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-AGENTS = [{"name": "Owl", "role": "sees at night"}, {"name": "Fox"}]
+AGENTS = [Agent(name="Owl", role="sees at night"), Agent(name="Fox")]
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def something_of_everything(user: User, convene: Convene) -> CouncilSession:
             "metadata": {"kind": "<i>"},
         },
     )
-    save_template(None, slug="night", agents=AGENTS, packs=[pack], title="Night")  # type: ignore[arg-type]
+    save_template(None, slug="night", agents=AGENTS, packs=[pack], title="Night")
     create_api_key(user, "tests")
     SignIn.objects.create(user=user, succeeded=True)
     session = convene(("fake-option-1", "fake-option-2", "fake-400", "fake"), packs=[pack.pk])
@@ -218,7 +219,7 @@ def test_faults_of_a_template_stand_beside_their_field(staff: Client, field: str
 
 
 def test_a_slug_is_used_once(staff: Client) -> None:
-    save_template(None, slug="night", agents=AGENTS, title="First")  # type: ignore[arg-type]
+    save_template(None, slug="night", agents=AGENTS, title="First")
     response = staff.post(f"{changelist(CouncilTemplate)}add/", form(title="Second"))
     assert response.status_code == 200
     assert CouncilTemplate.objects.get().title == "First"

@@ -13,6 +13,7 @@ from django.utils.html import escape
 
 from accounts.models import User
 from council import services
+from council.defaults import Agent
 from council.models import CouncilSession, Message
 from council.pages.packs import highlighted
 from council.templates import save_template
@@ -209,10 +210,10 @@ def test_a_plan_in_full(page: Client, pack: KnowledgePack) -> None:
 
 
 def test_a_template_fills_the_form_in_and_gives_the_seats(page: Client, user: User, pack: KnowledgePack) -> None:
-    agents = [{"name": "Owl", "role": "sees at night"}, {"name": "Fox"}]
+    agents = [Agent(name="Owl", role="sees at night"), Agent(name="Fox")]
     save_template(
         None, slug="night", agents=agents, packs=[pack], options=["Go", "Stay"], title="Night", question="Go?"
-    )  # type: ignore[arg-type]
+    )
     shown = text(page.get("/councils/new", {"template": "night"}, headers={"HX-Request": "true"}))
     assert "Go\nStay</textarea>" in shown
     assert "checked" in shown

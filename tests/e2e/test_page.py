@@ -105,9 +105,16 @@ def convene(page: Page, question: str = "Should Fernhaven buy a second ferry?", 
     expect(page.locator("#badge")).to_have_text("In session")
 
 
-def drawn(page: Page) -> dict[str, str]:
-    """All text of each part, closed details included, without white space: where lines break is not what matters."""
-    return {part: "".join((page.text_content(part) or "").split()) for part in DRAWN}
+def drawn(page: Page) -> dict[str, Any]:
+    """Text (without white space: where lines break is not what matters), elements and classes of each part."""
+    return {part: [_text(page, part), page.eval_on_selector_all(f"{part}, {part} *", OUTLINE)] for part in DRAWN}
+
+
+OUTLINE = "nodes => nodes.map(node => `${node.localName}.${node.className}`)"
+
+
+def _text(page: Page, part: str) -> str:
+    return "".join((page.text_content(part) or "").split())
 
 
 def test_from_signing_in_to_a_cited_decision(page: Page, context: BrowserContext, browser: Browser) -> None:

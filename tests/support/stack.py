@@ -6,14 +6,16 @@
         stack.kill_worker("turns")           # kill -9, with everything it started
         stack.start_worker("turns")
 
-The processes are described by ``config.embedded.apps``, the same as under ``manage.py up``, and die with the tests.
+``manage.py up`` forks them from one process that has loaded everything; a process with threads, as a test run is, may not, so here
+each is a program of its own. They die with the tests.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,36 +24,37 @@ from urllib.parse import quote
 from django.conf import settings
 from django.db import connection
 
-from config.embedded.apps import Address, specs
-from config.embedded.network import LOOPBACK, free_port
-from config.embedded.process import Child, ChildSpec
-from config.embedded.state import DataDir
+from config.embedded.apps import CONTROL_THREADS, QUICK_START, TURN_THREADS
+from config.embedded.network import LOOPBACK, answers, free_port
+from config.embedded.process import READY_FILE, Child, ChildSpec, wrote_its_pid
 from tests.support.fake_openai import FakeModelServer
 
 START_TIMEOUT_S = 60.0
 LOG_TAIL = 4000  # characters of a log in an error message
-WORKERS = ("turns", "control", "index")
+POOLS = {
+    "turns": ("threads", TURN_THREADS),
+    "control": ("threads", CONTROL_THREADS),
+    "index": ("prefork", 1),
+}
 
 
 class LiveStack:
     """``model`` is the default model (see ``fake_openai.MODELS``); ``env`` overrides settings of the processes."""
 
     def __init__(self, folder: Path, *, model: str = "fake", env: Mapping[str, str] | None = None) -> None:
-        self.address = Address(LOOPBACK, free_port())
-        self.url = self.address.url
+        self.port = free_port()
+        self.url = f"http://{LOOPBACK}:{self.port}"
         self.fake = FakeModelServer()
-        self._data = DataDir(folder)
+        self._folder = folder
         self._model = model
         self._env = dict(env or {})
         self._specs: dict[str, ChildSpec] = {}
         self._children: dict[str, Child] = {}
 
     def __enter__(self) -> Self:
-        self._data.create()
         self.fake.__enter__()
         try:
-            described = specs(self._data, self.address, index_processes=1, env=self._environment())
-            self._specs = {spec.name: spec for spec in described}
+            self._specs = self._described()
             for name in self._specs:
                 self._start(name)
             for name in self._specs:
@@ -71,7 +74,7 @@ class LiveStack:
         self.fake.__exit__(kind, error, trace)
 
     def start_worker(self, queue: str) -> None:
-        """Start a process that was killed (any of ``WORKERS``, "web" or "beat") and wait until it works."""
+        """Start a process that was killed (any of ``POOLS``, "web" or "beat") and wait until it works."""
         self._start(queue)
         self._wait_healthy(queue)
 
@@ -98,6 +101,32 @@ class LiveStack:
             if child.has_ended() or time.monotonic() > deadline:
                 raise RuntimeError(f"{name} did not start:\n{self.log(name)[-LOG_TAIL:]}")
             time.sleep(0.05)
+
+    def _described(self) -> dict[str, ChildSpec]:
+        web = ["uvicorn", "config.asgi:application", "--host", LOOPBACK, "--port", str(self.port), "--no-access-log"]
+        found = {"web": self._spec("web", web, healthy=lambda _pid: answers(f"{self.url}/livez"))}
+        found["beat"] = self._celery("beat", ["beat", "-s", str(self._folder / "schedule")])
+        for queue, (pool, size) in POOLS.items():
+            work = ["worker", "-Q", queue, "-n", f"{queue}@%h", "--pool", pool, "--concurrency", str(size)]
+            found[queue] = self._celery(queue, [*work, "--prefetch-multiplier", "1", *QUICK_START])
+        return found
+
+    def _celery(self, name: str, command: list[str]) -> ChildSpec:
+        ready = self._folder / f"{name}.ready"
+        module = ["config.embedded.celery_child", "-A", "config", *command, "--loglevel", "INFO"]
+        return self._spec(name, module, healthy=wrote_its_pid(ready), env={READY_FILE: str(ready)})
+
+    def _spec(
+        self, name: str, module: list[str], healthy: Callable[[int], bool], env: Mapping[str, str] | None = None
+    ) -> ChildSpec:
+        return ChildSpec(
+            name=name,
+            argv=[sys.executable, "-m", *module],
+            log=self._folder / f"{name}.log",
+            healthy=healthy,
+            env={**self._environment(), **(env or {})},
+            cwd=settings.BASE_DIR,
+        )
 
     def _environment(self) -> dict[str, str]:
         return {
