@@ -93,7 +93,8 @@ def fill(pack: KnowledgePack, documents: Sequence[Mapping[str, Any]]) -> None:
     items = [
         {
             "title": (document["title"].strip() or document["id"])[:200],
-            "content": document["text"].strip() or document["title"].strip() or document["id"],
+            "content": f"{document['title']}\n\n{document['text']}".strip()
+            or document["id"],  # as in the published runs
             "external_id": document["id"],
         }
         for document in documents

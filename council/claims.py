@@ -8,38 +8,40 @@ turns: claims that took the turn first deadlocked against ``stop`` 261 times in 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
-from council import events
-from council.deliberation.types import Stage, TurnKind
+from council import events, sql
 from council.models import CouncilSession, Turn
-from council.state import protocol_of
 from council.states import SessionStatus, TurnStatus
 from realtime import log
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One attempt of one turn, and everything about it that cannot change while it runs."""
+class Claim(NamedTuple):
+    """One attempt of one turn, and everything about it that cannot change while it runs. In the order of ``_TAKE``'s columns."""
 
     turn_id: UUID
     session_id: UUID
     run_id: UUID
+    run_number: int
     run_seed: int
+    round_id: UUID
     round_number: int
-    stage: Stage
-    kind: TurnKind
+    stage: str
+    kind: str
     seat_id: UUID | None
     ordinal: int
     attempt: int
     token: UUID
+    started_at: datetime
     deadline_at: datetime
+    error: str  # of the attempt before this one
+    error_detail: str
 
     @property
     def seat(self) -> UUID:
@@ -72,8 +74,30 @@ def lock_session_of(turn_id: UUID) -> CouncilSession:
 
 def lock_turn(turn_id: UUID) -> Turn:
     """Only under the session's lock."""
-    rows = Turn.objects.select_for_update(no_key=True, of=("self",)).select_related("round__run")
+    rows = Turn.objects.select_for_update(no_key=True, of=("self",)).select_related("session", "round__run")
     return rows.get(pk=turn_id)
+
+
+_LOCK = """
+    SELECT session.id, session.status FROM council_councilsession AS session
+    JOIN council_turn AS turn ON turn.session_id = session.id
+    WHERE turn.id = %s FOR NO KEY UPDATE OF session
+"""
+_TAKE = """
+    UPDATE council_turn AS turn
+    SET status = 'running', attempt = turn.attempt + 1, lease_token = %(token)s, worker = %(worker)s,
+        lease_expires_at = clock_timestamp() + %(lease)s * interval '1 second',
+        started_at = coalesce(turn.started_at, clock_timestamp()),
+        deadline_at = coalesce(
+            turn.deadline_at, clock_timestamp() + (run.protocol ->> 'turn_deadline_s')::float8 * interval '1 second'
+        )
+    FROM council_round AS round JOIN council_run AS run ON run.id = round.run_id
+    WHERE turn.id = %(turn)s AND round.id = turn.round_id AND turn.status = 'pending'
+      AND turn.not_before <= clock_timestamp() AND coalesce(turn.deadline_at > clock_timestamp(), true)
+    RETURNING turn.id, turn.session_id, round.run_id, run.number, run.seed, round.id, round.number, round.stage, turn.kind,
+              turn.seat_id, turn.ordinal, turn.attempt, turn.lease_token, turn.started_at, turn.deadline_at, turn.error,
+              turn.error_detail
+"""
 
 
 def claim(turn_id: UUID, worker: str) -> Claim | None:
@@ -81,53 +105,27 @@ def claim(turn_id: UUID, worker: str) -> Claim | None:
 
     Raises ``Expired`` when its deadline has passed, and ``Turn.DoesNotExist`` for an unknown id.
     """
+    values = {"turn": turn_id, "token": uuid4(), "worker": worker, "lease": settings.TURN_LEASE_S}
     with transaction.atomic():
-        session = lock_session_of(turn_id)
-        turn = lock_turn(turn_id)
-        now = timezone.now()
-        if session.status != SessionStatus.RUNNING or not _due(turn, now):
+        locked = sql.row(_LOCK, [turn_id])
+        if locked is None:
+            raise Turn.DoesNotExist
+        session_id, status = locked
+        if status != SessionStatus.RUNNING:
             return None
-        if turn.deadline_at is not None and turn.deadline_at <= now:
-            raise Expired
-        _start(turn, worker, now)
-        log.append(session, events.turn_moved(turn, "started"))
-    return _claim_of(turn)
+        taken = sql.row(_TAKE, values)
+        if taken is None:
+            _refuse_late(turn_id)
+            return None
+        claimed = Claim(*taken)
+        log.append(CouncilSession(pk=session_id), events.turn_claimed(claimed))
+    return claimed
 
 
-def _due(turn: Turn, now: datetime) -> bool:
-    return turn.status == TurnStatus.PENDING and turn.not_before <= now
-
-
-def _start(turn: Turn, worker: str, now: datetime) -> None:
-    turn.status = TurnStatus.RUNNING
-    turn.attempt += 1
-    turn.lease_token = uuid4()
-    turn.lease_expires_at = now + timedelta(seconds=settings.TURN_LEASE_S)
-    turn.worker = worker
-    turn.started_at = turn.started_at or now
-    turn.deadline_at = turn.deadline_at or now + timedelta(seconds=protocol_of(turn.round.run).turn_deadline_s)
-    turn.save(
-        update_fields=["status", "attempt", "lease_token", "lease_expires_at", "worker", "started_at", "deadline_at"]
-    )
-
-
-def _claim_of(turn: Turn) -> Claim:
-    if turn.lease_token is None or turn.deadline_at is None:
-        raise RuntimeError("a claimed turn has a lease and a deadline")
-    return Claim(
-        turn_id=turn.id,
-        session_id=turn.session_id,
-        run_id=turn.round.run_id,
-        run_seed=turn.round.run.seed,
-        round_number=turn.round.number,
-        stage=Stage(turn.round.stage),
-        kind=TurnKind(turn.kind),
-        seat_id=turn.seat_id,
-        ordinal=turn.ordinal,
-        attempt=turn.attempt,
-        token=turn.lease_token,
-        deadline_at=turn.deadline_at,
-    )
+def _refuse_late(turn_id: UUID) -> None:
+    late = Turn.objects.filter(pk=turn_id, status=TurnStatus.PENDING, deadline_at__lte=timezone.now())
+    if late.exists():
+        raise Expired
 
 
 _RENEW = """
@@ -144,12 +142,16 @@ def renew(held: Mapping[UUID, UUID]) -> set[UUID]:
     Whatever is missing from the answer was stopped, interrupted or taken over: its model call must be cancelled. The renewal is
     the reading of the stop flag.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_RENEW, [settings.TURN_LEASE_S, list(held), list(held.values())])
-        return {row[0] for row in cursor.fetchall()}
+    found = sql.rows(_RENEW, [settings.TURN_LEASE_S, list(held), list(held.values())])
+    return {row[0] for row in found}
 
 
-def held_turn(claim: Claim) -> Turn | None:
-    """The turn, locked, if this claim still owns it. Only under the session's lock."""
-    turn = lock_turn(claim.turn_id)
-    return turn if turn.lease_token == claim.token and turn.status == TurnStatus.RUNNING else None
+_LOCK_SESSION = "SELECT status FROM council_councilsession WHERE id = %s FOR NO KEY UPDATE"
+_STILL_HELD = "SELECT 1 FROM council_turn WHERE id = %s AND lease_token = %s AND status = 'running' FOR NO KEY UPDATE"
+
+
+def lock_held(claim: Claim) -> bool:
+    """Lock the session, then the turn if this claim still owns it; False when it was fenced off."""
+    if sql.row(_LOCK_SESSION, [claim.session_id]) is None:
+        return False
+    return sql.row(_STILL_HELD, [claim.turn_id, claim.token]) is not None

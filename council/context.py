@@ -56,7 +56,7 @@ class _Scene:
 
     @cached_property
     def state(self) -> RunState:
-        return load(self.turn.session, self.run)
+        return load(self.claim.run_id)
 
     @cached_property
     def base(self) -> TurnContext:
@@ -73,7 +73,7 @@ def prepare(claim: Claim) -> Assignment:
         TurnKind.BALLOT: _ballot,
         TurnKind.SYNTHESIS: _synthesis,
         TurnKind.DISSENT: _dissent,
-    }[claim.kind]
+    }[TurnKind(claim.kind)]
     return Assignment(build(_Scene(turn, claim)), turn.seat, seed_of(claim))
 
 
@@ -87,8 +87,8 @@ def _base(turn: Turn, claim: Claim) -> TurnContext:
     session, seat = turn.session, cast("Seat", turn.seat)
     delivered = Message.objects.filter(session=session, delivered_in__isnull=False).order_by("created_at", "id")
     return TurnContext(
-        kind=claim.kind,
-        stage=claim.stage,
+        kind=TurnKind(claim.kind),
+        stage=Stage(claim.stage),
         question=session.question,
         options=tuple(session.options),
         role=seat.role,

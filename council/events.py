@@ -6,11 +6,18 @@ holds snapshot(n). ``docs/events.md`` is the table of these for clients.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from council import serial
 from council.models import Budget, CouncilSession, Decision, Message, Round, Run, Turn
 from realtime.log import NewEvent
+
+if TYPE_CHECKING:
+    from council.claims import Claim  # claims append events
+
+Json = dict[str, Any]
 
 
 def session_created(session: CouncilSession) -> NewEvent:
@@ -43,8 +50,9 @@ def round_closed(run: Run, round_: Round) -> NewEvent:
     }
 
 
-def tally_computed(run: Run, round_: Round) -> NewEvent:
-    return "tally.computed", {**serial.round_key(run, round_), "tally": round_.tally}
+def tally_computed(claim: Claim, tally: Json) -> NewEvent:
+    key = {"run": claim.run_number, "round": claim.round_number, "stage": claim.stage}
+    return "tally.computed", {**key, "tally": tally}
 
 
 def turn_moved(turn: Turn, verb: str, **more: Any) -> NewEvent:
@@ -52,8 +60,42 @@ def turn_moved(turn: Turn, verb: str, **more: Any) -> NewEvent:
     return f"turn.{verb}", {**serial.turn(turn), **more}
 
 
-def ballot_cast(turn: Turn) -> NewEvent:
-    return "ballot.cast", serial.turn_key(turn)
+def turn_claimed(claim: Claim) -> NewEvent:
+    """turn.started of an attempt. It shows the error of the attempt before it, as the snapshot does."""
+    body = serial.turn_json(
+        _key(claim), status="running", error=claim.error, error_detail=claim.error_detail, started_at=claim.started_at
+    )
+    return "turn.started", body
+
+
+def turn_completed(
+    claim: Claim, finished_at: datetime, result: Json, evidence: Sequence[Json], usage: Json
+) -> NewEvent:
+    body = serial.turn_json(
+        _key(claim),
+        status="completed",
+        result=result,
+        evidence=evidence,
+        started_at=claim.started_at,
+        finished_at=finished_at,
+    )
+    return "turn.completed", {**body, **usage}
+
+
+def _key(claim: Claim) -> serial.TurnKey:
+    return serial.TurnKey(
+        claim.turn_id,
+        claim.seat_id,
+        claim.run_number,
+        claim.round_number,
+        claim.kind,
+        claim.ordinal,
+        claim.attempt,
+    )
+
+
+def ballot_cast(claim: Claim) -> NewEvent:
+    return "ballot.cast", _key(claim).json()
 
 
 def message_created(message: Message) -> NewEvent:

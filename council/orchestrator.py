@@ -15,12 +15,14 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from psycopg.types.json import Jsonb
 
-from council import budgets, claims, events, steps, turns
+from council import budgets, claims, events, sql, steps, turns
+from council.budgets import Settlement
 from council.claims import Claim
 from council.deliberation import types as t
 from council.deliberation.protocol import next_step
-from council.models import Ballot, Budget, CouncilSession, LlmCall, Run, Turn
+from council.models import Budget, CouncilSession, Round, Run, Turn
 from council.state import load
 from council.states import OPEN_TURNS, RunStatus, SessionStatus, TurnStatus
 from realtime import log
@@ -28,22 +30,6 @@ from realtime import log
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What one model call turned out to be; stored with the turn it belongs to, or alone when that turn was lost."""
-
-    call: LlmCall
-    status: LlmCall.Status
-    response: str = ""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    estimated: bool = False
-    ttft_ms: float | None = None
-    latency_ms: float | None = None
-    error: str = ""
-    error_detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,37 +42,65 @@ class Finished:
     settlement: Settlement | None = None
 
 
+_COMPLETE = """
+    UPDATE council_turn
+    SET status = 'completed', lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp(),
+        result = %s, evidence = %s, error = '', error_detail = ''
+    WHERE id = %s RETURNING finished_at
+"""
+_CAST = """
+    INSERT INTO council_ballot (turn_id, round_id, seat_id, "order", ranking, scores, abstain, created_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+"""
+_STILL_OPEN = "SELECT 1 FROM council_turn WHERE round_id = %s AND status IN ('pending', 'running') LIMIT 1"
+
+
 def finish(claim: Claim, finished: Finished) -> bool:
     """Commit the result of a claimed turn and whatever follows from it. False: fenced off, nothing was changed but the charge."""
     with transaction.atomic():
-        session, turn = _held(claim)
-        if turn is None or session is None:
+        if not claims.lock_held(claim):
             _settle_alone(finished.settlement)
             return False
-        turn.result, turn.evidence = finished.result, finished.evidence
-        turn.error = turn.error_detail = ""
+        session = CouncilSession(pk=claim.session_id)
         if finished.ballot is not None:
-            Ballot.objects.create(turn=turn, round=turn.round, seat_id=claim.seat, **finished.ballot)
-            log.append(session, events.ballot_cast(turn))
-        turns.end(session, turn, TurnStatus.COMPLETED, **_settle(session, finished.settlement))
-        advance(session, turn.round.run)
+            _cast(claim, finished.ballot)
+            log.append(session, events.ballot_cast(claim))
+        _complete(claim, finished, _settle(session, finished.settlement))
+        # The round barrier: whoever finishes last comes past here with nothing open, and opens what follows.
+        if sql.row(_STILL_OPEN, [claim.round_id]) is None:
+            _advance_run(claim)
     return True
 
 
 def finish_tally(claim: Claim, tally: t.Tally) -> bool:
     """Commit a count: it closes its round and opens what follows."""
     with transaction.atomic():
-        session, turn = _held(claim)
-        if turn is None or session is None:
+        if not claims.lock_held(claim):
             return False
-        round_ = turn.round
-        round_.tally = tally.model_dump(mode="json")
-        round_.save(update_fields=["tally"])
-        turn.result = {"winner": tally.winner}
-        turns.end(session, turn, TurnStatus.COMPLETED)
-        log.append(session, events.tally_computed(round_.run, round_))
-        advance(session, round_.run)
+        counted = tally.model_dump(mode="json")
+        Round.objects.filter(pk=claim.round_id).update(tally=counted)
+        _complete(claim, Finished({"winner": tally.winner}), {})
+        log.append(CouncilSession(pk=claim.session_id), events.tally_computed(claim, counted))
+        _advance_run(claim)
     return True
+
+
+def _complete(claim: Claim, finished: Finished, usage: Json) -> None:
+    done = sql.row(_COMPLETE, [Jsonb(finished.result), Jsonb(finished.evidence), claim.turn_id])
+    if done is None:
+        raise RuntimeError("a turn that is held is there")
+    event = events.turn_completed(claim, done[0], finished.result, finished.evidence, usage)
+    log.append(CouncilSession(pk=claim.session_id), event)
+
+
+def _cast(claim: Claim, ballot: Json) -> None:
+    papers = [Jsonb(ballot[part]) for part in ("order", "ranking", "scores")]
+    sql.change(_CAST, [claim.turn_id, claim.round_id, claim.seat, *papers, ballot["abstain"]])
+
+
+def _advance_run(claim: Claim) -> None:
+    run = Run.objects.select_related("session").get(pk=claim.run_id)
+    advance(run.session, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +117,11 @@ class Failure:
 def fail_attempt(claim: Claim, failure: Failure) -> None:
     """Back to pending while there is time and patience, else failed; a failed turn still counts, so its round always ends."""
     with transaction.atomic():
-        session, turn = _held(claim)
-        if turn is None or session is None:
+        if not claims.lock_held(claim):
             _settle_alone(failure.settlement)
             return
+        turn = claims.lock_turn(claim.turn_id)
+        session = turn.session
         turn.error, turn.error_detail = failure.code, failure.detail[:500]
         turn.model_errors += failure.blame_model
         usage = _settle(session, failure.settlement)
@@ -156,13 +171,13 @@ def _fail_turn(session: CouncilSession, turn: Turn, **usage: Json) -> None:
 def advance(session: CouncilSession, run: Run, *, lost_a_seat: bool = False) -> None:
     """Ask ``next_step`` and do what it says until turns are outstanding or the run has ended. Under the session's lock.
 
-    The round barrier: while turns are open there is nothing to do, and whoever finishes last comes past here. Only the loss of a
-    seat can matter earlier (a stand-in for the chair, a quorum out of reach).
+    While turns are open there is nothing to do but after the loss of a seat, which can matter at once (a stand-in for the chair,
+    a quorum out of reach).
     """
     if not lost_a_seat and Turn.objects.filter(round__run=run, status__in=OPEN_TURNS).exists():
         return
     while run.status == RunStatus.RUNNING:
-        state = load(session, run)
+        state = load(run.pk)
         step = next_step(state)
         if isinstance(step, t.Wait):
             return
@@ -171,43 +186,16 @@ def advance(session: CouncilSession, run: Run, *, lost_a_seat: bool = False) -> 
             return
 
 
-def _held(claim: Claim) -> tuple[CouncilSession | None, Turn | None]:
-    session = claims.lock_session(claim.session_id)
-    if session is None:
-        return None, None
-    return session, claims.held_turn(claim)
-
-
-def _settle(session: CouncilSession, settlement: Settlement | None) -> dict[str, Json]:
+def _settle(session: CouncilSession, settlement: Settlement | None) -> Json:
     """Store and charge the turn's last call; ``{"usage": …}`` for the event that tells of the turn's end, {} without a call."""
-    settled = settle_call(settlement) if settlement is not None else None
+    settled = budgets.settle(settlement) if settlement is not None else None
     if settled is None:
         return {}
-    if settled.high and not settled.warned and budgets.warn_once(session.id):
-        log.append(session, events.budget_event("warning", Budget.objects.get(session=session)))
+    if settled.high and not settled.warned and budgets.warn_once(session.pk):
+        log.append(session, events.budget_event("warning", Budget.objects.get(session=session.pk)))
     return {"usage": {"tokens": settled.tokens_used, "calls": settled.calls}}
 
 
 def _settle_alone(settlement: Settlement | None) -> None:
     if settlement is not None:
-        settle_call(settlement)
-
-
-def settle_call(settlement: Settlement) -> budgets.Settled | None:
-    """Record how a call ended and charge it; None when the sweeper had already settled it as lost."""
-    call = settlement.call
-    changed = LlmCall.objects.filter(pk=call.pk, status=LlmCall.Status.RUNNING).update(
-        status=settlement.status,
-        response=settlement.response,
-        prompt_tokens=settlement.prompt_tokens,
-        completion_tokens=settlement.completion_tokens,
-        estimated=settlement.estimated,
-        ttft_ms=settlement.ttft_ms,
-        latency_ms=settlement.latency_ms,
-        error=settlement.error,
-        error_detail=settlement.error_detail[:500],
-        finished_at=timezone.now(),
-    )
-    if changed != 1:
-        return None
-    return budgets.settle(call, settlement.prompt_tokens + settlement.completion_tokens)
+        budgets.settle(settlement)

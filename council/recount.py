@@ -29,7 +29,7 @@ def recount(session: CouncilSession) -> Json:
 
 
 def _of_run(session: CouncilSession, run: Run) -> list[Json]:
-    loaded = state.load(session, run)
+    loaded = state.load(run.pk)
     found: list[Json] = []
     for round_ in loaded.rounds:
         if round_.tally is None:

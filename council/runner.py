@@ -15,9 +15,9 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.utils import timezone
 
 from council import budgets, claims, context, orchestrator, state
+from council.budgets import Settlement
 from council.claims import Claim
 from council.context import Assignment
 from council.counting import count
@@ -34,7 +34,7 @@ from council.llm.capability import style_for
 from council.llm.errors import Cancelled, LlmError
 from council.llm.types import CHARS_PER_TOKEN, ChatRequest, Endpoint, Reply, Usage
 from council.models import CouncilSession, LlmCall, Run
-from council.orchestrator import Failure, Finished, Settlement
+from council.orchestrator import Failure, Finished
 from knowledge.selectors import revision_text
 from realtime.errors import Unavailable
 from realtime.groups import stream_group
@@ -66,8 +66,7 @@ def run_tally(turn_id: str, worker: str) -> None:
         return
     if claim is None:
         return
-    run = Run.objects.select_related("session").get(pk=claim.run_id)
-    orchestrator.finish_tally(claim, count(state.load(run.session, run), claim.round_number))
+    orchestrator.finish_tally(claim, count(state.load(claim.run_id), claim.round_number))
 
 
 def _attempt(claim: Claim) -> None:
@@ -104,9 +103,9 @@ def _model_failure(claim: Claim, error: LlmError, conversation: Conversation) ->
 
 def _exhaust(claim: Claim) -> None:
     with transaction.atomic():
-        session = claims.lock_session(claim.session_id)
-        if session is not None and claims.held_turn(claim) is not None:
-            orchestrator.exhaust(session, Run.objects.get(pk=claim.run_id), "budget")
+        if claims.lock_held(claim):
+            run = Run.objects.select_related("session").get(pk=claim.run_id)
+            orchestrator.exhaust(run.session, run, "budget")
 
 
 class Conversation:
@@ -117,7 +116,7 @@ class Conversation:
         self.live = LiveTurn(stream_group(CouncilSession, claim.session_id), claim.turn_id, claim.attempt)
         self.last_settlement: Settlement | None = None  # of the latest call, not stored yet
         self._call: client.Call | None = None
-        self._record: LlmCall | None = None
+        self._record: UUID | None = None  # of the call that is being made
         self._ordinal = 0
         self._lost = threading.Event()
 
@@ -164,28 +163,15 @@ class Conversation:
         return reply
 
     def _open(self, prompt: Prompt) -> None:
-        """Reserve and record the call, and settle the one before it in the same transaction."""
+        """Settle the call before this one, reserve tokens for it and record it, before it is made."""
         if self._lost.is_set():
             raise Fenced
+        if self.last_settlement is not None:
+            budgets.settle(self.last_settlement)
+            self.last_settlement = None
         tokens = math.ceil((len(prompt.system) + len(prompt.user)) / CHARS_PER_TOKEN) + prompt.max_tokens
-        with transaction.atomic():
-            if self.last_settlement is not None:
-                orchestrator.settle_call(self.last_settlement)
-                self.last_settlement = None
-            self._record = LlmCall.objects.create(
-                session_id=self.claim.session_id,
-                turn_id=self.claim.turn_id,
-                attempt=self.claim.attempt,
-                ordinal=self._ordinal,
-                field=prompt.field,
-                model=self.endpoint.model,
-                system=prompt.system,
-                user=prompt.user,
-                schema=prompt.json_schema,
-                tokens_reserved=tokens,
-                started_at=timezone.now(),
-            )
-            budgets.reserve(self.claim.session_id, tokens)
+        model = self.endpoint.model
+        self._record = budgets.open_call(self.claim, prompt, ordinal=self._ordinal, model=model, tokens=tokens)
         self._ordinal += 1
 
     def _settlement(
@@ -194,7 +180,7 @@ class Conversation:
         if self._record is None:
             raise RuntimeError("a call is settled after it was recorded")
         return Settlement(
-            call=self._record,
+            id=self._record,
             status=status,
             response=reply.text if reply else "",
             prompt_tokens=usage.prompt_tokens,
@@ -215,8 +201,7 @@ class Conversation:
         if self.last_settlement is None and self._record is not None and self._call is not None:
             self.last_settlement = self._settlement(LlmCall.Status.CANCELLED, self._call.usage)
         if self.last_settlement is not None:
-            with transaction.atomic():
-                orchestrator.settle_call(self.last_settlement)
+            budgets.settle(self.last_settlement)
 
     def _finished(self, result: Answer | Ballot | Synthesis | Dissent) -> Finished:
         shown = self.assignment.context.evidence

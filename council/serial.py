@@ -6,10 +6,12 @@ contract of the architecture page, section 6.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
-from council.deliberation.types import TurnKind
+from council.deliberation.types import Stage, TurnKind
 from council.models import Ballot, Budget, Citation, CouncilSession, Decision, Message, Round, Run, Seat, Turn
 
 Json = dict[str, Any]
@@ -78,30 +80,61 @@ def round_key(run: Run, round_: Round) -> Json:
     return {"run": run.number, "round": round_.number, "stage": round_.stage}
 
 
-def turn_key(turn: Turn) -> Json:
-    return {
-        "turn": str(turn.id),
-        "seat": str(turn.seat_id) if turn.seat_id else None,
-        "run": turn.round.run.number,
-        "round": turn.round.number,
-        "kind": turn.kind,
-        "ordinal": turn.ordinal,
-        "attempt": turn.attempt,
-    }
+class TurnKey(NamedTuple):
+    """What names an attempt of a turn in events and snapshots."""
+
+    turn: UUID
+    seat: UUID | None
+    run: int
+    round: int
+    kind: str
+    ordinal: int
+    attempt: int
+
+    def json(self) -> Json:
+        return {**self._asdict(), "turn": str(self.turn), "seat": str(self.seat) if self.seat else None}
+
+
+def turn_key(turn: Turn) -> TurnKey:
+    round_ = turn.round
+    return TurnKey(turn.id, turn.seat_id, round_.run.number, round_.number, turn.kind, turn.ordinal, turn.attempt)
 
 
 def turn(turn: Turn) -> Json:
-    """A ballot's and a tally's contents are not here: ballots are sealed until ``round.closed``."""
-    sealed = turn.kind in {TurnKind.BALLOT, TurnKind.TALLY}
+    return turn_json(
+        turn_key(turn),
+        status=turn.status,
+        result=turn.result,
+        evidence=turn.evidence,
+        error=turn.error,
+        error_detail=turn.error_detail,
+        started_at=turn.started_at,
+        finished_at=turn.finished_at,
+    )
+
+
+def turn_json(
+    key: TurnKey,
+    *,
+    status: str,
+    result: Json | None = None,
+    evidence: Sequence[Json] = (),
+    error: str = "",
+    error_detail: str = "",
+    started_at: datetime | None,
+    finished_at: datetime | None = None,
+) -> Json:
+    """A ballot's and a tally's contents are left out: ballots are sealed until ``round.closed``."""
+    sealed = key.kind in {TurnKind.BALLOT, TurnKind.TALLY}
     return {
-        **turn_key(turn),
-        "status": turn.status,
-        "result": None if sealed else turn.result,
-        "evidence": [] if sealed else turn.evidence,
-        "error": turn.error,
-        "error_detail": turn.error_detail,
-        "started_at": when(turn.started_at),
-        "finished_at": when(turn.finished_at),
+        **key.json(),
+        "status": status,
+        "result": None if sealed else result,
+        "evidence": [] if sealed else list(evidence),
+        "error": error,
+        "error_detail": error_detail,
+        "started_at": when(started_at),
+        "finished_at": when(finished_at),
     }
 
 
@@ -116,6 +149,8 @@ def ballot(ballot: Ballot) -> Json:
 
 
 def ballots(round_: Round) -> list[Json]:
+    if round_.stage != Stage.BALLOT:
+        return []
     return [ballot(one) for one in round_.ballots.order_by("seat__position")]
 
 

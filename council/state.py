@@ -2,65 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal, cast
+import json
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+from uuid import UUID
 
-from django.db.models import Prefetch
-
+from council import sql
 from council.deliberation import types as t
-from council.models import CouncilSession, Round, Run, Seat, Turn
+from council.models import Run
 
 
 def protocol_of(run: Run) -> t.Protocol:
     return t.Protocol.model_validate(run.protocol)
 
 
-def load(session: CouncilSession, run: Run) -> t.RunState:
-    """Read the whole run (3 queries). Call it under the session's lock when what it says is acted upon."""
-    turns = Turn.objects.select_related("ballot").order_by("created_at", "id")
-    rounds = Round.objects.filter(run=run).prefetch_related(Prefetch("turns", queryset=turns)).order_by("number")
+_RUN = """
+    SELECT run.protocol, run.seed, run.exhausted, session.options, session.id
+    FROM council_run AS run JOIN council_councilsession AS session ON session.id = run.session_id WHERE run.id = %s
+"""
+_SEATS = "SELECT id::text, position, chair FROM council_seat WHERE session_id = %s ORDER BY position"
+_ROUNDS = """
+    SELECT round.number, round.stage, round.closed_at IS NOT NULL, round.tally, turn.id::text, turn.seat_id::text, turn.kind,
+           turn.ordinal, turn.status, turn.result -> 'answer',
+           CASE WHEN ballot.id IS NOT NULL THEN
+               jsonb_build_object('ranking', ballot.ranking, 'scores', ballot.scores, 'abstain', ballot.abstain) END
+    FROM council_round AS round
+    LEFT JOIN council_turn AS turn ON turn.round_id = round.id
+    LEFT JOIN council_ballot AS ballot ON ballot.turn_id = turn.id
+    WHERE round.run_id = %s ORDER BY round.number, turn.created_at, turn.id
+"""
+
+
+def load(run_id: UUID) -> t.RunState:
+    """Read the whole run (3 statements). Call it under the session's lock when what it says is acted upon."""
+    found = sql.row(_RUN, [run_id])
+    if found is None:
+        raise Run.DoesNotExist
+    protocol, seed, exhausted, options, session_id = found
     return t.RunState(
-        protocol=protocol_of(run),
-        seats=tuple(_seat(seat) for seat in Seat.objects.filter(session=session).order_by("position")),
-        options=tuple(session.options),
-        rounds=tuple(_round(round_) for round_ in rounds),
-        seed=run.seed,
-        exhausted=cast("Literal['deadline', 'budget'] | None", run.exhausted or None),
+        protocol=t.Protocol.model_validate_json(protocol),
+        seats=tuple(t.SeatState(id=i, position=p, chair=c) for i, p, c in sql.rows(_SEATS, [session_id])),
+        options=tuple(json.loads(options)),
+        rounds=tuple(_rounds(sql.rows(_ROUNDS, [run_id]))),
+        seed=seed,
+        exhausted=exhausted or None,
     )
 
 
-def _seat(seat: Seat) -> t.SeatState:
-    return t.SeatState(id=str(seat.id), position=seat.position, chair=seat.chair)
-
-
-def _round(round_: Round) -> t.RoundState:
-    return t.RoundState(
-        number=round_.number,
-        stage=t.Stage(round_.stage),
-        closed=round_.closed_at is not None,
-        turns=tuple(_turns(round_.turns.all())),
-        tally=t.Tally.model_validate(round_.tally) if round_.tally else None,
-    )
-
-
-def _turns(turns: Iterable[Turn]) -> Iterable[t.TurnState]:
-    for turn in turns:
-        done = turn.status == t.TurnStatus.COMPLETED
-        yield t.TurnState(
-            id=str(turn.id),
-            seat=str(turn.seat_id) if turn.seat_id else None,
-            kind=t.TurnKind(turn.kind),
-            ordinal=turn.ordinal,
-            status=t.TurnStatus(turn.status),
-            answer=answer_of(turn) if done and turn.kind == t.TurnKind.ANSWER else None,
-            ballot=ballot_of(turn) if done and turn.kind == t.TurnKind.BALLOT else None,
+def _rounds(found: list[tuple[Any, ...]]) -> Iterator[t.RoundState]:
+    for (number, stage, closed, tally), group in groupby(found, key=lambda row: row[:4]):
+        yield t.RoundState(
+            number=number,
+            stage=t.Stage(stage),
+            closed=closed,
+            turns=tuple(_turn(row[4:]) for row in group if row[4] is not None),
+            tally=t.Tally.model_validate_json(tally) if tally else None,
         )
 
 
-def answer_of(turn: Turn) -> t.Answer:
-    return t.Answer.model_validate((turn.result or {})["answer"])
-
-
-def ballot_of(turn: Turn) -> t.Ballot:
-    ballot = turn.ballot
-    return t.Ballot(ranking=tuple(ballot.ranking), scores=ballot.scores, abstain=ballot.abstain)
+def _turn(row: tuple[Any, ...]) -> t.TurnState:
+    identity, seat, kind, ordinal, status, answer, ballot = row
+    done = status == t.TurnStatus.COMPLETED
+    return t.TurnState(
+        id=identity,
+        seat=seat,
+        kind=t.TurnKind(kind),
+        ordinal=ordinal,
+        status=t.TurnStatus(status),
+        answer=t.Answer.model_validate_json(answer) if done and answer and kind == t.TurnKind.ANSWER else None,
+        ballot=t.Ballot.model_validate_json(ballot) if done and ballot else None,
+    )

@@ -16,7 +16,7 @@ from realtime import log
 def apply(session: CouncilSession, run: Run, state: t.RunState, step: t.Step) -> None:
     match step:
         case t.Ask():
-            _ask(session, run, step)
+            _ask(session, run, state, step)
         case t.CloseRound():
             _close(session, run, step)
         case t.Conclude():
@@ -25,18 +25,23 @@ def apply(session: CouncilSession, run: Run, state: t.RunState, step: t.Step) ->
             return
 
 
-def _ask(session: CouncilSession, run: Run, step: t.Ask) -> None:
-    round_, created = Round.objects.get_or_create(
-        run=run, number=step.number, defaults={"stage": step.stage, "opened_at": timezone.now()}
-    )
-    if created:
-        _deliver_messages(session, round_)
-        session.round = step.number
-        session.save(update_fields=["round"])
-        asked = [turn.seat for turn in step.turns if turn.seat is not None]
-        log.append(session, events.round_started(run, round_, asked))
+def _ask(session: CouncilSession, run: Run, state: t.RunState, step: t.Ask) -> None:
+    if any(round_.number == step.number for round_ in state.rounds):
+        round_ = Round.objects.get(run=run, number=step.number)
+    else:
+        round_ = _open_round(session, run, step)
     for turn in _insert(session, round_, step):
         turns.dispatch(turn)
+
+
+def _open_round(session: CouncilSession, run: Run, step: t.Ask) -> Round:
+    round_ = Round.objects.create(run=run, number=step.number, stage=step.stage, opened_at=timezone.now())
+    _deliver_messages(session, round_)
+    session.round = step.number
+    session.save(update_fields=["round"])
+    asked = [turn.seat for turn in step.turns if turn.seat is not None]
+    log.append(session, events.round_started(run, round_, asked))
+    return round_
 
 
 def _insert(session: CouncilSession, round_: Round, step: t.Ask) -> list[Turn]:

@@ -136,12 +136,8 @@ def settle_orphans() -> int:
 
 def _settle_orphan(call: LlmCall) -> bool:
     with transaction.atomic():
-        changed = LlmCall.objects.filter(pk=call.pk, status=LlmCall.Status.RUNNING).update(
-            status=LlmCall.Status.LOST, prompt_tokens=call.tokens_reserved, estimated=True, finished_at=timezone.now()
-        )
-        if changed == 1:
-            budgets.settle(call, call.tokens_reserved)
-        return changed == 1
+        lost = budgets.Settlement(call.pk, LlmCall.Status.LOST, prompt_tokens=call.tokens_reserved, estimated=True)
+        return budgets.settle(lost) is not None
 
 
 def _locked(turn_id: UUID) -> tuple[CouncilSession | None, Turn | None]:

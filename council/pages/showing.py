@@ -86,13 +86,15 @@ def ended(turn: Json) -> bool:
 
 
 def stages(session: Json, rounds: list[Json]) -> list[Json]:
-    """The protocol's stages with where the run stands: done, active or to come (skipped ones stay to come)."""
-    seen = {round_["stage"]: round_["closed_at"] is not None for round_ in rounds}
-    state = {True: "done", False: "active"}
-    return [
-        {"stage": stage, "label": wording.STAGE[stage], "state": state[seen[stage]] if stage in seen else "ahead"}
-        for stage in session["protocol"].get("stages", [])
-    ]
+    """The protocol's stages with where the run stands: done, active, ahead, or skipped when a later one has begun."""
+    names = session["protocol"].get("stages", [])
+    seen = {round_["stage"]: "active" if round_["closed_at"] is None else "done" for round_ in rounds}
+    return [stage(name, seen, names[place + 1 :]) for place, name in enumerate(names)]
+
+
+def stage(name: str, seen: dict[str, str], later: list[str]) -> Json:
+    state = seen.get(name) or ("skipped" if any(one in seen for one in later) else "ahead")
+    return {"label": wording.STAGE[name] + (" (skipped)" if state == "skipped" else ""), "state": state}
 
 
 # --- Seats ------------------------------------------------------------------------------------------------------------

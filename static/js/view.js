@@ -60,12 +60,12 @@ function progress(round) {
 const ended = (turn) => ["completed", "failed", "cancelled"].includes(turn.status);
 
 function stages(session, rounds) {
+  const names = session.protocol.stages ?? [];
   const seen = new Map(rounds.map((round) => [round.stage, round.closed_at == null ? "active" : "done"]));
-  return (session.protocol.stages ?? []).map((stage) => ({
-    stage,
-    label: words.stage[stage],
-    state: seen.get(stage) ?? "ahead",
-  }));
+  return names.map((name, place) => {
+    const state = seen.get(name) ?? (names.slice(place + 1).some((later) => seen.has(later)) ? "skipped" : "ahead");
+    return { label: words.stage[name] + (state === "skipped" ? " (skipped)" : ""), state };
+  });
 }
 
 // --- Seats ----------------------------------------------------------------------------------------------------------
