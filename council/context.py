@@ -4,12 +4,14 @@ the question is what could leak: names, roles, counts and confidences of other s
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import NamedTuple, cast
+from uuid import UUID
 
-from council import counting, evidence
+from council import counting, evidence, sql
 from council.claims import Claim
 from council.deliberation import citations, prompts
 from council.deliberation.protocol import final_tally, positions
@@ -24,35 +26,61 @@ from council.deliberation.types import (
     TurnKind,
     UserMessage,
 )
-from council.models import Message, Run, Seat, Turn
-from council.state import load, protocol_of
+from council.models import Run, Turn
+from council.state import load
 
 HISTORY = 3  # earlier decisions that a follow-up reads
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A claimed turn, ready to be put to a model."""
+    """A claimed turn, ready to be put to ``model`` ("" = the default)."""
 
     context: TurnContext
-    seat: Seat
+    model: str
     seed: int
+
+
+class _Place(NamedTuple):
+    """Where the turn stands. In the order of ``_PLACE``'s columns."""
+
+    question: str
+    options: list[str]
+    role: str
+    instructions: str
+    model: str
+    evidence_k: int
+
+
+_PLACE = """
+    SELECT session.question, session.options::text, seat.role, seat.instructions, seat.model, (run.protocol ->> 'evidence_k')::int
+    FROM council_turn AS turn
+    JOIN council_councilsession AS session ON session.id = turn.session_id
+    JOIN council_seat AS seat ON seat.id = turn.seat_id
+    JOIN council_round AS round ON round.id = turn.round_id
+    JOIN council_run AS run ON run.id = round.run_id
+    WHERE turn.id = %s
+"""
+_MESSAGES = """
+    SELECT kind, content FROM council_message WHERE session_id = %s AND delivered_in_id IS NOT NULL ORDER BY created_at, id
+"""
+_SHOWN = """
+    SELECT turn.evidence::text FROM council_turn AS turn JOIN council_round AS round ON round.id = turn.round_id
+    WHERE round.run_id = %s AND turn.seat_id = %s AND turn.kind = 'answer' AND turn.status = 'completed'
+    ORDER BY round.number DESC LIMIT 1
+"""
 
 
 @dataclass(frozen=True)
 class _Scene:
     """What the builders below choose from; the context that they return is all that the seat gets."""
 
-    turn: Turn
+    place: _Place
     claim: Claim
 
     @property
-    def run(self) -> Run:
-        return self.turn.round.run
-
-    @property
     def seat(self) -> str:
-        return str(self.claim.seat_id)
+        return str(self.claim.seat)
 
     @cached_property
     def state(self) -> RunState:
@@ -60,21 +88,22 @@ class _Scene:
 
     @cached_property
     def base(self) -> TurnContext:
-        return _base(self.turn, self.claim)
+        return _base(self.place, self.claim)
 
 
 def prepare(claim: Claim) -> Assignment:
     """Read what the turn needs, search for the seat, and leave out what it must not see."""
-    turn = Turn.objects.select_related("session", "seat", "round__run").get(pk=claim.turn_id)
-    if turn.seat is None:
+    found = sql.row(_PLACE, [claim.turn_id])
+    if found is None:
         raise ValueError("a tally is counted, not asked for")
+    place = _Place(found[0], json.loads(found[1]), *found[2:])
     build = {
         TurnKind.ANSWER: _answer,
         TurnKind.BALLOT: _ballot,
         TurnKind.SYNTHESIS: _synthesis,
         TurnKind.DISSENT: _dissent,
     }[TurnKind(claim.kind)]
-    return Assignment(build(_Scene(turn, claim)), turn.seat, seed_of(claim))
+    return Assignment(build(_Scene(place, claim)), place.model, seed_of(claim))
 
 
 def seed_of(claim: Claim) -> int:
@@ -83,37 +112,32 @@ def seed_of(claim: Claim) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
-def _base(turn: Turn, claim: Claim) -> TurnContext:
-    session, seat = turn.session, cast("Seat", turn.seat)
-    delivered = Message.objects.filter(session=session, delivered_in__isnull=False).order_by("created_at", "id")
+def _base(place: _Place, claim: Claim) -> TurnContext:
+    messages = sql.rows(_MESSAGES, [claim.session_id])
     return TurnContext(
         kind=TurnKind(claim.kind),
         stage=Stage(claim.stage),
-        question=session.question,
-        options=tuple(session.options),
-        role=seat.role,
-        instructions=seat.instructions,
-        messages=tuple(_message(message) for message in delivered),
-        history=_history(turn.round.run),
+        question=place.question,
+        options=tuple(place.options),
+        role=place.role,
+        instructions=place.instructions,
+        messages=tuple(UserMessage(kind=kind, content=content) for kind, content in messages),
+        history=_history(claim),
     )
 
 
-def _history(run: Run) -> tuple[str, ...]:
+def _history(claim: Claim) -> tuple[str, ...]:
     """What a follow-up continues: the latest decisions before it, oldest first."""
-    if run.number == 1:
+    if claim.run_number == 1:
         return ()
-    earlier = Run.objects.filter(session=run.session_id, number__lt=run.number, decision__isnull=False)
+    earlier = Run.objects.filter(session=claim.session_id, number__lt=claim.run_number, decision__isnull=False)
     answers = earlier.order_by("-number").values_list("decision__answer", flat=True)[:HISTORY]
     return tuple(citations.strip_marks(answer) for answer in reversed(answers))
 
 
-def _message(message: Message) -> UserMessage:
-    return UserMessage.model_validate({"kind": message.kind, "content": message.content})
-
-
 def _answer(scene: _Scene) -> TurnContext:
-    k = protocol_of(scene.run).evidence_k
-    found = evidence.retrieve(scene.turn.session, prompts.search_query(scene.base), k)
+    k = scene.place.evidence_k
+    found = evidence.retrieve(scene.claim.session_id, prompts.search_query(scene.base), k)
     if scene.claim.stage == Stage.OPENING:
         return scene.base.model_copy(update={"evidence": found})
     # The numbers of its earlier list stand in the seat's own answer, so later finds come behind them.
@@ -169,21 +193,17 @@ def _round(state: RunState, claim: Claim) -> RoundState:
 
 def evidence_of(claim: Claim) -> tuple[Evidence, ...]:
     """What this seat was shown when it last answered."""
-    turn = (
-        Turn.objects.filter(round__run_id=claim.run_id, seat_id=claim.seat, kind=TurnKind.ANSWER, status="completed")
-        .order_by("-round__number")
-        .first()
-    )
-    return shown_to(turn) if turn is not None else ()
+    found = sql.row(_SHOWN, [claim.run_id, claim.seat])
+    return tuple(Evidence.model_validate(item) for item in json.loads(found[0])) if found is not None else ()
 
 
 def shown_to(turn: Turn) -> tuple[Evidence, ...]:
     return tuple(Evidence.model_validate(item) for item in cast("list[object]", turn.evidence))
 
 
-def answer_turns(run: Run) -> dict[str, Turn]:
+def answer_turns(run_id: UUID) -> dict[str, Turn]:
     """Each seat's latest completed answer turn."""
-    turns = Turn.objects.filter(round__run=run, kind=TurnKind.ANSWER, status="completed").select_related("round")
+    turns = Turn.objects.filter(round__run=run_id, kind=TurnKind.ANSWER, status="completed").select_related("round")
     return {str(turn.seat_id): turn for turn in turns.order_by("round__number")}
 
 
@@ -192,7 +212,7 @@ def _synthesis(scene: _Scene) -> TurnContext:
     tally = final_tally(scene.state)
     winner = next((c for c in tally.candidates if c.id == tally.winner), None) if tally else None
     holders = set(winner.seats) if winner else set()
-    turns = answer_turns(scene.run)
+    turns = answer_turns(scene.claim.run_id)
     answers = positions(scene.state)
     ordered = sorted(
         answers, key=lambda seat: (seat not in holders, hashlib.sha256(f"{scene.state.seed}:{seat}".encode()).digest())

@@ -21,7 +21,7 @@ NO_TEXT = "The council reached no common answer."
 def record(session: CouncilSession, run: Run, state: RunState, step: Conclude) -> Decision:
     """Assemble and store the decision with its citations, each checked against what its writer was shown."""
     winner = _winner(final_tally(state))
-    answers = answer_turns(run)
+    answers = answer_turns(run.pk)
     seats = {str(seat.id): seat for seat in Seat.objects.filter(session=session)}
     text, shown, source = _answer_text(run, state, winner, answers)
     checks = c.check(text, shown, _revision_text, given=_given(session))

@@ -8,7 +8,6 @@ from typing import cast
 from django.conf import settings
 
 from council.llm.types import Endpoint, ProviderName, Style
-from council.models import Seat
 from realtime.errors import Unavailable
 
 
@@ -24,8 +23,9 @@ def default_endpoint() -> Endpoint:
     )
 
 
-def endpoint_for(seat: Seat) -> Endpoint:
+def endpoint_for(model: str) -> Endpoint:
+    """Raises ``Unavailable`` when no model is configured."""
     endpoint = default_endpoint()
-    if not seat.model or seat.model == endpoint.model:
+    if not model or model == endpoint.model:
         return endpoint
-    return replace(endpoint, model=seat.model)
+    return replace(endpoint, model=model)

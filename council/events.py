@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from council import serial
-from council.models import Budget, CouncilSession, Decision, Message, Round, Run, Turn
+from council.models import Budget, CouncilSession, Decision, Message, Turn
 from realtime.log import NewEvent
 
 if TYPE_CHECKING:
@@ -33,25 +33,18 @@ def session_moved(session: CouncilSession, verb: str, **more: Any) -> NewEvent:
     return f"session.{verb}", {"session": serial.session_status(session), **more}
 
 
-def round_started(run: Run, round_: Round, asked: list[str]) -> NewEvent:
-    return "round.started", {
-        **serial.round_key(run, round_),
-        "opened_at": serial.when(round_.opened_at),
-        "asked": asked,
-    }
+def round_started(key: Json, opened_at: datetime, asked: list[str]) -> NewEvent:
+    """``key``: run, round, stage."""
+    return "round.started", {**key, "opened_at": serial.when(opened_at), "asked": asked}
 
 
-def round_closed(run: Run, round_: Round) -> NewEvent:
+def round_closed(key: Json, closed_at: datetime, ballots: list[Json]) -> NewEvent:
     """Opens what was sealed: this event is the first place where a ballot's contents stand."""
-    return "round.closed", {
-        **serial.round_key(run, round_),
-        "closed_at": serial.when(round_.closed_at),
-        "ballots": serial.ballots(round_),
-    }
+    return "round.closed", {**key, "closed_at": serial.when(closed_at), "ballots": ballots}
 
 
 def tally_computed(claim: Claim, tally: Json) -> NewEvent:
-    key = {"run": claim.run_number, "round": claim.round_number, "stage": claim.stage}
+    key = serial.round_key(claim.run_number, claim.round_number, claim.stage)
     return "tally.computed", {**key, "tally": tally}
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from council.deliberation import citations
 from council.deliberation.types import Evidence
-from council.models import CouncilSession
 from knowledge.models import KnowledgePack, PackStatus
 from knowledge.search import Hit, search
 
 JOINT_LIMIT = 8  # passages that the writer of the decision reads
 
 
-def retrieve(session: CouncilSession, query: str, k: int) -> tuple[Evidence, ...]:
+def retrieve(session_id: UUID, query: str, k: int) -> tuple[Evidence, ...]:
     """Search the session's packs as one seat: at most ``k`` passages, best first, numbered from 1."""
-    packs = list(KnowledgePack.objects.filter(council_sessions=session).exclude(status=PackStatus.DELETED))
+    packs = list(KnowledgePack.objects.filter(council_sessions=session_id).exclude(status=PackStatus.DELETED))
     if not packs or not k:
         return ()
     return tuple(_evidence(n, hit) for n, hit in enumerate(search(packs, query, limit=k).hits, start=1))

@@ -22,9 +22,9 @@ from council.budgets import Settlement
 from council.claims import Claim
 from council.deliberation import types as t
 from council.deliberation.protocol import next_step
-from council.models import Budget, CouncilSession, Round, Run, Turn
+from council.models import Budget, CouncilSession, Run, Turn
 from council.state import load
-from council.states import OPEN_TURNS, RunStatus, SessionStatus, TurnStatus
+from council.states import OPEN_TURNS, SessionStatus, TurnStatus
 from realtime import log
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def finish(claim: Claim, finished: Finished) -> bool:
         _complete(claim, finished, _settle(session, finished.settlement))
         # The round barrier: whoever finishes last comes past here with nothing open, and opens what follows.
         if sql.row(_STILL_OPEN, [claim.round_id]) is None:
-            _advance_run(claim)
+            _advance(_run_of(claim))
     return True
 
 
@@ -78,11 +78,15 @@ def finish_tally(claim: Claim, tally: t.Tally) -> bool:
         if not claims.lock_held(claim):
             return False
         counted = tally.model_dump(mode="json")
-        Round.objects.filter(pk=claim.round_id).update(tally=counted)
+        sql.change("UPDATE council_round SET tally = %s WHERE id = %s", [Jsonb(counted), claim.round_id])
         _complete(claim, Finished({"winner": tally.winner}), {})
         log.append(CouncilSession(pk=claim.session_id), events.tally_computed(claim, counted))
-        _advance_run(claim)
+        _advance(_run_of(claim))
     return True
+
+
+def _run_of(claim: Claim) -> steps.RunRef:
+    return steps.RunRef(claim.session_id, claim.run_id, claim.run_number)
 
 
 def _complete(claim: Claim, finished: Finished, usage: Json) -> None:
@@ -96,11 +100,6 @@ def _complete(claim: Claim, finished: Finished, usage: Json) -> None:
 def _cast(claim: Claim, ballot: Json) -> None:
     papers = [Jsonb(ballot[part]) for part in ("order", "ranking", "scores")]
     sql.change(_CAST, [claim.turn_id, claim.round_id, claim.seat, *papers, ballot["abstain"]])
-
-
-def _advance_run(claim: Claim) -> None:
-    run = Run.objects.select_related("session").get(pk=claim.run_id)
-    advance(run.session, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,21 +168,29 @@ def _fail_turn(session: CouncilSession, turn: Turn, **usage: Json) -> None:
 
 
 def advance(session: CouncilSession, run: Run, *, lost_a_seat: bool = False) -> None:
-    """Ask ``next_step`` and do what it says until turns are outstanding or the run has ended. Under the session's lock.
+    """Move a run on from outside a finished turn. Under the session's lock.
 
     While turns are open there is nothing to do but after the loss of a seat, which can matter at once (a stand-in for the chair,
     a quorum out of reach).
     """
-    if not lost_a_seat and Turn.objects.filter(round__run=run, status__in=OPEN_TURNS).exists():
-        return
-    while run.status == RunStatus.RUNNING:
-        state = load(run.pk)
+    if lost_a_seat or not Turn.objects.filter(round__run=run, status__in=OPEN_TURNS).exists():
+        _advance(steps.RunRef(session.pk, run.pk, run.number))
+
+
+def _advance(run: steps.RunRef) -> None:
+    """Ask ``next_step`` and do what it says until turns are outstanding or the run has ended."""
+    state = load(run.run_id)
+    while True:
         step = next_step(state)
-        if isinstance(step, t.Wait):
+        steps.apply(run, state, step)
+        if not isinstance(step, t.CloseRound):
             return
-        steps.apply(session, run, state, step)
-        if isinstance(step, t.Ask):
-            return
+        rounds = tuple(_closed(round_) if round_.number == step.number else round_ for round_ in state.rounds)
+        state = state.model_copy(update={"rounds": rounds})
+
+
+def _closed(round_: t.RoundState) -> t.RoundState:
+    return round_.model_copy(update={"closed": True})
 
 
 def _settle(session: CouncilSession, settlement: Settlement | None) -> Json:

@@ -72,7 +72,7 @@ def run_tally(turn_id: str, worker: str) -> None:
 def _attempt(claim: Claim) -> None:
     try:
         assignment = context.prepare(claim)
-        endpoint = endpoint_for(assignment.seat)
+        endpoint = endpoint_for(assignment.model)
     except Unavailable as error:
         orchestrator.fail_attempt(claim, Failure(error.code, error.detail, retry_in=None))
         return

@@ -10,6 +10,7 @@ from django.db.models import Prefetch, Q, QuerySet
 
 from accounts.models import User
 from council import serial
+from council.deliberation.types import Stage
 from council.models import CouncilSession, CouncilTemplate, Decision, Message, Round, Run, Turn
 from council.states import SessionStatus, TurnStatus
 from realtime.errors import NotFound
@@ -95,12 +96,12 @@ def _round(run: Run, round_: Round) -> Json:
     turns = list(round_.turns.all())
     closed = round_.closed_at is not None
     return {
-        **serial.round_key(run, round_),
+        **serial.round_key(run.number, round_.number, round_.stage),
         "opened_at": serial.when(round_.opened_at),
         "closed_at": serial.when(round_.closed_at),
         "asked": [str(turn.seat_id) for turn in turns if turn.seat_id and turn.ordinal == 0],
         # A turn that nobody has begun is not shown yet: its first event is turn.started.
         "turns": [serial.turn(turn) for turn in turns if turn.attempt or turn.status != TurnStatus.PENDING],
         "tally": round_.tally,
-        "ballots": serial.ballots(round_) if closed else [],
+        "ballots": serial.ballots(round_.pk) if closed and round_.stage == Stage.BALLOT else [],
     }

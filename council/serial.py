@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from council.deliberation.types import Stage, TurnKind
-from council.models import Ballot, Budget, Citation, CouncilSession, Decision, Message, Round, Run, Seat, Turn
+from council.deliberation.types import TurnKind
+from council.models import Ballot, Budget, Citation, CouncilSession, Decision, Message, Seat, Turn
 
 Json = dict[str, Any]
 
@@ -76,8 +76,8 @@ def session(session: CouncilSession) -> Json:
     }
 
 
-def round_key(run: Run, round_: Round) -> Json:
-    return {"run": run.number, "round": round_.number, "stage": round_.stage}
+def round_key(run: int, number: int, stage: str) -> Json:
+    return {"run": run, "round": number, "stage": stage}
 
 
 class TurnKey(NamedTuple):
@@ -148,10 +148,9 @@ def ballot(ballot: Ballot) -> Json:
     }
 
 
-def ballots(round_: Round) -> list[Json]:
-    if round_.stage != Stage.BALLOT:
-        return []
-    return [ballot(one) for one in round_.ballots.order_by("seat__position")]
+def ballots(round_id: UUID) -> list[Json]:
+    """In table order. Only for a closed round."""
+    return [ballot(one) for one in Ballot.objects.filter(round=round_id).order_by("seat__position")]
 
 
 def message(message: Message) -> Json:

@@ -2,77 +2,107 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
 from uuid import UUID
 
 from django.utils import timezone
 
-from council import decisions, events, turns
+from council import decisions, events, serial, sql, turns
 from council.deliberation import types as t
-from council.models import CouncilSession, Message, Round, Run, Turn
+from council.models import CouncilSession, Round, Run
 from council.states import RunStatus, SessionStatus
 from realtime import log
+from realtime.ids import uuid7
 
 
-def apply(session: CouncilSession, run: Run, state: t.RunState, step: t.Step) -> None:
+class RunRef(NamedTuple):
+    """The run that is being moved. Most steps need no more of it than this."""
+
+    session_id: UUID
+    run_id: UUID
+    number: int
+
+    @property
+    def stream(self) -> CouncilSession:
+        """The owner of the event log, for ``log.append``."""
+        return CouncilSession(pk=self.session_id)
+
+
+def apply(run: RunRef, state: t.RunState, step: t.Step) -> None:
     match step:
         case t.Ask():
-            _ask(session, run, state, step)
+            _ask(run, state, step)
         case t.CloseRound():
-            _close(session, run, step)
+            close_round(run, step.number)
         case t.Conclude():
-            _conclude(session, run, state, step)
+            _conclude(run, state, step)
         case t.Wait():
             return
 
 
-def _ask(session: CouncilSession, run: Run, state: t.RunState, step: t.Ask) -> None:
+_OPEN_ROUND = """
+    INSERT INTO council_round (id, run_id, number, stage, opened_at) VALUES (%s, %s, %s, %s, clock_timestamp())
+    RETURNING opened_at
+"""
+# A stage boundary: what people said since the last one is read by the seats of this round.
+_DELIVER = "UPDATE council_message SET delivered_in_id = %s WHERE session_id = %s AND delivered_in_id IS NULL"
+_MIRROR = "UPDATE council_councilsession SET round = %s WHERE id = %s"
+_ROUND_ID = "SELECT id FROM council_round WHERE run_id = %s AND number = %s"
+_INSERT_TURNS = """
+    INSERT INTO council_turn (id, session_id, round_id, seat_id, kind, ordinal, status, attempt, model_errors, worker, not_before,
+                              dispatched_at, evidence, error, error_detail, created_at)
+    SELECT new.id, %s, %s, new.seat, new.kind, new.ordinal, 'pending', 0, 0, '', clock_timestamp(), clock_timestamp(), '[]', '', '',
+           clock_timestamp()
+    FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::int[]) AS new(id, seat, kind, ordinal)
+"""
+_CLOSE_ROUND = """
+    UPDATE council_round SET closed_at = clock_timestamp() WHERE run_id = %s AND number = %s AND closed_at IS NULL
+    RETURNING id, stage, closed_at
+"""
+
+
+def _ask(run: RunRef, state: t.RunState, step: t.Ask) -> None:
     if any(round_.number == step.number for round_ in state.rounds):
-        round_ = Round.objects.get(run=run, number=step.number)
+        found = sql.row(_ROUND_ID, [run.run_id, step.number])
+        if found is None:
+            raise RuntimeError("a round of the loaded state is there")
+        round_id = found[0]
     else:
-        round_ = _open_round(session, run, step)
-    for turn in _insert(session, round_, step):
-        turns.dispatch(turn)
+        round_id = _open_round(run, step)
+    ids = [uuid7() for _ in step.turns]
+    seats = [UUID(turn.seat) if turn.seat else None for turn in step.turns]
+    kinds, ordinals = [turn.kind.value for turn in step.turns], [turn.ordinal for turn in step.turns]
+    sql.change(_INSERT_TURNS, [run.session_id, round_id, ids, seats, kinds, ordinals])
+    for turn_id, kind in zip(ids, kinds, strict=True):
+        turns.dispatch(turn_id, kind)
 
 
-def _open_round(session: CouncilSession, run: Run, step: t.Ask) -> Round:
-    round_ = Round.objects.create(run=run, number=step.number, stage=step.stage, opened_at=timezone.now())
-    _deliver_messages(session, round_)
-    session.round = step.number
-    session.save(update_fields=["round"])
+def _open_round(run: RunRef, step: t.Ask) -> UUID:
+    round_id = uuid7()
+    opened = sql.row(_OPEN_ROUND, [round_id, run.run_id, step.number, step.stage.value])
+    if opened is None:
+        raise RuntimeError("an insert returns its row")
+    sql.change(_DELIVER, [round_id, run.session_id])
+    sql.change(_MIRROR, [step.number, run.session_id])
     asked = [turn.seat for turn in step.turns if turn.seat is not None]
-    log.append(session, events.round_started(run, round_, asked))
-    return round_
+    key = serial.round_key(run.number, step.number, step.stage.value)
+    log.append(run.stream, events.round_started(key, opened[0], asked))
+    return round_id
 
 
-def _insert(session: CouncilSession, round_: Round, step: t.Ask) -> list[Turn]:
-    now = timezone.now()
-    return Turn.objects.bulk_create(
-        Turn(
-            session=session,
-            round=round_,
-            seat_id=UUID(new.seat) if new.seat else None,
-            kind=new.kind,
-            ordinal=new.ordinal,
-            not_before=now,
-            dispatched_at=now,
-        )
-        for new in step.turns
-    )
+def close_round(run: RunRef, number: int) -> None:
+    """Close it, and open what was sealed."""
+    closed = sql.row(_CLOSE_ROUND, [run.run_id, number])
+    if closed is None:
+        return
+    round_id, stage, moment = closed
+    ballots = serial.ballots(round_id) if stage == t.Stage.BALLOT else []
+    log.append(run.stream, events.round_closed(serial.round_key(run.number, number, stage), moment, ballots))
 
 
-def _deliver_messages(session: CouncilSession, round_: Round) -> None:
-    """A stage boundary: what people said since the last one is read by the seats of this round."""
-    Message.objects.filter(session=session, delivered_in=None).update(delivered_in=round_)
-
-
-def _close(session: CouncilSession, run: Run, step: t.CloseRound) -> None:
-    round_ = Round.objects.get(run=run, number=step.number)
-    round_.closed_at = timezone.now()
-    round_.save(update_fields=["closed_at"])
-    log.append(session, events.round_closed(run, round_))
-
-
-def _conclude(session: CouncilSession, run: Run, state: t.RunState, step: t.Conclude) -> None:
+def _conclude(ref: RunRef, state: t.RunState, step: t.Conclude) -> None:
+    run = Run.objects.select_related("session").get(pk=ref.run_id)
+    session = run.session
     turns.cancel_open(session, run)  # a quorum out of reach is not waited for
     if step.status == "completed":
         decision = decisions.record(session, run, state, step)
@@ -83,10 +113,8 @@ def _conclude(session: CouncilSession, run: Run, state: t.RunState, step: t.Conc
 def end_run(session: CouncilSession, run: Run, status: RunStatus, reason: str = "") -> None:
     """Close the run and let the session mirror it. Rounds left open (a stop, a failure) are closed with it."""
     now = timezone.now()
-    for round_ in Round.objects.filter(run=run, closed_at=None):
-        round_.closed_at = now
-        round_.save(update_fields=["closed_at"])
-        log.append(session, events.round_closed(run, round_))
+    for number in Round.objects.filter(run=run, closed_at=None).values_list("number", flat=True):
+        close_round(RunRef(session.pk, run.pk, run.number), number)
     run.status, run.reason, run.finished_at = status, reason, now
     run.save(update_fields=["status", "reason", "finished_at"])
     session.status, session.finished_at = SessionStatus(status), now

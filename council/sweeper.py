@@ -114,7 +114,7 @@ def redispatch() -> int:
         due = [turn for turn in waiting.order_by("not_before")[:BATCH] if _due_again(turn, now.timestamp())]
         Turn.objects.filter(pk__in=[turn.pk for turn in due]).update(dispatched_at=now)
         for turn in due:
-            turns.dispatch(turn)
+            turns.dispatch(turn.id, turn.kind)
     return len(due)
 
 

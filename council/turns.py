@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
@@ -18,10 +19,10 @@ RUN_TURN, RUN_TALLY = "council.tasks.run_turn", "council.tasks.run_tally"
 _ERRORS = ("model_errors", "error", "error_detail")
 
 
-def dispatch(turn: Turn, *, delay_s: float = 0) -> None:
+def dispatch(turn_id: UUID, kind: str, *, delay_s: float = 0) -> None:
     """Tell a worker after the commit. The row is the truth: if this is lost the sweeper sends it again."""
-    name, queue = (RUN_TALLY, "control") if turn.kind == TurnKind.TALLY else (RUN_TURN, "turns")
-    arguments = [str(turn.id)]
+    name, queue = (RUN_TALLY, "control") if kind == TurnKind.TALLY else (RUN_TURN, "turns")
+    arguments = [str(turn_id)]
     transaction.on_commit(lambda: nudge.send_task(name, arguments, queue, delay_s=delay_s), robust=True)
 
 
@@ -34,7 +35,7 @@ def release(session: CouncilSession, turn: Turn, *, seconds: float = 0, **more: 
     turn.dispatched_at = now
     turn.save(update_fields=["status", "lease_token", "lease_expires_at", "not_before", "dispatched_at", *_ERRORS])
     log.append(session, events.turn_moved(turn, "retrying", retry_in_s=round(seconds, 2), **more))
-    dispatch(turn, delay_s=seconds)
+    dispatch(turn.id, turn.kind, delay_s=seconds)
 
 
 def end(session: CouncilSession, turn: Turn, status: TurnStatus, **more: Any) -> None:

@@ -24,7 +24,7 @@ def go(session,user):
 def test_prof(user, convene):
     M=("fake-option-1","fake-option-2","fake-option-3","fake-option-1","fake")
     for _ in range(3): go(convene(M),user)
-    for m,n in [(claims,"claim"),(orchestrator,"finish"),(orchestrator,"finish_tally"),(orchestrator,"advance"),(state,"load"),(runner,"count"),(context,"prepare"),(runner.Conversation,"_open"),(orchestrator,"settle_call"),(orchestrator.log,"append"),(orchestrator.turns,"end"),(orchestrator,"_held"),(orchestrator.steps,"apply")]: timed(m,n)
+    for m,n in [(claims,"claim"),(orchestrator,"finish"),(orchestrator,"finish_tally"),(orchestrator,"advance"),(state,"load"),(runner,"count"),(context,"prepare"),(runner.Conversation,"_open"),(orchestrator.log,"append"),(orchestrator,"_complete"),(orchestrator,"_advance_run"),(claims,"lock_held"),(runner.dialogues,"start"),(runner.client,"submit"),(orchestrator.steps,"_insert"),(orchestrator.steps,"_open_round"),(orchestrator.steps,"_close"),(orchestrator.steps,"_conclude"),(orchestrator.steps.decisions,"record"),(orchestrator,"next_step"),(orchestrator.turns.nudge,"send_task"),(orchestrator.log.nudge,"wake"),(orchestrator,"load"),(orchestrator.steps,"apply")]: timed(m,n)
     T.clear()
     for _ in range(5): go(convene(M),user)
     for k,v in T.items(): print(f"{k:16} n={len(v)/5:5.1f} mean={sum(v)/len(v):7.2f} per council={sum(v)/5:7.1f}")
