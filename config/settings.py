@@ -76,6 +76,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
+    "config.middleware.AdminCspMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
@@ -113,6 +114,9 @@ DATABASES = {
         "OPTIONS": {
             "pool": {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "max_idle": 60},
             "application_name": "quorum",
+            # Parameters travel apart from the statement, so that what every turn runs is parsed and planned once a connection.
+            "server_side_binding": True,
+            "prepare_threshold": 2,
         },
         "TEST": {"NAME": env.text("QUORUM_TEST_DB_NAME", "test_quorum")},
     },
@@ -231,6 +235,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "PackStatusEnum": "knowledge.states.PackStatus",
+        "IndexStatusEnum": "knowledge.states.IndexStatus",
+    },
     "PREPROCESSING_HOOKS": ["accounts.api.schema.drop_slash_twins"],
 }
 

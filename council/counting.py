@@ -42,10 +42,15 @@ def _ballots(
     return b.to_cluster_ballots(cast, clusters, b.own_clusters(b.own_texts(texts), clusters))
 
 
+def ballot_texts(state: RunState, number: int) -> tuple[Candidate, ...]:
+    """What stands on the ballots of round ``number``."""
+    return b.texts_for_ballot(state.options, positions(up_to(state, number)))
+
+
 def presented(
     state: RunState, voters: Sequence[str], number: int
 ) -> tuple[tuple[Candidate, ...], dict[str, tuple[str, ...]]]:
     """What stands on the ballots of round ``number``, and in which order each voter reads it."""
-    texts = b.texts_for_ballot(state.options, positions(up_to(state, number)))
+    texts = ballot_texts(state, number)
     orders = b.presentation_orders(voters, [text.id for text in texts], state.seed, b.own_texts(texts))
     return texts, orders

@@ -38,9 +38,9 @@ def round_started(key: Json, opened_at: datetime, asked: list[str]) -> NewEvent:
     return "round.started", {**key, "opened_at": serial.when(opened_at), "asked": asked}
 
 
-def round_closed(key: Json, closed_at: datetime, ballots: list[Json]) -> NewEvent:
+def round_closed(key: Json, closed_at: datetime, ballots: list[Json], texts: list[Json]) -> NewEvent:
     """Opens what was sealed: this event is the first place where a ballot's contents stand."""
-    return "round.closed", {**key, "closed_at": serial.when(closed_at), "ballots": ballots}
+    return "round.closed", {**key, "closed_at": serial.when(closed_at), "ballots": ballots, "texts": texts}
 
 
 def tally_computed(claim: Claim, tally: Json) -> NewEvent:

@@ -62,10 +62,12 @@ def finish(claim: Claim, finished: Finished) -> bool:
             _settle_alone(finished.settlement)
             return False
         session = CouncilSession(pk=claim.session_id)
+        before = []
         if finished.ballot is not None:
             _cast(claim, finished.ballot)
-            log.append(session, events.ballot_cast(claim))
-        _complete(claim, finished, _settle(session, finished.settlement))
+            before = [events.ballot_cast(claim)]
+        usage = _settle(session, finished.settlement)
+        log.append(session, *before, _complete(claim, finished, usage))
         # The round barrier: whoever finishes last comes past here with nothing open, and opens what follows.
         if sql.row(_STILL_OPEN, [claim.round_id]) is None:
             _advance(_run_of(claim))
@@ -79,8 +81,8 @@ def finish_tally(claim: Claim, tally: t.Tally) -> bool:
             return False
         counted = tally.model_dump(mode="json")
         sql.change("UPDATE council_round SET tally = %s WHERE id = %s", [Jsonb(counted), claim.round_id])
-        _complete(claim, Finished({"winner": tally.winner}), {})
-        log.append(CouncilSession(pk=claim.session_id), events.tally_computed(claim, counted))
+        done = _complete(claim, Finished({"winner": tally.winner}), {})
+        log.append(CouncilSession(pk=claim.session_id), done, events.tally_computed(claim, counted))
         _advance(_run_of(claim))
     return True
 
@@ -89,12 +91,12 @@ def _run_of(claim: Claim) -> steps.RunRef:
     return steps.RunRef(claim.session_id, claim.run_id, claim.run_number)
 
 
-def _complete(claim: Claim, finished: Finished, usage: Json) -> None:
+def _complete(claim: Claim, finished: Finished, usage: Json) -> log.NewEvent:
+    """Store the result; the event that tells of it."""
     done = sql.row(_COMPLETE, [Jsonb(finished.result), Jsonb(finished.evidence), claim.turn_id])
     if done is None:
         raise RuntimeError("a turn that is held is there")
-    event = events.turn_completed(claim, done[0], finished.result, finished.evidence, usage)
-    log.append(CouncilSession(pk=claim.session_id), event)
+    return events.turn_completed(claim, done[0], finished.result, finished.evidence, usage)
 
 
 def _cast(claim: Claim, ballot: Json) -> None:

@@ -13,6 +13,7 @@ from council import serial
 from council.deliberation.types import Stage
 from council.models import CouncilSession, CouncilTemplate, Decision, Message, Round, Run, Turn
 from council.states import SessionStatus, TurnStatus
+from council.steps import opened_ballots
 from realtime.errors import NotFound
 
 Json = dict[str, Any]
@@ -94,7 +95,8 @@ def _runs(session: CouncilSession) -> QuerySet[Run]:
 
 def _round(run: Run, round_: Round) -> Json:
     turns = list(round_.turns.all())
-    closed = round_.closed_at is not None
+    opened = round_.closed_at is not None and round_.stage == Stage.BALLOT
+    ballots, texts = opened_ballots(run.pk, round_.pk, round_.number) if opened else ([], [])
     return {
         **serial.round_key(run.number, round_.number, round_.stage),
         "opened_at": serial.when(round_.opened_at),
@@ -103,5 +105,6 @@ def _round(run: Run, round_: Round) -> Json:
         # A turn that nobody has begun is not shown yet: its first event is turn.started.
         "turns": [serial.turn(turn) for turn in turns if turn.attempt or turn.status != TurnStatus.PENDING],
         "tally": round_.tally,
-        "ballots": serial.ballots(round_.pk) if closed and round_.stage == Stage.BALLOT else [],
+        "ballots": ballots,
+        "texts": texts,
     }

@@ -6,12 +6,13 @@ contract of the architecture page, section 6.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from council.deliberation.types import TurnKind
+from council.deliberation.citations import strip_marks
+from council.deliberation.types import Candidate, TurnKind
 from council.models import Ballot, Budget, Citation, CouncilSession, Decision, Message, Seat, Turn
 
 Json = dict[str, Any]
@@ -52,6 +53,7 @@ def session_header(session: CouncilSession) -> Json:
 def session_status(session: CouncilSession) -> Json:
     return {
         "status": session.status,
+        "reason": session.reason,
         "round": session.round,
         "version": session.version,
         "started_at": when(session.started_at),
@@ -153,6 +155,11 @@ def ballots(round_id: UUID) -> list[Json]:
     return [ballot(one) for one in Ballot.objects.filter(round=round_id).order_by("seat__position")]
 
 
+def texts(candidates: Iterable[Candidate]) -> list[Json]:
+    """What ballots rank, by id. Without the marks, which point into one seat's evidence, and without the seats that hold it."""
+    return [{"id": one.id, "text": strip_marks(one.text), "option": one.option} for one in candidates]
+
+
 def message(message: Message) -> Json:
     return {
         "id": str(message.id),
@@ -183,6 +190,7 @@ def citation(citation: Citation) -> Json:
 
 def decision(decision: Decision) -> Json:
     return {
+        "run": decision.run.number,
         "outcome": decision.outcome,
         "answer": decision.answer,
         "source": decision.source,

@@ -167,14 +167,11 @@ def start(user: User, session_id: UUID) -> CouncilSession:
         if session.status != SessionStatus.DRAFT and not news:
             raise IllegalState("The council has concluded. Send it a message first; a start then opens a follow-up.")
         run = _new_run(session, Protocol.model_validate(session.protocol))
-        session.status, session.started_at, session.finished_at = (
-            SessionStatus.RUNNING,
-            session.started_at or run.started_at,
-            None,
-        )
+        session.status, session.reason, session.finished_at = SessionStatus.RUNNING, "", None
+        session.started_at = session.started_at or run.started_at
         session.version += 1
         session.round = 0
-        session.save(update_fields=["status", "started_at", "finished_at", "version", "round"])
+        session.save(update_fields=["status", "reason", "started_at", "finished_at", "version", "round"])
         log.append(session, events.session_moved(session, "started", run=run.number))
         orchestrator.advance(session, run)
     return session_for(user, session_id)

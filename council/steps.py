@@ -8,8 +8,11 @@ from uuid import UUID
 from django.utils import timezone
 
 from council import decisions, events, serial, sql, turns
+from council.counting import ballot_texts
 from council.deliberation import types as t
 from council.models import CouncilSession, Round, Run
+from council.serial import Json
+from council.state import load
 from council.states import RunStatus, SessionStatus
 from realtime import log
 from realtime.ids import uuid7
@@ -96,8 +99,13 @@ def close_round(run: RunRef, number: int) -> None:
     if closed is None:
         return
     round_id, stage, moment = closed
-    ballots = serial.ballots(round_id) if stage == t.Stage.BALLOT else []
-    log.append(run.stream, events.round_closed(serial.round_key(run.number, number, stage), moment, ballots))
+    ballots, texts = opened_ballots(run.run_id, round_id, number) if stage == t.Stage.BALLOT else ([], [])
+    log.append(run.stream, events.round_closed(serial.round_key(run.number, number, stage), moment, ballots, texts))
+
+
+def opened_ballots(run_id: UUID, round_id: UUID, number: int) -> tuple[list[Json], list[Json]]:
+    """The ballots of a closed round, and the texts that they rank."""
+    return serial.ballots(round_id), serial.texts(ballot_texts(load(run_id), number))
 
 
 def _conclude(ref: RunRef, state: t.RunState, step: t.Conclude) -> None:
@@ -116,8 +124,9 @@ def end_run(session: CouncilSession, run: Run, status: RunStatus, reason: str = 
     for number in Round.objects.filter(run=run, closed_at=None).values_list("number", flat=True):
         close_round(RunRef(session.pk, run.pk, run.number), number)
     run.status, run.reason, run.finished_at = status, reason, now
+    session.reason = reason
     run.save(update_fields=["status", "reason", "finished_at"])
     session.status, session.finished_at = SessionStatus(status), now
     session.version += 1
-    session.save(update_fields=["status", "finished_at", "version"])
+    session.save(update_fields=["status", "reason", "finished_at", "version"])
     log.append(session, events.session_moved(session, status.value, reason=reason))

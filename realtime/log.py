@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -48,9 +49,25 @@ def append(stream: Stream, *events: NewEvent) -> list[int]:
     if not numbers:
         raise NotFound(f"stream {stream.pk} does not exist")
     stream.last_seq = numbers[-1]
-    group = stream_group(type(stream), stream.pk)
-    transaction.on_commit(lambda: nudge.wake(group), robust=True)
+    _wake_on_commit(stream_group(type(stream), stream.pk))
     return numbers
+
+
+@dataclass(frozen=True)
+class _Wake:
+    group: str
+
+    def __call__(self) -> None:
+        nudge.wake(self.group)
+
+
+def _wake_on_commit(group: str) -> None:
+    """One hint for each transaction, however many events it appends; a rolled-back savepoint takes its own hint with it."""
+    wake = _Wake(group)
+    here = set(connection.savepoint_ids)
+    pending = cast("Any", connection).run_on_commit  # (savepoints, action, robust); the stubs know two of the three
+    if not any(action == wake and savepoints <= here for savepoints, action, _ in pending):
+        transaction.on_commit(wake, robust=True)
 
 
 def _insert(stream: Stream, events: tuple[NewEvent, ...]) -> list[int]:

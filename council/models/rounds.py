@@ -77,7 +77,7 @@ class Turn(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     session = models.ForeignKey(CouncilSession, on_delete=models.CASCADE, related_name="turns")
     round = models.ForeignKey(Round, on_delete=models.CASCADE, related_name="turns")
-    seat = models.ForeignKey(Seat, null=True, on_delete=models.PROTECT, related_name="turns")
+    seat = models.ForeignKey(Seat, null=True, on_delete=models.RESTRICT, related_name="turns")
     kind = models.CharField(max_length=16, choices=TURN_KINDS)
     ordinal = models.PositiveSmallIntegerField(default=0)
     status = models.CharField(max_length=16, choices=TurnStatus, default=TurnStatus.PENDING)
@@ -129,7 +129,7 @@ class Ballot(models.Model):
     id = models.BigAutoField(primary_key=True)
     turn = models.OneToOneField(Turn, on_delete=models.CASCADE, related_name="ballot")
     round = models.ForeignKey(Round, on_delete=models.CASCADE, related_name="ballots")
-    seat = models.ForeignKey(Seat, on_delete=models.PROTECT, related_name="ballots")
+    seat = models.ForeignKey(Seat, on_delete=models.RESTRICT, related_name="ballots")
     order = models.JSONField()  # candidate ids as presented
     ranking = models.JSONField()  # candidate ids, best first
     scores = models.JSONField(default=dict)  # candidate id -> 0..10

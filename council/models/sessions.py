@@ -26,6 +26,7 @@ class CouncilSession(Stream):
     packs = models.ManyToManyField(KnowledgePack, blank=True, related_name="council_sessions")
     template = models.ForeignKey(CouncilTemplate, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     template_version = models.PositiveIntegerField(null=True, blank=True)
+    reason = models.CharField(max_length=64, blank=True)  # why the latest run failed or was stopped
     round = models.PositiveSmallIntegerField(default=0)  # number of the latest run's latest round
     version = models.PositiveIntegerField(default=1)  # the ETag; counts people's edits and changes of status
     created_at = models.DateTimeField(auto_now_add=True)

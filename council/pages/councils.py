@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 
 from accounts.models import User
 from council import selectors, services
-from council.models import CouncilSession, Run
+from council.models import CouncilSession
 from council.pages import wording
 from council.pages.common import EXPECTED, blame, both, count_write, person, reading, show, writing
 from council.pages.forms import CouncilForm, MessageForm, TemplatePicker, filled_from
@@ -87,8 +87,8 @@ def council(request: HttpRequest, session_id: UUID) -> HttpResponse:
 
 
 def _context(session: CouncilSession, form: MessageForm) -> dict[str, Any]:
-    reason = _reason(session)
     snapshot = selectors.session_snapshot(session.pk)
+    reason = snapshot["session"]["reason"]
     finished = session.status in FINISHED
     news = finished and any(one["created_at"] > snapshot["session"]["finished_at"] for one in snapshot["messages"])
     return {
@@ -100,11 +100,6 @@ def _context(session: CouncilSession, form: MessageForm) -> dict[str, Any]:
         "news": news,
         "wording": wording.tables(),
     }
-
-
-def _reason(session: CouncilSession) -> str:
-    """Why the latest run failed; the snapshot does not say."""
-    return Run.objects.filter(session=session).order_by("-number").values_list("reason", flat=True).first() or ""
 
 
 # --- Acting -----------------------------------------------------------------------------------------------------------

@@ -25,10 +25,10 @@ def _apply(state: Json, kind: str, data: Json) -> None:
         _put(_round(state, data)["turns"], {key: data[key] for key in data if key not in {"retry_in_s", "usage"}}, "turn")
         state["session"]["usage"] = data.get("usage", state["session"]["usage"])
     elif kind == "round.started":
-        state["rounds"].append({**data, "closed_at": None, "turns": [], "tally": None, "ballots": []})
+        state["rounds"].append({**data, "closed_at": None, "turns": [], "tally": None, "ballots": [], "texts": []})
         state["session"]["round"] = data["round"]
     elif kind == "round.closed":
-        _round(state, data).update(closed_at=data["closed_at"], ballots=data["ballots"])
+        _round(state, data).update(closed_at=data["closed_at"], ballots=data["ballots"], texts=data["texts"])
     elif kind == "tally.computed":
         _round(state, data)["tally"] = data["tally"]
     elif kind == "message.created":
