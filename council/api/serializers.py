@@ -101,13 +101,6 @@ class MessageOut(serializers.Serializer[Message]):
     created_at = serializers.DateTimeField()
 
 
-class EventsOut(serializers.Serializer[Any]):
-    """``next`` is the ``after`` of the following page; it stays where it was when there is nothing new."""
-
-    next = serializers.IntegerField()
-    results = serializers.ListField(child=serializers.JSONField())
-
-
 class RecountOut(serializers.Serializer[Any]):
     agrees = serializers.BooleanField()
     decision = serializers.JSONField()

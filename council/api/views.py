@@ -9,14 +9,12 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.api.events import EventLogView
 from accounts.api.views import ApiView
 from council import selectors, serial, services
 from council.api import serializers as s
+from council.models import CouncilSession
 from council.recount import recount
-from realtime.api import events_after
-from realtime.errors import InvalidInput
-
-EVENTS_LIMIT = 500
 
 
 class SessionListView(ApiView):
@@ -85,15 +83,11 @@ class MessageView(ApiView):
         return Response(serial.message(services.post_message(self.user, pk, **body)), status=201)
 
 
-class EventsView(ApiView):
-    """GET /api/council-sessions/{id}/events?after=0&limit=500"""
+class EventsView(EventLogView):
+    """GET /api/council-sessions/{id}/events"""
 
-    @extend_schema(responses=s.EventsOut, parameters=[OpenApiParameter("after", int), OpenApiParameter("limit", int)])
-    def get(self, request: Request, pk: UUID) -> Response:
-        session = selectors.session_for(self.user, pk)
-        after = _number(request, "after", 0, low=0, high=2**62)
-        limit = _number(request, "limit", EVENTS_LIMIT, low=1, high=EVENTS_LIMIT)
-        return Response(events_after(session, after, limit))
+    def stream(self, pk: UUID) -> CouncilSession:
+        return selectors.session_for(self.user, pk)
 
 
 class RecountView(ApiView):
@@ -102,12 +96,3 @@ class RecountView(ApiView):
     @extend_schema(responses=s.RecountOut)
     def get(self, request: Request, pk: UUID) -> Response:
         return Response(recount(selectors.session_for(self.user, pk)))
-
-
-def _number(request: Request, name: str, default: int, *, low: int, high: int) -> int:
-    raw = request.query_params.get(name)
-    if raw is None:
-        return default
-    if not raw.isascii() or not raw.isdigit() or not low <= int(raw) <= high:
-        raise InvalidInput(f"{name} must be a whole number from {low} to {high}.", code="bad_query")
-    return int(raw)

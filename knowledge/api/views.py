@@ -10,12 +10,13 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.api.events import EventLogView
 from accounts.api.views import ApiView
 from knowledge import selectors, services
 from knowledge.api import serializers as s
 from knowledge.batch import ItemResult
 from knowledge.drafts import EntryDraft
-from knowledge.models import IndexStatus
+from knowledge.models import IndexStatus, KnowledgePack
 from knowledge.ranking import Mode
 from knowledge.search import LIMIT_MAX, search
 from realtime.errors import InvalidInput
@@ -158,3 +159,10 @@ def _number(request: Request, name: str, default: int, most: int) -> int:
 
 def _bad(parameter: str, detail: str) -> InvalidInput:
     return InvalidInput(detail, code=f"bad_{parameter}", errors=[{"pointer": f"/{parameter}", "detail": detail}])
+
+
+class EventsView(EventLogView):
+    """GET /api/knowledge-packs/{id}/events"""
+
+    def stream(self, pk: str) -> KnowledgePack:
+        return selectors.pack_for(self.user, pk)

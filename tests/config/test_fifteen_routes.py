@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
@@ -139,7 +138,7 @@ def test_another_users_object(route: Route, path: Path, other_api: Api) -> None:
 
 
 @pytest.mark.parametrize("route", WITH_OBJECT, ids=str)
-@pytest.mark.parametrize("bad", ["not-an-id", "12", "%00", str(uuid4())])
+@pytest.mark.parametrize("bad", ["not-an-id", "12", "%00", "01a20000-0000-7000-8000-000000000000"])
 def test_a_bad_id(route: Route, bad: str, api: Api, db: None) -> None:
     assert_refused(api(route.method, route.path.format(pack=bad, session=bad), route.good), 404)
 
