@@ -54,10 +54,10 @@ format: setup
 
 bench: setup ## measured figures, appended to docs/benchmarks.md by hand
 	$(PY) -m bench.stages
-	$(PY) -m bench.llm_cpu
+	$(PY) -m bench.stages --pack
 
-chaos: setup ## kill -9 and FLUSHALL in mid-council
-	$(PY) -m pytest -m chaos -p no:randomly
+chaos: setup ## kill -9 and lost queues in mid-council
+	$(PY) -m pytest -m chaos
 
 load: setup ## WebSocket and API load
 	$(PY) -m bench.load

@@ -152,7 +152,9 @@ class TestRequestIds:
     def test_ids_differ_between_requests(self, quiet: Client) -> None:
         assert len({quiet.get("/api/x").headers["X-Request-ID"] for _ in range(3)}) == 3
 
-    def test_the_logs_carry_the_same_id(self, quiet: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_the_logs_carry_the_same_id(self, quiet: Client, caplog: pytest.LogCaptureFixture) -> None:
         quiet.get("/api/x", headers={"X-Request-ID": "find-me"})
-        captured = capsys.readouterr()
-        assert "find-me" in captured.out + captured.err
+        ends = [
+            one.msg for one in caplog.records if isinstance(one.msg, dict) and one.msg["event"] == "request_finished"
+        ]
+        assert [one["request_id"] for one in ends] == ["find-me"]

@@ -13,11 +13,11 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import User
-from council import claims, orchestrator, runner, selectors, services, sweeper
+from council import claims, orchestrator, selectors, services, sweeper
 from council.models import Ballot, Budget, CouncilSession, Decision, LlmCall, Run, SessionEvent, Turn
 from council.recount import recount
 from realtime.errors import IllegalState
-from tests.support.councils import Convene, conclude, pending, work
+from tests.support.councils import Convene, conclude, pending, run_one, work
 from tests.support.fake_openai import FakeModelServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -143,7 +143,7 @@ def test_stop_cancels_what_runs_and_nothing_is_stored_later(
     user: User, convene: Convene, fake: FakeModelServer
 ) -> None:
     session = services.start(user, convene(("fake-slow", "fake-slow", "fake-slow", "fake")).pk)
-    threads = [threading.Thread(target=runner.run_turn, args=(str(turn.pk), "test")) for turn in pending(session)]
+    threads = [threading.Thread(target=run_one, args=(turn,)) for turn in pending(session)]
     for thread in threads:
         thread.start()
     time.sleep(0.6)
@@ -223,7 +223,7 @@ def test_an_orphaned_call_is_charged_in_full(user: User, convene: Convene) -> No
 
 def test_an_interrupt_reaches_the_seats_that_are_at_work(user: User, convene: Convene, fake: FakeModelServer) -> None:
     session = services.start(user, convene(("fake-slow", "fake-slow", "fake-slow", "fake")).pk)
-    threads = [threading.Thread(target=runner.run_turn, args=(str(turn.pk), "test")) for turn in pending(session)]
+    threads = [threading.Thread(target=run_one, args=(turn,)) for turn in pending(session)]
     for thread in threads:
         thread.start()
     time.sleep(0.5)

@@ -26,7 +26,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 OURS = ("DATABASE_URL", "REDIS_URL", "LLM_", "QUORUM_", "PUBLIC_URL", "PORT")
 FIRST_START_S, SECOND_START_S, STOP_S = 90, 10, 10
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("live")]
 
 
 @pytest.fixture(scope="module")

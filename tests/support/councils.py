@@ -62,12 +62,13 @@ def work(session: CouncilSession, *, limit: int = 60) -> CouncilSession:
             turns = pending(session)
             if not turns:
                 break
-            list(threads.map(_run, turns))
+            list(threads.map(run_one, turns))
     session.refresh_from_db()
     return session
 
 
-def _run(turn: Turn) -> None:
+def run_one(turn: Turn) -> None:
+    """As a worker's thread: one attempt, and the connection given back."""
     action = runner.run_tally if turn.kind == TurnKind.TALLY else runner.run_turn
     try:
         action(str(turn.pk), "test")

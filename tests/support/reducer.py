@@ -22,7 +22,9 @@ def _apply(state: Json, kind: str, data: Json) -> None:
     if family in {"session", "budget"}:
         _merge_session(state, data)
     elif family == "turn":
-        _put(_round(state, data)["turns"], {key: data[key] for key in data if key not in {"retry_in_s", "usage"}}, "turn")
+        _put(
+            _round(state, data)["turns"], {key: data[key] for key in data if key not in {"retry_in_s", "usage"}}, "turn"
+        )
         state["session"]["usage"] = data.get("usage", state["session"]["usage"])
     elif kind == "round.started":
         state["rounds"].append({**data, "closed_at": None, "turns": [], "tally": None, "ballots": [], "texts": []})

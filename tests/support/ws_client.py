@@ -115,6 +115,11 @@ class LiveClient:
         assert self.socket is not None
         self.socket.transport.abort()
 
+    async def gone(self) -> None:
+        """Wait until our side has let go of the connection too."""
+        if self.socket is not None:
+            await self.socket.wait_closed()
+
     async def close(self) -> None:
         if self.socket is not None:
             await self.socket.close()
