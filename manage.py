@@ -7,7 +7,8 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    if sys.argv[1:2] == ["up"]:  # needs no Django in this process, which saves a second and a secret key it would not use
+    if sys.argv[1:2] == ["up"]:
+        # It starts others and needs no Django itself: a second saved, and no secret key made where none is used.
         from config.embedded.cli import main as up
 
         sys.exit(up(sys.argv[2:]))

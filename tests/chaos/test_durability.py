@@ -17,7 +17,12 @@ from council.models import CouncilSession, Run, SessionEvent, Turn
 from council.recount import recount
 from tests.support.stack import LiveStack
 
-pytestmark = [pytest.mark.usefixtures("fake"), pytest.mark.django_db(transaction=True), pytest.mark.chaos, pytest.mark.xdist_group("live")]
+pytestmark = [
+    pytest.mark.usefixtures("fake"),
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.chaos,
+    pytest.mark.xdist_group("live"),
+]
 
 RECOVERY_S = 45  # lease 15 s + sweep 5 s + the turn itself, with room for a busy machine
 
