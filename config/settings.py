@@ -112,7 +112,8 @@ DATABASES = {
         "PORT": str(_database.port or 5432),
         "CONN_HEALTH_CHECKS": False,
         "OPTIONS": {
-            "pool": {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "max_idle": 60},
+            # Without a database a pool would wait for one; a plain connection says at once that there is none.
+            "pool": bool(DATABASE_URL) and {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "max_idle": 60},
             "application_name": "quorum",
             # Parameters travel apart from the statement, so that what every turn runs is parsed and planned once a connection.
             "server_side_binding": True,
