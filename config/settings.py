@@ -102,6 +102,7 @@ DATABASE_URL = env.url("DATABASE_URL", ("postgres", "postgresql"))
 _database = urlsplit(DATABASE_URL)
 # Threads that wait for a model hold no connection (architecture, section 3), so the pool is sized for work, not for waiting.
 DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 10, at_least=1)
+_POOL = {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "max_idle": 60}
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
@@ -113,7 +114,7 @@ DATABASES = {
         "CONN_HEALTH_CHECKS": False,
         "OPTIONS": {
             # Without a database a pool would wait for one; a plain connection says at once that there is none.
-            "pool": bool(DATABASE_URL) and {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "max_idle": 60},
+            "pool": _POOL if DATABASE_URL else False,
             "application_name": "quorum",
             # Parameters travel apart from the statement, so that what every turn runs is parsed and planned once a connection.
             "server_side_binding": True,
