@@ -302,6 +302,7 @@ EMBEDDING_DIMENSION = env.integer("EMBEDDING_DIMENSION", 0)
 TURN_LEASE_S = 15.0
 TURN_HEARTBEAT_S = 0.5
 TURN_MODEL_ERRORS_MAX = 4
+COUNCIL_DRAFT_DAYS = 30  # drafts that nobody started are archived after this
 
 # --- Admin ----------------------------------------------------------------------------------------------------------
 

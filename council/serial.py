@@ -14,12 +14,13 @@ from uuid import UUID
 from council.deliberation.citations import strip_marks
 from council.deliberation.types import Candidate, TurnKind
 from council.models import Ballot, Budget, Citation, CouncilSession, Decision, Message, Seat, Turn
+from realtime.times import rfc3339
 
 Json = dict[str, Any]
 
 
 def when(moment: datetime | None) -> str | None:
-    return moment.isoformat().replace("+00:00", "Z") if moment else None
+    return rfc3339(moment) if moment else None
 
 
 def seat(seat: Seat) -> Json:

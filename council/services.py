@@ -230,17 +230,6 @@ def _interrupt(session: CouncilSession, message: Message) -> None:
         turns.release(session, turn)
 
 
-def archive_idle_draft(session_id: UUID) -> None:
-    """Put away a draft that nobody came back to."""
-    with transaction.atomic():
-        session = claims.lock_session(session_id, skip_locked=True)
-        if session is not None and session.status == SessionStatus.DRAFT:
-            session.status = SessionStatus.ARCHIVED
-            session.version += 1
-            session.save(update_fields=["status", "version"])
-            log.append(session, events.session_moved(session, "archived"))
-
-
 def _locked(user: User, session_id: UUID) -> CouncilSession:
     session = claims.lock_session(session_id)
     if session is None or session.owner_id != user.pk:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from django.db import models
+
+from realtime.states import Transitions
 
 
 class SessionStatus(models.TextChoices):
@@ -36,8 +36,6 @@ class TurnStatus(models.TextChoices):
 FINISHED = (SessionStatus.COMPLETED, SessionStatus.STOPPED, SessionStatus.FAILED)
 OPEN_TURNS = (TurnStatus.PENDING, TurnStatus.RUNNING)
 
-Transitions = Mapping[str, tuple[str, ...]]
-
 _ENDS = ("completed", "stopped", "failed")
 
 SESSION_TRANSITIONS: Transitions = {
@@ -65,7 +63,3 @@ TURN_TRANSITIONS: Transitions = {
     "failed": (),
     "cancelled": (),
 }
-
-
-def pairs(transitions: Transitions) -> list[tuple[str, str]]:
-    return [(old, new) for old, news in transitions.items() for new in news]

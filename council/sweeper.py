@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from council import budgets, claims, orchestrator, turns
+from council import budgets, claims, events, orchestrator, turns
 from council.models import CouncilSession, LlmCall, Run, Turn
 from council.states import OPEN_TURNS, RunStatus, SessionStatus, TurnStatus
+from realtime import log
 
 BATCH = 200
 REDISPATCH_S = 5.0  # a turn that was dispatched this long ago and is still pending is dispatched again ...
@@ -33,6 +35,7 @@ def sweep() -> dict[str, int]:
         "calls": settle_orphans(),
         "stalled": _each(_stalled_sessions(), _nudge_on),
         "dispatched": redispatch(),
+        "drafts": _each(_forgotten_drafts(), _archive),
     }
 
 
@@ -100,6 +103,25 @@ def _nudge_on(session_id: UUID) -> bool:
         if run is None:
             return False
         orchestrator.advance(session, run)
+        return True
+
+
+def _forgotten_drafts() -> list[UUID]:
+    old = timezone.now() - timedelta(days=settings.COUNCIL_DRAFT_DAYS)
+    drafts = CouncilSession.objects.filter(status=SessionStatus.DRAFT, created_at__lt=old)
+    return list(drafts.values_list("pk", flat=True)[:BATCH])
+
+
+def _archive(session_id: UUID) -> bool:
+    """Put away a draft that nobody came back to; by id it stays readable."""
+    with transaction.atomic():
+        session = claims.lock_session(session_id, skip_locked=True)
+        if session is None or session.status != SessionStatus.DRAFT:
+            return False
+        session.status = SessionStatus.ARCHIVED
+        session.version += 1
+        session.save(update_fields=["status", "version"])
+        log.append(session, events.session_moved(session, "archived"))
         return True
 
 

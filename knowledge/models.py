@@ -12,14 +12,15 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import F, Q
-from pgtrigger import FSM, Protect, ReadOnly, Update
 from pgtrigger import F as TriggerF
+from pgtrigger import Protect, ReadOnly, Update
 from pgtrigger import Q as TriggerQ
 from pgvector.django import HalfVectorField, SparseVectorField
 
-from knowledge.states import INDEX_TRANSITIONS, PACK_TRANSITIONS, IndexStatus, PackStatus, pairs
+from knowledge.states import INDEX_TRANSITIONS, PACK_TRANSITIONS, IndexStatus, PackStatus
 from realtime.ids import uuid7
 from realtime.models import Event, Stream
+from realtime.states import one_of, state_machine
 
 __all__ = [
     "EmbeddingSpace",
@@ -90,11 +91,6 @@ class SpaceState(models.TextChoices):
     PAST = "past"  # kept until dropped
 
 
-def one_of(field: str, choices: type[models.TextChoices], name: str) -> models.CheckConstraint:
-    """Choices alone bind nothing: the database refuses other values too."""
-    return models.CheckConstraint(condition=Q(**{f"{field}__in": choices.values}), name=name)
-
-
 class KnowledgePack(Stream):
     """A curated, searchable body of text; the owner row of its event log. Every writer of a pack or its entries locks this row
     first (``FOR NO KEY UPDATE``), then entries."""
@@ -124,9 +120,9 @@ class KnowledgePack(Stream):
     class Meta:
         indexes = [models.Index(fields=["owner", "-created_at", "-id"], name="pack_owner_created")]
         constraints = [
-            one_of("status", PackStatus, "pack_status_known"),
-            one_of("visibility", Visibility, "pack_visibility_known"),
-            one_of("language", Language, "pack_language_known"),
+            one_of("pack_status_known", "status", PackStatus.values),
+            one_of("pack_visibility_known", "visibility", Visibility.values),
+            one_of("pack_language_known", "language", Language.values),
             models.CheckConstraint(
                 condition=Q(lexical_weight__gte=0) & Q(lexical_weight__lte=1), name="pack_lexical_weight_range"
             ),
@@ -136,7 +132,7 @@ class KnowledgePack(Stream):
                 name="pack_deleted_has_time",
             ),
         ]
-        triggers = [FSM(name="pack_status_fsm", field="status", transitions=pairs(PACK_TRANSITIONS))]
+        triggers = [state_machine("pack_status_fsm", PACK_TRANSITIONS)]
 
     def __str__(self) -> str:
         return self.name
@@ -193,7 +189,7 @@ class Entry(models.Model):
             ),
         ]
         constraints = [
-            one_of("index_status", IndexStatus, "entry_index_status_known"),
+            one_of("entry_index_status_known", "index_status", IndexStatus.values),
             models.UniqueConstraint(
                 fields=["pack", "external_id"],
                 condition=Q(external_id__isnull=False, deleted_at__isnull=True),
@@ -205,7 +201,7 @@ class Entry(models.Model):
                 name="entry_lease_only_while_indexing",
             ),
         ]
-        triggers = [FSM(name="entry_index_fsm", field="index_status", transitions=pairs(INDEX_TRANSITIONS))]
+        triggers = [state_machine("entry_index_fsm", INDEX_TRANSITIONS, "index_status")]
 
     def __str__(self) -> str:
         return self.title
@@ -299,7 +295,7 @@ class EmbeddingSpace(models.Model):
 
     class Meta:
         constraints = [
-            one_of("state", SpaceState, "space_state_known"),
+            one_of("space_state_known", "state", SpaceState.values),
             models.UniqueConstraint(fields=["pack", "model", "dimension", "chunker_version"], name="space_unique"),
             models.UniqueConstraint(fields=["pack"], condition=Q(state="present"), name="space_one_present"),
             models.CheckConstraint(condition=Q(dimension__gte=1, dimension__lte=4000), name="space_dimension_range"),

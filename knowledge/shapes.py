@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from knowledge.models import Entry, KnowledgePack
-
-
-def rfc3339(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
+from realtime.times import rfc3339
 
 
 def pack_header(pack: KnowledgePack) -> dict[str, Any]:

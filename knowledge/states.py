@@ -6,12 +6,12 @@ triggers, so that no path around the services can take a forbidden step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from django.db import models
 
 from realtime.errors import IllegalState
+from realtime.states import Transitions
 
 
 class PackStatus(models.TextChoices):
@@ -29,8 +29,6 @@ class IndexStatus(models.TextChoices):
     READY = "ready"
     FAILED = "failed"
 
-
-Transitions = Mapping[str, frozenset[str]]
 
 PACK_TRANSITIONS: Final[Transitions] = {
     PackStatus.DRAFT: frozenset({PackStatus.ACTIVE, PackStatus.DELETED}),
@@ -52,8 +50,3 @@ def check_pack_transition(old: str, new: str) -> None:
     """Raise ``IllegalState`` unless a pack may go from ``old`` to ``new``; staying where it is is no transition."""
     if old != new and new not in PACK_TRANSITIONS[old]:
         raise IllegalState(f"a pack that is {old} cannot become {new}", code="illegal_transition")
-
-
-def pairs(table: Transitions) -> list[tuple[str, str]]:
-    """The table as (old, new) pairs of plain strings, in a stable order: migrations record them."""
-    return sorted((str(old), str(new)) for old, targets in table.items() for new in targets)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 
 from realtime.sources import LoggedEvent
+from realtime.times import rfc3339
 
 
 class Close(IntEnum):
@@ -45,10 +45,6 @@ class Frame:
 
 def encode(message: Mapping[str, Any]) -> str:
     return json.dumps(message, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":"))
-
-
-def rfc3339(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def event_body(event: LoggedEvent) -> dict[str, Any]:

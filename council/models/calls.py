@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from django.db import models
 
-from council.models.base import one_of
 from council.models.rounds import Turn
 from council.models.sessions import CouncilSession
 from realtime.ids import uuid7
+from realtime.states import one_of
 
 
 class Budget(models.Model):

@@ -6,10 +6,10 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 from council.deliberation.types import Outcome
-from council.models.base import one_of
 from council.models.rounds import Run
 from knowledge.models import EntryRevision
 from realtime.ids import uuid7
+from realtime.states import one_of
 
 
 class Decision(models.Model):

@@ -6,10 +6,10 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 from council.deliberation.types import Stage, TurnKind
-from council.models.base import one_of, state_machine
 from council.models.sessions import CouncilSession, Seat
 from council.states import RUN_TRANSITIONS, TURN_TRANSITIONS, RunStatus, TurnStatus
 from realtime.ids import uuid7
+from realtime.states import one_of, state_machine
 
 STAGES = [(stage.value, stage.value) for stage in Stage]
 TURN_KINDS = [(kind.value, kind.value) for kind in TurnKind]

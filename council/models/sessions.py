@@ -5,12 +5,12 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
-from council.models.base import one_of, state_machine
 from council.models.templates import CouncilTemplate
 from council.states import SESSION_TRANSITIONS, SessionStatus
 from knowledge.models import KnowledgePack
 from realtime.ids import uuid7
 from realtime.models import Event, Stream
+from realtime.states import one_of, state_machine
 
 
 class CouncilSession(Stream):
@@ -38,6 +38,7 @@ class CouncilSession(Stream):
         indexes = [
             models.Index(fields=["owner", "-created_at", "-id"], name="session_owner_newest"),
             models.Index(fields=["id"], condition=models.Q(status="running"), name="session_running"),
+            models.Index(fields=["created_at"], condition=models.Q(status="draft"), name="session_drafts"),
         ]
         triggers = [state_machine("session_transitions", SESSION_TRANSITIONS)]
 
