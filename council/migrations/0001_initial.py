@@ -10,390 +10,716 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('knowledge', '0001_initial'),
+        ("knowledge", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='CouncilSession',
+            name="CouncilSession",
             fields=[
-                ('last_seq', models.BigIntegerField(default=0, editable=False)),
-                ('id', models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('title', models.CharField(max_length=200)),
-                ('question', models.TextField()),
-                ('options', models.JSONField(blank=True, default=list)),
-                ('status', models.CharField(choices=[('draft', 'Draft'), ('running', 'Running'), ('paused', 'Paused'), ('completed', 'Completed'), ('stopped', 'Stopped'), ('failed', 'Failed'), ('archived', 'Archived')], default='draft', max_length=16)),
-                ('protocol', models.JSONField(default=dict)),
-                ('template_version', models.PositiveIntegerField(blank=True, null=True)),
-                ('reason', models.CharField(blank=True, max_length=64)),
-                ('round', models.PositiveSmallIntegerField(default=0)),
-                ('version', models.PositiveIntegerField(default=1)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='council_sessions', to=settings.AUTH_USER_MODEL)),
-                ('packs', models.ManyToManyField(blank=True, related_name='council_sessions', to='knowledge.knowledgepack')),
+                ("last_seq", models.BigIntegerField(default=0, editable=False)),
+                ("id", models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("title", models.CharField(max_length=200)),
+                ("question", models.TextField()),
+                ("options", models.JSONField(blank=True, default=list)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("draft", "Draft"),
+                            ("running", "Running"),
+                            ("paused", "Paused"),
+                            ("completed", "Completed"),
+                            ("stopped", "Stopped"),
+                            ("failed", "Failed"),
+                            ("archived", "Archived"),
+                        ],
+                        default="draft",
+                        max_length=16,
+                    ),
+                ),
+                ("protocol", models.JSONField(default=dict)),
+                ("template_version", models.PositiveIntegerField(blank=True, null=True)),
+                ("reason", models.CharField(blank=True, max_length=64)),
+                ("round", models.PositiveSmallIntegerField(default=0)),
+                ("version", models.PositiveIntegerField(default=1)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="council_sessions",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "packs",
+                    models.ManyToManyField(blank=True, related_name="council_sessions", to="knowledge.knowledgepack"),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Decision',
+            name="Decision",
             fields=[
-                ('id', models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('outcome', models.CharField(choices=[('decided', 'decided'), ('no_consensus', 'no_consensus'), ('partial', 'partial')], max_length=16)),
-                ('answer', models.TextField()),
-                ('source', models.CharField(choices=[('chair', 'Chair'), ('stand_in', 'Stand In'), ('verbatim', 'Verbatim')], max_length=16)),
-                ('option', models.TextField(blank=True, null=True)),
-                ('confidence', models.FloatField(null=True)),
-                ('decided_by', models.CharField(blank=True, max_length=32)),
-                ('margin', models.PositiveSmallIntegerField(null=True)),
-                ('too_close', models.BooleanField(default=False)),
-                ('agreement', models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
-                ('rules', models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
-                ('dissent', models.JSONField(default=list, encoder=django.core.serializers.json.DjangoJSONEncoder)),
-                ('flips', models.JSONField(default=list, encoder=django.core.serializers.json.DjangoJSONEncoder)),
-                ('missing', models.JSONField(default=list, encoder=django.core.serializers.json.DjangoJSONEncoder)),
-                ('notes', models.JSONField(default=list)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[("decided", "decided"), ("no_consensus", "no_consensus"), ("partial", "partial")],
+                        max_length=16,
+                    ),
+                ),
+                ("answer", models.TextField()),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[("chair", "Chair"), ("stand_in", "Stand In"), ("verbatim", "Verbatim")], max_length=16
+                    ),
+                ),
+                ("option", models.TextField(blank=True, null=True)),
+                ("confidence", models.FloatField(null=True)),
+                ("decided_by", models.CharField(blank=True, max_length=32)),
+                ("margin", models.PositiveSmallIntegerField(null=True)),
+                ("too_close", models.BooleanField(default=False)),
+                ("agreement", models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
+                ("rules", models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
+                ("dissent", models.JSONField(default=list, encoder=django.core.serializers.json.DjangoJSONEncoder)),
+                ("flips", models.JSONField(default=list, encoder=django.core.serializers.json.DjangoJSONEncoder)),
+                ("missing", models.JSONField(default=list, encoder=django.core.serializers.json.DjangoJSONEncoder)),
+                ("notes", models.JSONField(default=list)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Round',
+            name="Round",
             fields=[
-                ('id', models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('number', models.PositiveSmallIntegerField()),
-                ('stage', models.CharField(choices=[('opening', 'opening'), ('debate', 'debate'), ('ballot', 'ballot'), ('synthesis', 'synthesis')], max_length=16)),
-                ('tally', models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
-                ('opened_at', models.DateTimeField()),
-                ('closed_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("number", models.PositiveSmallIntegerField()),
+                (
+                    "stage",
+                    models.CharField(
+                        choices=[
+                            ("opening", "opening"),
+                            ("debate", "debate"),
+                            ("ballot", "ballot"),
+                            ("synthesis", "synthesis"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("tally", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+                ("opened_at", models.DateTimeField()),
+                ("closed_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'ordering': ['number'],
+                "ordering": ["number"],
             },
         ),
         migrations.CreateModel(
-            name='Budget',
+            name="Budget",
             fields=[
-                ('session', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='budget', serialize=False, to='council.councilsession')),
-                ('tokens_limit', models.PositiveBigIntegerField(blank=True, null=True)),
-                ('tokens_reserved', models.PositiveBigIntegerField(default=0)),
-                ('tokens_used', models.PositiveBigIntegerField(default=0)),
-                ('calls', models.PositiveIntegerField(default=0)),
-                ('warned', models.BooleanField(default=False)),
+                (
+                    "session",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="budget",
+                        serialize=False,
+                        to="council.councilsession",
+                    ),
+                ),
+                ("tokens_limit", models.PositiveBigIntegerField(blank=True, null=True)),
+                ("tokens_reserved", models.PositiveBigIntegerField(default=0)),
+                ("tokens_used", models.PositiveBigIntegerField(default=0)),
+                ("calls", models.PositiveIntegerField(default=0)),
+                ("warned", models.BooleanField(default=False)),
             ],
         ),
         migrations.CreateModel(
-            name='CouncilTemplate',
+            name="CouncilTemplate",
             fields=[
-                ('id', models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('slug', models.SlugField(max_length=80, unique=True)),
-                ('title', models.CharField(max_length=120)),
-                ('description', models.TextField(blank=True)),
-                ('agents', models.JSONField(default=list, encoder=django.core.serializers.json.DjangoJSONEncoder)),
-                ('protocol', models.JSONField(blank=True, default=dict)),
-                ('question', models.TextField(blank=True)),
-                ('options', models.JSONField(blank=True, default=list)),
-                ('version', models.PositiveIntegerField(default=1)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('owner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='council_templates', to=settings.AUTH_USER_MODEL)),
-                ('packs', models.ManyToManyField(blank=True, related_name='+', to='knowledge.knowledgepack')),
+                ("id", models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("slug", models.SlugField(max_length=80, unique=True)),
+                ("title", models.CharField(max_length=120)),
+                ("description", models.TextField(blank=True)),
+                ("agents", models.JSONField(default=list, encoder=django.core.serializers.json.DjangoJSONEncoder)),
+                ("protocol", models.JSONField(blank=True, default=dict)),
+                ("question", models.TextField(blank=True)),
+                ("options", models.JSONField(blank=True, default=list)),
+                ("version", models.PositiveIntegerField(default=1)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="council_templates",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                ("packs", models.ManyToManyField(blank=True, related_name="+", to="knowledge.knowledgepack")),
             ],
             options={
-                'ordering': ['title'],
+                "ordering": ["title"],
             },
         ),
         migrations.AddField(
-            model_name='councilsession',
-            name='template',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='council.counciltemplate'),
+            model_name="councilsession",
+            name="template",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to="council.counciltemplate",
+            ),
         ),
         migrations.CreateModel(
-            name='Citation',
+            name="Citation",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('n', models.PositiveSmallIntegerField()),
-                ('passage', models.CharField(blank=True, max_length=64)),
-                ('start', models.PositiveIntegerField(null=True)),
-                ('end', models.PositiveIntegerField(null=True)),
-                ('quote', models.TextField(blank=True)),
-                ('quote_hash', models.CharField(blank=True, max_length=64)),
-                ('status', models.CharField(choices=[('verified', 'Verified'), ('unsupported', 'Unsupported'), ('missing', 'Missing')], max_length=16)),
-                ('reason', models.CharField(blank=True, max_length=300)),
-                ('revision', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='knowledge.entryrevision')),
-                ('decision', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='citations', to='council.decision')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("n", models.PositiveSmallIntegerField()),
+                ("passage", models.CharField(blank=True, max_length=64)),
+                ("start", models.PositiveIntegerField(null=True)),
+                ("end", models.PositiveIntegerField(null=True)),
+                ("quote", models.TextField(blank=True)),
+                ("quote_hash", models.CharField(blank=True, max_length=64)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("verified", "Verified"), ("unsupported", "Unsupported"), ("missing", "Missing")],
+                        max_length=16,
+                    ),
+                ),
+                ("reason", models.CharField(blank=True, max_length=300)),
+                (
+                    "revision",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="knowledge.entryrevision",
+                    ),
+                ),
+                (
+                    "decision",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="citations", to="council.decision"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['n', 'id'],
+                "ordering": ["n", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Message',
+            name="Message",
             fields=[
-                ('id', models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('evidence', 'Evidence'), ('constraint', 'Constraint'), ('question', 'Question'), ('note', 'Note')], default='note', max_length=16)),
-                ('content', models.TextField()),
-                ('interrupt', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('session', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='messages', to='council.councilsession')),
-                ('delivered_in', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='messages', to='council.round')),
+                ("id", models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("evidence", "Evidence"),
+                            ("constraint", "Constraint"),
+                            ("question", "Question"),
+                            ("note", "Note"),
+                        ],
+                        default="note",
+                        max_length=16,
+                    ),
+                ),
+                ("content", models.TextField()),
+                ("interrupt", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "session",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="messages",
+                        to="council.councilsession",
+                    ),
+                ),
+                (
+                    "delivered_in",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="messages",
+                        to="council.round",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['created_at', 'id'],
+                "ordering": ["created_at", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('number', models.PositiveSmallIntegerField()),
-                ('status', models.CharField(choices=[('running', 'Running'), ('paused', 'Paused'), ('completed', 'Completed'), ('stopped', 'Stopped'), ('failed', 'Failed')], default='running', max_length=16)),
-                ('protocol', models.JSONField()),
-                ('seed', models.BigIntegerField()),
-                ('exhausted', models.CharField(blank=True, max_length=16)),
-                ('reason', models.CharField(blank=True, max_length=64)),
-                ('deadline_at', models.DateTimeField()),
-                ('started_at', models.DateTimeField()),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('session', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='runs', to='council.councilsession')),
+                ("id", models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("number", models.PositiveSmallIntegerField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("running", "Running"),
+                            ("paused", "Paused"),
+                            ("completed", "Completed"),
+                            ("stopped", "Stopped"),
+                            ("failed", "Failed"),
+                        ],
+                        default="running",
+                        max_length=16,
+                    ),
+                ),
+                ("protocol", models.JSONField()),
+                ("seed", models.BigIntegerField()),
+                ("exhausted", models.CharField(blank=True, max_length=16)),
+                ("reason", models.CharField(blank=True, max_length=64)),
+                ("deadline_at", models.DateTimeField()),
+                ("started_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "session",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="runs", to="council.councilsession"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['number'],
+                "ordering": ["number"],
             },
         ),
         migrations.AddField(
-            model_name='round',
-            name='run',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rounds', to='council.run'),
+            model_name="round",
+            name="run",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="rounds", to="council.run"
+            ),
         ),
         migrations.AddField(
-            model_name='decision',
-            name='run',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='decision', to='council.run'),
+            model_name="decision",
+            name="run",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.CASCADE, related_name="decision", to="council.run"
+            ),
         ),
         migrations.CreateModel(
-            name='Seat',
+            name="Seat",
             fields=[
-                ('id', models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('position', models.PositiveSmallIntegerField()),
-                ('name', models.CharField(max_length=80)),
-                ('role', models.CharField(blank=True, max_length=200)),
-                ('instructions', models.TextField(blank=True)),
-                ('model', models.CharField(blank=True, max_length=120)),
-                ('chair', models.BooleanField(default=False)),
-                ('session', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='seats', to='council.councilsession')),
+                ("id", models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("position", models.PositiveSmallIntegerField()),
+                ("name", models.CharField(max_length=80)),
+                ("role", models.CharField(blank=True, max_length=200)),
+                ("instructions", models.TextField(blank=True)),
+                ("model", models.CharField(blank=True, max_length=120)),
+                ("chair", models.BooleanField(default=False)),
+                (
+                    "session",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="seats", to="council.councilsession"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['position'],
+                "ordering": ["position"],
             },
         ),
         migrations.CreateModel(
-            name='SessionEvent',
+            name="SessionEvent",
             fields=[
-                ('seq', models.BigIntegerField(editable=False)),
-                ('type', models.CharField(editable=False, max_length=64)),
-                ('payload', models.JSONField(default=dict, editable=False, encoder=django.core.serializers.json.DjangoJSONEncoder)),
-                ('created_at', models.DateTimeField(editable=False)),
-                ('pk', models.CompositePrimaryKey('stream_id', 'seq', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('stream', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='council.councilsession')),
+                ("seq", models.BigIntegerField(editable=False)),
+                ("type", models.CharField(editable=False, max_length=64)),
+                (
+                    "payload",
+                    models.JSONField(
+                        default=dict, editable=False, encoder=django.core.serializers.json.DjangoJSONEncoder
+                    ),
+                ),
+                ("created_at", models.DateTimeField(editable=False)),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "stream_id", "seq", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "stream",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="events", to="council.councilsession"
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Turn',
+            name="Turn",
             fields=[
-                ('id', models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('answer', 'answer'), ('ballot', 'ballot'), ('tally', 'tally'), ('synthesis', 'synthesis'), ('dissent', 'dissent')], max_length=16)),
-                ('ordinal', models.PositiveSmallIntegerField(default=0)),
-                ('status', models.CharField(choices=[('pending', 'Pending'), ('running', 'Running'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='pending', max_length=16)),
-                ('attempt', models.PositiveSmallIntegerField(default=0)),
-                ('model_errors', models.PositiveSmallIntegerField(default=0)),
-                ('lease_token', models.UUIDField(null=True)),
-                ('lease_expires_at', models.DateTimeField(null=True)),
-                ('worker', models.CharField(blank=True, max_length=120)),
-                ('not_before', models.DateTimeField()),
-                ('dispatched_at', models.DateTimeField(null=True)),
-                ('deadline_at', models.DateTimeField(null=True)),
-                ('evidence', models.JSONField(default=list, encoder=django.core.serializers.json.DjangoJSONEncoder)),
-                ('result', models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
-                ('error', models.CharField(blank=True, max_length=64)),
-                ('error_detail', models.CharField(blank=True, max_length=500)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('round', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='turns', to='council.round')),
-                ('seat', models.ForeignKey(null=True, on_delete=django.db.models.deletion.RESTRICT, related_name='turns', to='council.seat')),
-                ('session', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='turns', to='council.councilsession')),
+                ("id", models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("answer", "answer"),
+                            ("ballot", "ballot"),
+                            ("tally", "tally"),
+                            ("synthesis", "synthesis"),
+                            ("dissent", "dissent"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("ordinal", models.PositiveSmallIntegerField(default=0)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending"),
+                            ("running", "Running"),
+                            ("completed", "Completed"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="pending",
+                        max_length=16,
+                    ),
+                ),
+                ("attempt", models.PositiveSmallIntegerField(default=0)),
+                ("model_errors", models.PositiveSmallIntegerField(default=0)),
+                ("lease_token", models.UUIDField(null=True)),
+                ("lease_expires_at", models.DateTimeField(null=True)),
+                ("worker", models.CharField(blank=True, max_length=120)),
+                ("not_before", models.DateTimeField()),
+                ("dispatched_at", models.DateTimeField(null=True)),
+                ("deadline_at", models.DateTimeField(null=True)),
+                ("evidence", models.JSONField(default=list, encoder=django.core.serializers.json.DjangoJSONEncoder)),
+                ("result", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
+                ("error", models.CharField(blank=True, max_length=64)),
+                ("error_detail", models.CharField(blank=True, max_length=500)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "round",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="turns", to="council.round"
+                    ),
+                ),
+                (
+                    "seat",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.RESTRICT, related_name="turns", to="council.seat"
+                    ),
+                ),
+                (
+                    "session",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="turns", to="council.councilsession"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['created_at', 'id'],
+                "ordering": ["created_at", "id"],
             },
         ),
         migrations.CreateModel(
-            name='LlmCall',
+            name="LlmCall",
             fields=[
-                ('id', models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('attempt', models.PositiveSmallIntegerField()),
-                ('ordinal', models.PositiveSmallIntegerField()),
-                ('field', models.CharField(max_length=40)),
-                ('model', models.CharField(max_length=120)),
-                ('system', models.TextField()),
-                ('user', models.TextField()),
-                ('schema', models.JSONField(null=True)),
-                ('response', models.TextField(blank=True)),
-                ('status', models.CharField(choices=[('running', 'Running'), ('ok', 'Ok'), ('error', 'Error'), ('cancelled', 'Cancelled'), ('lost', 'Lost')], default='running', max_length=16)),
-                ('error', models.CharField(blank=True, max_length=64)),
-                ('error_detail', models.CharField(blank=True, max_length=500)),
-                ('tokens_reserved', models.PositiveIntegerField()),
-                ('prompt_tokens', models.PositiveIntegerField(default=0)),
-                ('completion_tokens', models.PositiveIntegerField(default=0)),
-                ('estimated', models.BooleanField(default=False)),
-                ('ttft_ms', models.FloatField(null=True)),
-                ('latency_ms', models.FloatField(null=True)),
-                ('started_at', models.DateTimeField()),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('session', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='llm_calls', to='council.councilsession')),
-                ('turn', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='llm_calls', to='council.turn')),
+                ("id", models.UUIDField(default=realtime.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("attempt", models.PositiveSmallIntegerField()),
+                ("ordinal", models.PositiveSmallIntegerField()),
+                ("field", models.CharField(max_length=40)),
+                ("model", models.CharField(max_length=120)),
+                ("system", models.TextField()),
+                ("user", models.TextField()),
+                ("schema", models.JSONField(null=True)),
+                ("response", models.TextField(blank=True)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("running", "Running"),
+                            ("ok", "Ok"),
+                            ("error", "Error"),
+                            ("cancelled", "Cancelled"),
+                            ("lost", "Lost"),
+                        ],
+                        default="running",
+                        max_length=16,
+                    ),
+                ),
+                ("error", models.CharField(blank=True, max_length=64)),
+                ("error_detail", models.CharField(blank=True, max_length=500)),
+                ("tokens_reserved", models.PositiveIntegerField()),
+                ("prompt_tokens", models.PositiveIntegerField(default=0)),
+                ("completion_tokens", models.PositiveIntegerField(default=0)),
+                ("estimated", models.BooleanField(default=False)),
+                ("ttft_ms", models.FloatField(null=True)),
+                ("latency_ms", models.FloatField(null=True)),
+                ("started_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "session",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="llm_calls",
+                        to="council.councilsession",
+                    ),
+                ),
+                (
+                    "turn",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="llm_calls", to="council.turn"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['started_at', 'id'],
+                "ordering": ["started_at", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Ballot',
+            name="Ballot",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('order', models.JSONField()),
-                ('ranking', models.JSONField()),
-                ('scores', models.JSONField(default=dict)),
-                ('abstain', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('round', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='ballots', to='council.round')),
-                ('seat', models.ForeignKey(on_delete=django.db.models.deletion.RESTRICT, related_name='ballots', to='council.seat')),
-                ('turn', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='ballot', to='council.turn')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("order", models.JSONField()),
+                ("ranking", models.JSONField()),
+                ("scores", models.JSONField(default=dict)),
+                ("abstain", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "round",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="ballots", to="council.round"
+                    ),
+                ),
+                (
+                    "seat",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.RESTRICT, related_name="ballots", to="council.seat"
+                    ),
+                ),
+                (
+                    "turn",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="ballot", to="council.turn"
+                    ),
+                ),
             ],
         ),
         migrations.AddIndex(
-            model_name='councilsession',
-            index=models.Index(fields=['owner', '-created_at', '-id'], name='session_owner_newest'),
+            model_name="councilsession",
+            index=models.Index(fields=["owner", "-created_at", "-id"], name="session_owner_newest"),
         ),
         migrations.AddIndex(
-            model_name='councilsession',
-            index=models.Index(condition=models.Q(('status', 'running')), fields=['id'], name='session_running'),
+            model_name="councilsession",
+            index=models.Index(condition=models.Q(("status", "running")), fields=["id"], name="session_running"),
         ),
         migrations.AddIndex(
-            model_name='councilsession',
-            index=models.Index(condition=models.Q(('status', 'draft')), fields=['created_at'], name='session_drafts'),
+            model_name="councilsession",
+            index=models.Index(condition=models.Q(("status", "draft")), fields=["created_at"], name="session_drafts"),
         ),
         migrations.AddConstraint(
-            model_name='councilsession',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['draft', 'running', 'paused', 'completed', 'stopped', 'failed', 'archived'])), name='session_status_known'),
+            model_name="councilsession",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("status__in", ["draft", "running", "paused", "completed", "stopped", "failed", "archived"])
+                ),
+                name="session_status_known",
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='councilsession',
-            trigger=pgtrigger.compiler.Trigger(name='session_transitions', sql=pgtrigger.compiler.UpsertTriggerSql(declare='DECLARE _is_valid_transition BOOLEAN;', func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{completed:archived,completed:running,draft:archived,draft:running,failed:archived,failed:running,paused:completed,paused:failed,paused:running,paused:stopped,running:completed,running:failed,running:paused,running:stopped,stopped:archived,stopped:running}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;', hash='43c3831f2d3897c2cf35f476ba45614a7a955d15', operation='UPDATE', pgid='pgtrigger_session_transitions_8e2f0', table='council_councilsession', when='BEFORE')),
+            model_name="councilsession",
+            trigger=pgtrigger.compiler.Trigger(
+                name="session_transitions",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    declare="DECLARE _is_valid_transition BOOLEAN;",
+                    func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{completed:archived,completed:running,draft:archived,draft:running,failed:archived,failed:running,paused:completed,paused:failed,paused:running,paused:stopped,running:completed,running:failed,running:paused,running:stopped,stopped:archived,stopped:running}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;',
+                    hash="43c3831f2d3897c2cf35f476ba45614a7a955d15",
+                    operation="UPDATE",
+                    pgid="pgtrigger_session_transitions_8e2f0",
+                    table="council_councilsession",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddConstraint(
-            model_name='citation',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['verified', 'unsupported', 'missing'])), name='citation_status_known'),
+            model_name="citation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["verified", "unsupported", "missing"])), name="citation_status_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='message',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['evidence', 'constraint', 'question', 'note'])), name='message_kind_known'),
+            model_name="message",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind__in", ["evidence", "constraint", "question", "note"])),
+                name="message_kind_known",
+            ),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('status', 'running')), fields=['deadline_at'], name='run_deadline'),
+            model_name="run",
+            index=models.Index(condition=models.Q(("status", "running")), fields=["deadline_at"], name="run_deadline"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(fields=('session', 'number'), name='run_number_unique'),
+            model_name="run",
+            constraint=models.UniqueConstraint(fields=("session", "number"), name="run_number_unique"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(condition=models.Q(('status__in', ['running', 'paused'])), fields=('session',), name='run_one_open'),
+            model_name="run",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status__in", ["running", "paused"])), fields=("session",), name="run_one_open"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['running', 'paused', 'completed', 'stopped', 'failed'])), name='run_status_known'),
+            model_name="run",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["running", "paused", "completed", "stopped", "failed"])),
+                name="run_status_known",
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='run',
-            trigger=pgtrigger.compiler.Trigger(name='run_transitions', sql=pgtrigger.compiler.UpsertTriggerSql(declare='DECLARE _is_valid_transition BOOLEAN;', func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{paused:completed,paused:failed,paused:running,paused:stopped,running:completed,running:failed,running:paused,running:stopped}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;', hash='e184a0c88e3ec814dbda923a56db71b14d7139fc', operation='UPDATE', pgid='pgtrigger_run_transitions_586a0', table='council_run', when='BEFORE')),
+            model_name="run",
+            trigger=pgtrigger.compiler.Trigger(
+                name="run_transitions",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    declare="DECLARE _is_valid_transition BOOLEAN;",
+                    func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{paused:completed,paused:failed,paused:running,paused:stopped,running:completed,running:failed,running:paused,running:stopped}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;',
+                    hash="e184a0c88e3ec814dbda923a56db71b14d7139fc",
+                    operation="UPDATE",
+                    pgid="pgtrigger_run_transitions_586a0",
+                    table="council_run",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddConstraint(
-            model_name='round',
-            constraint=models.UniqueConstraint(fields=('run', 'number'), name='round_number_unique'),
+            model_name="round",
+            constraint=models.UniqueConstraint(fields=("run", "number"), name="round_number_unique"),
         ),
         migrations.AddConstraint(
-            model_name='round',
-            constraint=models.UniqueConstraint(condition=models.Q(('closed_at', None)), fields=('run',), name='round_one_open'),
+            model_name="round",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("closed_at", None)), fields=("run",), name="round_one_open"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='round',
-            constraint=models.CheckConstraint(condition=models.Q(('stage__in', ['opening', 'debate', 'ballot', 'synthesis'])), name='round_stage_known'),
+            model_name="round",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("stage__in", ["opening", "debate", "ballot", "synthesis"])),
+                name="round_stage_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='decision',
-            constraint=models.CheckConstraint(condition=models.Q(('outcome__in', ['decided', 'no_consensus', 'partial'])), name='decision_outcome_known'),
+            model_name="decision",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("outcome__in", ["decided", "no_consensus", "partial"])),
+                name="decision_outcome_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='seat',
-            constraint=models.UniqueConstraint(fields=('session', 'position'), name='seat_position_unique'),
+            model_name="seat",
+            constraint=models.UniqueConstraint(fields=("session", "position"), name="seat_position_unique"),
         ),
         migrations.AddConstraint(
-            model_name='seat',
-            constraint=models.UniqueConstraint(condition=models.Q(('chair', True)), fields=('session',), name='seat_one_chair'),
+            model_name="seat",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("chair", True)), fields=("session",), name="seat_one_chair"
+            ),
         ),
         migrations.AddIndex(
-            model_name='turn',
-            index=models.Index(condition=models.Q(('status', 'pending')), fields=['not_before'], name='turn_pending'),
+            model_name="turn",
+            index=models.Index(condition=models.Q(("status", "pending")), fields=["not_before"], name="turn_pending"),
         ),
         migrations.AddIndex(
-            model_name='turn',
-            index=models.Index(condition=models.Q(('status', 'running')), fields=['lease_expires_at'], name='turn_leases'),
+            model_name="turn",
+            index=models.Index(
+                condition=models.Q(("status", "running")), fields=["lease_expires_at"], name="turn_leases"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='turn',
-            constraint=models.UniqueConstraint(fields=('round', 'seat', 'kind', 'ordinal'), name='turn_asked_once', nulls_distinct=False),
+            model_name="turn",
+            constraint=models.UniqueConstraint(
+                fields=("round", "seat", "kind", "ordinal"), name="turn_asked_once", nulls_distinct=False
+            ),
         ),
         migrations.AddConstraint(
-            model_name='turn',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['pending', 'running', 'completed', 'failed', 'cancelled'])), name='turn_status_known'),
+            model_name="turn",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["pending", "running", "completed", "failed", "cancelled"])),
+                name="turn_status_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='turn',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['answer', 'ballot', 'tally', 'synthesis', 'dissent'])), name='turn_kind_known'),
+            model_name="turn",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind__in", ["answer", "ballot", "tally", "synthesis", "dissent"])),
+                name="turn_kind_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='turn',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease_expires_at__isnull', False), ('lease_token__isnull', False), ('status', 'running')), models.Q(('status', 'running'), _negated=True), _connector='OR'), name='turn_running_has_lease'),
+            model_name="turn",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("lease_expires_at__isnull", False), ("lease_token__isnull", False), ("status", "running")
+                    ),
+                    models.Q(("status", "running"), _negated=True),
+                    _connector="OR",
+                ),
+                name="turn_running_has_lease",
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='turn',
-            trigger=pgtrigger.compiler.Trigger(name='turn_transitions', sql=pgtrigger.compiler.UpsertTriggerSql(declare='DECLARE _is_valid_transition BOOLEAN;', func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{pending:cancelled,pending:failed,pending:running,running:cancelled,running:completed,running:failed,running:pending}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;', hash='ee7bde048b72d17455c19b7e2a5257caadcc19ec', operation='UPDATE', pgid='pgtrigger_turn_transitions_30dd3', table='council_turn', when='BEFORE')),
+            model_name="turn",
+            trigger=pgtrigger.compiler.Trigger(
+                name="turn_transitions",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    declare="DECLARE _is_valid_transition BOOLEAN;",
+                    func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{pending:cancelled,pending:failed,pending:running,running:cancelled,running:completed,running:failed,running:pending}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;',
+                    hash="ee7bde048b72d17455c19b7e2a5257caadcc19ec",
+                    operation="UPDATE",
+                    pgid="pgtrigger_turn_transitions_30dd3",
+                    table="council_turn",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddIndex(
-            model_name='llmcall',
-            index=models.Index(condition=models.Q(('status', 'running')), fields=['turn'], name='llm_call_running'),
+            model_name="llmcall",
+            index=models.Index(condition=models.Q(("status", "running")), fields=["turn"], name="llm_call_running"),
         ),
         migrations.AddConstraint(
-            model_name='llmcall',
-            constraint=models.UniqueConstraint(fields=('turn', 'attempt', 'ordinal'), name='llm_call_unique'),
+            model_name="llmcall",
+            constraint=models.UniqueConstraint(fields=("turn", "attempt", "ordinal"), name="llm_call_unique"),
         ),
         migrations.AddConstraint(
-            model_name='llmcall',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['running', 'ok', 'error', 'cancelled', 'lost'])), name='llm_call_status_known'),
+            model_name="llmcall",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["running", "ok", "error", "cancelled", "lost"])),
+                name="llm_call_status_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='ballot',
-            constraint=models.UniqueConstraint(fields=('round', 'seat'), name='ballot_one_per_seat'),
+            model_name="ballot",
+            constraint=models.UniqueConstraint(fields=("round", "seat"), name="ballot_one_per_seat"),
         ),
     ]
