@@ -261,7 +261,7 @@ CELERY_TASK_ACKS_LATE = False  # rows are truth: a lost task is found and sent a
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_DEFAULT_QUEUE = "control"
 CELERY_TASK_ROUTES = {
-    "council.tasks.run_turn": {"queue": "turns"},
+    "council.tasks.run_turns": {"queue": "turns"},
     "council.tasks.*": {"queue": "control"},
     "knowledge.tasks.sweep*": {"queue": "control"},
     "knowledge.tasks.*": {"queue": "index"},

@@ -7,10 +7,10 @@ turns: claims that took the turn first deadlocked against ``stop`` 261 times in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -54,8 +54,11 @@ class Claim(NamedTuple):
         return (self.deadline_at - timezone.now()).total_seconds()
 
 
-class Expired(Exception):
-    """The turn's deadline, which spans all attempts, has passed before this claim."""
+class Claimed(NamedTuple):
+    """What came of asking for several turns at once."""
+
+    claims: list[Claim]
+    late: list[UUID]  # their deadline, which spans all attempts, passed before anybody took them
 
 
 def lock_session(session_id: UUID, *, skip_locked: bool = False) -> CouncilSession | None:
@@ -78,54 +81,43 @@ def lock_turn(turn_id: UUID) -> Turn:
     return rows.get(pk=turn_id)
 
 
-_LOCK = """
-    SELECT session.id, session.status FROM council_councilsession AS session
-    JOIN council_turn AS turn ON turn.session_id = session.id
-    WHERE turn.id = %s FOR NO KEY UPDATE OF session
-"""
+_LOCK_SESSION = "SELECT status FROM council_councilsession WHERE id = %s FOR NO KEY UPDATE"
 _TAKE = """
     UPDATE council_turn AS turn
-    SET status = 'running', attempt = turn.attempt + 1, lease_token = %(token)s, worker = %(worker)s,
+    SET status = 'running', attempt = turn.attempt + 1, lease_token = gen_random_uuid(), worker = %(worker)s,
         lease_expires_at = clock_timestamp() + %(lease)s * interval '1 second',
         started_at = coalesce(turn.started_at, clock_timestamp()),
         deadline_at = coalesce(
             turn.deadline_at, clock_timestamp() + (run.protocol ->> 'turn_deadline_s')::float8 * interval '1 second'
         )
     FROM council_round AS round JOIN council_run AS run ON run.id = round.run_id
-    WHERE turn.id = %(turn)s AND round.id = turn.round_id AND turn.status = 'pending'
-      AND turn.not_before <= clock_timestamp() AND coalesce(turn.deadline_at > clock_timestamp(), true)
+    WHERE turn.id = ANY(%(turns)s::uuid[]) AND turn.session_id = %(session)s AND round.id = turn.round_id
+      AND turn.status = 'pending' AND turn.not_before <= clock_timestamp()
+      AND coalesce(turn.deadline_at > clock_timestamp(), true)
     RETURNING turn.id, turn.session_id, round.run_id, run.number, run.seed, round.id, round.number, round.stage, turn.kind,
               turn.seat_id, turn.ordinal, turn.attempt, turn.lease_token, turn.started_at, turn.deadline_at, turn.error,
               turn.error_detail
 """
 
 
-def claim(turn_id: UUID, worker: str) -> Claim | None:
-    """Take a pending turn that is due; None when it is taken, finished, not due yet, or its session does not run.
+def claim(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> Claimed:
+    """Take those of a session's turns that are pending and due, all in one transaction: one lock, one commit, one wake.
 
-    Raises ``Expired`` when its deadline has passed, and ``Turn.DoesNotExist`` for an unknown id.
+    Turns that are taken, finished or not due yet are left out, and all of them while the session does not run or is gone.
     """
-    values = {"turn": turn_id, "token": uuid4(), "worker": worker, "lease": settings.TURN_LEASE_S}
+    values = {"turns": list(turn_ids), "session": session_id, "worker": worker, "lease": settings.TURN_LEASE_S}
     with transaction.atomic():
-        locked = sql.row(_LOCK, [turn_id])
-        if locked is None:
-            raise Turn.DoesNotExist
-        session_id, status = locked
-        if status != SessionStatus.RUNNING:
-            return None
-        taken = sql.row(_TAKE, values)
-        if taken is None:
-            _refuse_late(turn_id)
-            return None
-        claimed = Claim(*taken)
-        log.append(CouncilSession(pk=session_id), events.turn_claimed(claimed))
-    return claimed
+        if sql.row(_LOCK_SESSION, [session_id]) != (SessionStatus.RUNNING,):
+            return Claimed([], [])
+        # In the order in which the turns were made, which their ids keep.
+        taken = sorted(Claim(*row) for row in sql.rows(_TAKE, values))
+        log.append(CouncilSession(pk=session_id), *map(events.turn_claimed, taken))
+    return Claimed(taken, _late(turn_ids) if len(taken) < len(turn_ids) else [])
 
 
-def _refuse_late(turn_id: UUID) -> None:
-    late = Turn.objects.filter(pk=turn_id, status=TurnStatus.PENDING, deadline_at__lte=timezone.now())
-    if late.exists():
-        raise Expired
+def _late(turn_ids: Sequence[UUID]) -> list[UUID]:
+    late = Turn.objects.filter(pk__in=turn_ids, status=TurnStatus.PENDING, deadline_at__lte=timezone.now())
+    return list(late.values_list("pk", flat=True))
 
 
 _RENEW = """
@@ -146,12 +138,21 @@ def renew(held: Mapping[UUID, UUID]) -> set[UUID]:
     return {row[0] for row in found}
 
 
-_LOCK_SESSION = "SELECT status FROM council_councilsession WHERE id = %s FOR NO KEY UPDATE"
-_STILL_HELD = "SELECT 1 FROM council_turn WHERE id = %s AND lease_token = %s AND status = 'running' FOR NO KEY UPDATE"
+_STILL_HELD = """
+    SELECT turn.id FROM council_turn AS turn
+    JOIN unnest(%s::uuid[], %s::uuid[]) AS held(id, token) ON turn.id = held.id AND turn.lease_token = held.token
+    WHERE turn.status = 'running' ORDER BY turn.id FOR NO KEY UPDATE OF turn
+"""
 
 
-def lock_held(claim: Claim) -> bool:
-    """Lock the session, then the turn if this claim still owns it; False when it was fenced off."""
-    if sql.row(_LOCK_SESSION, [claim.session_id]) is None:
-        return False
-    return sql.row(_STILL_HELD, [claim.turn_id, claim.token]) is not None
+def lock_held(session_id: UUID, claims: Sequence[Claim]) -> set[UUID]:
+    """Lock the session, then those of its turns that these claims still own; the others were fenced off."""
+    if sql.row(_LOCK_SESSION, [session_id]) is None:
+        return set()
+    ids, tokens = [claim.turn_id for claim in claims], [claim.token for claim in claims]
+    return {row[0] for row in sql.rows(_STILL_HELD, [ids, tokens])}
+
+
+def lock_one(claim: Claim) -> bool:
+    """``lock_held`` of a single claim."""
+    return claim.turn_id in lock_held(claim.session_id, [claim])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, cast
@@ -42,7 +42,7 @@ class Assignment:
 
 
 class _Place(NamedTuple):
-    """Where the turn stands. In the order of ``_PLACE``'s columns."""
+    """Where a turn stands. In the order of ``_PLACES``' columns."""
 
     question: str
     options: list[str]
@@ -52,58 +52,120 @@ class _Place(NamedTuple):
     evidence_k: int
 
 
-_PLACE = """
-    SELECT session.question, session.options::text, seat.role, seat.instructions, seat.model, (run.protocol ->> 'evidence_k')::int
+_PLACES = """
+    SELECT turn.id, session.question, session.options::text, seat.role, seat.instructions, seat.model,
+           (run.protocol ->> 'evidence_k')::int
     FROM council_turn AS turn
     JOIN council_councilsession AS session ON session.id = turn.session_id
     JOIN council_seat AS seat ON seat.id = turn.seat_id
     JOIN council_round AS round ON round.id = turn.round_id
     JOIN council_run AS run ON run.id = round.run_id
-    WHERE turn.id = %s
+    WHERE turn.id = ANY(%s::uuid[])
 """
 _MESSAGES = """
     SELECT kind, content FROM council_message WHERE session_id = %s AND delivered_in_id IS NOT NULL ORDER BY created_at, id
 """
 _SHOWN = """
-    SELECT turn.evidence::text FROM council_turn AS turn JOIN council_round AS round ON round.id = turn.round_id
-    WHERE round.run_id = %s AND turn.seat_id = %s AND turn.kind = 'answer' AND turn.status = 'completed'
-    ORDER BY round.number DESC LIMIT 1
+    SELECT DISTINCT ON (turn.seat_id) turn.seat_id, turn.evidence::text
+    FROM council_turn AS turn JOIN council_round AS round ON round.id = turn.round_id
+    WHERE round.run_id = %s AND turn.kind = 'answer' AND turn.status = 'completed'
+    ORDER BY turn.seat_id, round.number DESC
 """
+
+
+class Desk:
+    """Reads that the turns of one worker share: claimed together, they belong to one run and stand before one state of it.
+
+    What a seat may know is chosen for each by the builders below; that it was read once for all changes nothing of that.
+    """
+
+    def __init__(self, claims: Sequence[Claim]) -> None:
+        self._claims = claims
+        self._run, self._session, self._run_number = claims[0].run_id, claims[0].session_id, claims[0].run_number
+        self._found: dict[tuple[str, int], tuple[Evidence, ...]] = {}
+
+    @cached_property
+    def places(self) -> dict[UUID, _Place]:
+        rows = sql.rows(_PLACES, [[claim.turn_id for claim in self._claims]])
+        return {row[0]: _Place(row[1], json.loads(row[2]), *row[3:]) for row in rows}
+
+    @cached_property
+    def state(self) -> RunState:
+        return load(self._run)
+
+    @cached_property
+    def messages(self) -> tuple[UserMessage, ...]:
+        return tuple(UserMessage(kind=kind, content=content) for kind, content in sql.rows(_MESSAGES, [self._session]))
+
+    @cached_property
+    def history(self) -> tuple[str, ...]:
+        """What a follow-up continues: the latest decisions before it, oldest first."""
+        if self._run_number == 1:
+            return ()
+        earlier = Run.objects.filter(session=self._session, number__lt=self._run_number, decision__isnull=False)
+        answers = earlier.order_by("-number").values_list("decision__answer", flat=True)[:HISTORY]
+        return tuple(citations.strip_marks(answer) for answer in reversed(answers))
+
+    @cached_property
+    def shown(self) -> dict[str, tuple[Evidence, ...]]:
+        """What each seat was shown when it last answered."""
+        rows = sql.rows(_SHOWN, [self._run])
+        return {str(seat): tuple(map(Evidence.model_validate, json.loads(evidence))) for seat, evidence in rows}
+
+    def search(self, query: str, k: int) -> tuple[Evidence, ...]:
+        """Seats without a role of their own ask the packs the same; the packs are asked once."""
+        if (query, k) not in self._found:
+            self._found[query, k] = evidence.retrieve(self._session, query, k)
+        return self._found[query, k]
 
 
 @dataclass(frozen=True)
 class _Scene:
     """What the builders below choose from; the context that they return is all that the seat gets."""
 
-    place: _Place
+    desk: Desk
     claim: Claim
 
     @property
     def seat(self) -> str:
         return str(self.claim.seat)
 
-    @cached_property
+    @property
+    def place(self) -> _Place:
+        return self.desk.places[self.claim.turn_id]
+
+    @property
     def state(self) -> RunState:
-        return load(self.claim.run_id)
+        return self.desk.state
+
+    @property
+    def shown(self) -> tuple[Evidence, ...]:
+        """What this seat was shown when it last answered."""
+        return self.desk.shown.get(self.seat, ())
 
     @cached_property
     def base(self) -> TurnContext:
-        return _base(self.place, self.claim)
+        return TurnContext(
+            kind=TurnKind(self.claim.kind),
+            stage=Stage(self.claim.stage),
+            question=self.place.question,
+            options=tuple(self.place.options),
+            role=self.place.role,
+            instructions=self.place.instructions,
+            messages=self.desk.messages,
+            history=self.desk.history,
+        )
 
 
-def prepare(claim: Claim) -> Assignment:
+def prepare(desk: Desk, claim: Claim) -> Assignment:
     """Read what the turn needs, search for the seat, and leave out what it must not see."""
-    found = sql.row(_PLACE, [claim.turn_id])
-    if found is None:
-        raise ValueError("a tally is counted, not asked for")
-    place = _Place(found[0], json.loads(found[1]), *found[2:])
     build = {
         TurnKind.ANSWER: _answer,
         TurnKind.BALLOT: _ballot,
         TurnKind.SYNTHESIS: _synthesis,
         TurnKind.DISSENT: _dissent,
     }[TurnKind(claim.kind)]
-    return Assignment(build(_Scene(place, claim)), place.model, seed_of(claim))
+    return Assignment(build(_Scene(desk, claim)), desk.places[claim.turn_id].model, seed_of(claim))
 
 
 def seed_of(claim: Claim) -> int:
@@ -112,36 +174,13 @@ def seed_of(claim: Claim) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
-def _base(place: _Place, claim: Claim) -> TurnContext:
-    messages = sql.rows(_MESSAGES, [claim.session_id])
-    return TurnContext(
-        kind=TurnKind(claim.kind),
-        stage=Stage(claim.stage),
-        question=place.question,
-        options=tuple(place.options),
-        role=place.role,
-        instructions=place.instructions,
-        messages=tuple(UserMessage(kind=kind, content=content) for kind, content in messages),
-        history=_history(claim),
-    )
-
-
-def _history(claim: Claim) -> tuple[str, ...]:
-    """What a follow-up continues: the latest decisions before it, oldest first."""
-    if claim.run_number == 1:
-        return ()
-    earlier = Run.objects.filter(session=claim.session_id, number__lt=claim.run_number, decision__isnull=False)
-    answers = earlier.order_by("-number").values_list("decision__answer", flat=True)[:HISTORY]
-    return tuple(citations.strip_marks(answer) for answer in reversed(answers))
-
-
 def _answer(scene: _Scene) -> TurnContext:
     k = scene.place.evidence_k
-    found = evidence.retrieve(scene.claim.session_id, prompts.search_query(scene.base), k)
+    found = scene.desk.search(prompts.search_query(scene.base), k)
     if scene.claim.stage == Stage.OPENING:
         return scene.base.model_copy(update={"evidence": found})
     # The numbers of its earlier list stand in the seat's own answer, so later finds come behind them.
-    earlier = evidence_of(scene.claim)
+    earlier = scene.shown
     answers = positions(scene.state)
     own = answers.get(scene.seat)
     return scene.base.model_copy(
@@ -173,7 +212,7 @@ def _ballot(scene: _Scene) -> TurnContext:
     texts, orders = counting.presented(scene.state, present, scene.claim.round_number)
     shown = {text.id: text for text in texts}
     own = positions(scene.state).get(scene.seat)
-    found = evidence_of(scene.claim) if own is not None else ()
+    found = scene.shown if own is not None else ()
     return scene.base.model_copy(
         update={
             "candidates": tuple(_unsigned(shown[one]) for one in orders[scene.seat]),
@@ -189,12 +228,6 @@ def _unsigned(candidate: Candidate) -> Candidate:
 
 def _round(state: RunState, claim: Claim) -> RoundState:
     return next(round_ for round_ in state.rounds if round_.number == claim.round_number)
-
-
-def evidence_of(claim: Claim) -> tuple[Evidence, ...]:
-    """What this seat was shown when it last answered."""
-    found = sql.row(_SHOWN, [claim.run_id, claim.seat])
-    return tuple(Evidence.model_validate(item) for item in json.loads(found[0])) if found is not None else ()
 
 
 def shown_to(turn: Turn) -> tuple[Evidence, ...]:
@@ -245,6 +278,6 @@ def _dissent(scene: _Scene) -> TurnContext:
         update={
             "winner": _unsigned(winner) if winner else None,
             "own": positions(scene.state).get(scene.seat),
-            "evidence": evidence_of(scene.claim),
+            "evidence": scene.shown,
         }
     )

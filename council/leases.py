@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from uuid import UUID
 
 from django.conf import settings
@@ -26,24 +25,18 @@ class Heartbeat:
         self._work = threading.Event()
         self._thread: threading.Thread | None = None
 
-    @contextmanager
-    def holding(self, claim: Claim, lost: Callable[[], None]) -> Iterator[None]:
-        """Keep the claim's lease alive inside the block; ``lost`` is called (from the heartbeat's thread, once) when it is gone."""
-        self._add(claim, lost)
-        try:
-            yield
-        finally:
-            with self._lock:
-                if self._held.get(claim.turn_id, (None,))[0] == claim.token:
-                    del self._held[claim.turn_id]
-
-    def _add(self, claim: Claim, lost: Callable[[], None]) -> None:
+    def hold(self, claim: Claim, lost: Callable[[], None]) -> None:
+        """Keep the claim's lease alive; ``lost`` is called (from the heartbeat's thread, once) when it is gone."""
         with self._lock:
             self._held[claim.turn_id] = (claim.token, lost)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._beat, name="turn-heartbeat", daemon=True)
                 self._thread.start()
         self._work.set()
+
+    def release(self, claim: Claim) -> None:
+        """The attempt is over, one way or another."""
+        self._drop(claim.turn_id, claim.token)
 
     def _beat(self) -> None:
         while True:

@@ -7,6 +7,7 @@ its event, the next turns and their nudges. There is no other writer, so there i
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -55,29 +56,43 @@ _CAST = """
 _STILL_OPEN = "SELECT 1 FROM council_turn WHERE round_id = %s AND status IN ('pending', 'running') LIMIT 1"
 
 
-def finish(claim: Claim, finished: Finished) -> bool:
-    """Commit the result of a claimed turn and whatever follows from it. False: fenced off, nothing was changed but the charge."""
+def finish(finished: Sequence[tuple[Claim, Finished]]) -> set[UUID]:
+    """Commit the results of claimed turns of one session, and whatever follows from them, in one transaction.
+
+    Returns the turns that were completed. Of those that are missing, which were fenced off, nothing is stored but the charge.
+    """
+    session_id = finished[0][0].session_id
     with transaction.atomic():
-        if not claims.lock_held(claim):
-            _settle_alone(finished.settlement)
-            return False
-        session = CouncilSession(pk=claim.session_id)
-        before = []
-        if finished.ballot is not None:
-            _cast(claim, finished.ballot)
-            before = [events.ballot_cast(claim)]
-        usage = _settle(session, finished.settlement)
-        log.append(session, *before, _complete(claim, finished, usage))
-        # The round barrier: whoever finishes last comes past here with nothing open, and opens what follows.
-        if sql.row(_STILL_OPEN, [claim.round_id]) is None:
-            _advance(_run_of(claim))
-    return True
+        held = claims.lock_held(session_id, [claim for claim, _ in finished])
+        session = CouncilSession(pk=session_id)
+        told: list[log.NewEvent] = []
+        for claim, one in finished:
+            if claim.turn_id in held:
+                told += _store(session, claim, one)
+            else:
+                _settle_alone(one.settlement)
+        log.append(session, *told)
+        for round_id, run in {claim.round_id: _run_of(claim) for claim, _ in finished if claim.turn_id in held}.items():
+            # The round barrier: whoever finishes last comes past here with nothing open, and opens what follows.
+            if sql.row(_STILL_OPEN, [round_id]) is None:
+                _advance(run)
+    return held
+
+
+def _store(session: CouncilSession, claim: Claim, finished: Finished) -> list[log.NewEvent]:
+    """One turn's ballot, charge and result; the events that tell of them."""
+    before = []
+    if finished.ballot is not None:
+        _cast(claim, finished.ballot)
+        before = [events.ballot_cast(claim)]
+    usage = _settle(session, finished.settlement)
+    return [*before, _complete(claim, finished, usage)]
 
 
 def finish_tally(claim: Claim, tally: t.Tally) -> bool:
-    """Commit a count: it closes its round and opens what follows."""
+    """Commit a count: it closes its round and opens what follows. False: fenced off."""
     with transaction.atomic():
-        if not claims.lock_held(claim):
+        if not claims.lock_one(claim):
             return False
         counted = tally.model_dump(mode="json")
         sql.change("UPDATE council_round SET tally = %s WHERE id = %s", [Jsonb(counted), claim.round_id])
@@ -118,7 +133,7 @@ class Failure:
 def fail_attempt(claim: Claim, failure: Failure) -> None:
     """Back to pending while there is time and patience, else failed; a failed turn still counts, so its round always ends."""
     with transaction.atomic():
-        if not claims.lock_held(claim):
+        if not claims.lock_one(claim):
             _settle_alone(failure.settlement)
             return
         turn = claims.lock_turn(claim.turn_id)

@@ -1,232 +1,191 @@
-"""Running one claimed turn: read, ask the model, bring the result back.
+"""Running claimed turns: read, ask the models, bring the results back.
 
-The thread that runs a turn holds no database connection while a model works (32 held connections made 3.1 s of calls take 24 s
+The thread that runs turns holds no database connection while models work (32 held connections made 3.1 s of calls take 24 s
 when measured), and no transaction is ever open across a call.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import random
-import threading
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TypeVar
 from uuid import UUID
 
+from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from council import budgets, claims, context, orchestrator, state
-from council.budgets import Settlement
+from council import claims, context, orchestrator, state
 from council.claims import Claim
-from council.context import Assignment
+from council.conversation import Conversation
 from council.counting import count
-from council.deliberation import citations, dialogues
-from council.deliberation.parsing import ReplyError, live_text
-from council.deliberation.types import Answer, Ballot, Dissent, Prompt, Synthesis
+from council.deliberation.parsing import ReplyError
+from council.deliberation.types import Prompt
 from council.endpoints import endpoint_for
 from council.errors import BudgetExhausted, Fenced
 from council.leases import heartbeat
-from council.live import LiveTurn
-from council.llm import client
 from council.llm.backoff import backoff
-from council.llm.capability import style_for
-from council.llm.errors import Cancelled, LlmError
-from council.llm.types import CHARS_PER_TOKEN, ChatRequest, Endpoint, Reply, Usage
-from council.models import CouncilSession, LlmCall, Run
+from council.llm.errors import LlmError
+from council.models import Run
 from council.orchestrator import Failure, Finished
-from knowledge.selectors import revision_text
 from realtime.errors import Unavailable
-from realtime.groups import stream_group
 
 logger = logging.getLogger(__name__)
 
-Json = dict[str, Any]
-Dialogue = Generator[Prompt, str, Answer | Ballot | Synthesis | Dissent]
-INTERNAL_RETRY_S = 2.0
+
+def run_turns(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> None:
+    """Claim what can be claimed of these turns and see one attempt of each through."""
+    claimed = _claim(session_id, turn_ids, worker)
+    if claimed:
+        TurnGroup(claimed).run()
 
 
-def run_turn(turn_id: str, worker: str) -> None:
-    """Claim the turn and see one attempt through. Returns quietly when there is nothing to claim or the claim was lost."""
-    try:
-        claim = claims.claim(UUID(turn_id), worker)
-    except claims.Expired:
-        orchestrator.expire(UUID(turn_id))
-        return
-    if claim is not None:
-        _attempt(claim)
-
-
-def run_tally(turn_id: str, worker: str) -> None:
+def run_tally(session_id: UUID, turn_id: UUID, worker: str) -> None:
     """The consensus round: count what was cast and open what follows."""
-    try:
-        claim = claims.claim(UUID(turn_id), worker)
-    except claims.Expired:
-        orchestrator.expire(UUID(turn_id))
-        return
-    if claim is None:
-        return
-    orchestrator.finish_tally(claim, count(state.load(claim.run_id), claim.round_number))
+    for claim in _claim(session_id, [turn_id], worker):
+        orchestrator.finish_tally(claim, count(state.load(claim.run_id), claim.round_number))
 
 
-def _attempt(claim: Claim) -> None:
-    try:
-        assignment = context.prepare(claim)
-        endpoint = endpoint_for(assignment.model)
-    except Unavailable as error:
-        orchestrator.fail_attempt(claim, Failure(error.code, error.detail, retry_in=None))
-        return
-    conversation = Conversation(claim, assignment, endpoint)
-    try:
-        with heartbeat.holding(claim, conversation.cancel):
-            finished = conversation.hold()
-            if not orchestrator.finish(claim, finished):
-                logger.info("turn %s was fenced off; its result is discarded", claim.turn_id)
-    except Fenced:
-        conversation.settle_lost()
-    except BudgetExhausted:
-        _exhaust(claim)
-    except LlmError as error:
-        orchestrator.fail_attempt(claim, _model_failure(claim, error, conversation))
-    except ReplyError as error:
-        again = random.uniform(0, 0.2)  # noqa: S311  # spreads a herd; nothing secret
-        settlement = conversation.last_settlement
-        orchestrator.fail_attempt(claim, Failure(error.code, error.detail, again, settlement=settlement))
-    finally:
-        conversation.close()
+def _claim(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> list[Claim]:
+    claimed = claims.claim(session_id, turn_ids, worker)
+    for turn_id in claimed.late:
+        orchestrator.expire(turn_id)
+    return claimed.claims
 
 
-def _model_failure(claim: Claim, error: LlmError, conversation: Conversation) -> Failure:
-    again = backoff(claim.attempt, error, random.Random()) if error.retryable else None  # noqa: S311
-    return Failure(error.code, str(error), again, settlement=conversation.failed(error))
+T = TypeVar("T")
+Parts = Sequence[tuple[Conversation, T]]
+
+
+class TurnGroup:
+    """Turns of one session that were claimed together, driven by one thread.
+
+    It asks all their models at once and takes replies as they come; those that come together are stored together. Each turn is
+    an attempt of its own all the same: whatever becomes of one, the others go on.
+    """
+
+    def __init__(self, claimed: Sequence[Claim]) -> None:
+        self._claimed = claimed
+        self._open: list[Conversation] = []
+        self._ended: SimpleQueue[Conversation] = SimpleQueue()  # whose call is over
+
+    def run(self) -> None:
+        try:
+            self._begin()
+            self._go_on(self._open.copy())
+            while self._open:
+                connection.close()  # back to the pool while the models work
+                self._go_on(self._wait())
+        finally:
+            for talk in self._open.copy():
+                self._leave(talk)
+
+    def _begin(self) -> None:
+        desk = context.Desk(self._claimed)
+        for claim in self._claimed:
+            try:
+                assignment = context.prepare(desk, claim)
+                talk = Conversation(claim, assignment, endpoint_for(assignment.model))
+            except Unavailable as error:
+                orchestrator.fail_attempt(claim, Failure(error.code, error.detail, retry_in=None))
+            except Exception:
+                logger.exception(_LEFT, claim.turn_id)
+            else:
+                self._open.append(talk)
+                heartbeat.hold(claim, talk.cancel)
+
+    def _wait(self) -> list[Conversation]:
+        """Until a call ends; it, and whichever others have ended by then."""
+        ended = [self._ended.get()]
+        with suppress(Empty):
+            while True:
+                ended.append(self._ended.get_nowait())
+        return ended
+
+    def _go_on(self, talks: Sequence[Conversation]) -> None:
+        """Take what these have got, ask on, and store what is done."""
+        asking: list[tuple[Conversation, Prompt]] = []
+        finished: list[tuple[Conversation, Finished]] = []
+        for talk in talks:
+            with self._leaving_on_failure(talk):
+                step = talk.advance()
+                if isinstance(step, Finished):
+                    finished.append((talk, step))
+                else:
+                    asking.append((talk, step))
+        self._together(self._ask, asking)
+        self._together(self._finish, finished)
+
+    def _together(self, action: Callable[[Parts[T]], None], parts: Parts[T]) -> None:
+        """Do it for all in one transaction; when that fails, for each alone, so that no seat pays for another's failure."""
+        if len(parts) > 1:
+            with suppress(DatabaseError, BudgetExhausted):
+                return action(parts)
+        for part in parts:
+            with self._leaving_on_failure(part[0]):
+                action([part])
+        return None
+
+    def _ask(self, parts: Parts[Prompt]) -> None:
+        with transaction.atomic():
+            for talk, prompt in parts:
+                talk.open(prompt)
+        for talk, prompt in parts:
+            talk.submit(prompt, partial(self._ended.put, talk))
+
+    def _finish(self, parts: Parts[Finished]) -> None:
+        stored = orchestrator.finish([(talk.claim, finished) for talk, finished in parts])
+        for talk, _ in parts:
+            if talk.claim.turn_id not in stored:
+                logger.info("turn %s was fenced off; its result is discarded", talk.claim.turn_id)
+            self._leave(talk)
+
+    def _leave(self, talk: Conversation) -> None:
+        self._open.remove(talk)
+        heartbeat.release(talk.claim)
+        talk.close()
+
+    @contextmanager
+    def _leaving_on_failure(self, talk: Conversation) -> Iterator[None]:
+        try:
+            yield
+        except (Fenced, BudgetExhausted, LlmError, ReplyError) as error:
+            _give_up(talk, error)
+            self._leave(talk)
+        except Exception:
+            logger.exception(_LEFT, talk.claim.turn_id)
+            self._leave(talk)
+
+
+_LEFT = "turn %s is left to its lease: the sweeper gives it back"
+
+
+def _give_up(talk: Conversation, error: Fenced | BudgetExhausted | LlmError | ReplyError) -> None:
+    """Store why an attempt ended without a result, and what it cost."""
+    claim = talk.claim
+    match error:
+        case Fenced():
+            talk.settle_lost()
+        case BudgetExhausted():
+            _exhaust(claim)
+        case LlmError():
+            orchestrator.fail_attempt(claim, _model_failure(talk, error))
+        case ReplyError():
+            again = random.uniform(0, 0.2)  # noqa: S311  # spreads a herd; nothing secret
+            failure = Failure(error.code, error.detail, again, settlement=talk.last_settlement)
+            orchestrator.fail_attempt(claim, failure)
+
+
+def _model_failure(talk: Conversation, error: LlmError) -> Failure:
+    again = backoff(talk.claim.attempt, error, random.Random()) if error.retryable else None  # noqa: S311
+    return Failure(error.code, str(error), again, settlement=talk.failed(error))
 
 
 def _exhaust(claim: Claim) -> None:
     with transaction.atomic():
-        if claims.lock_held(claim):
+        if claims.lock_one(claim):
             run = Run.objects.select_related("session").get(pk=claim.run_id)
             orchestrator.exhaust(run.session, run, "budget")
-
-
-class Conversation:
-    """One attempt's dialogue with one model: reserves, calls, settles, and streams what may be watched."""
-
-    def __init__(self, claim: Claim, assignment: Assignment, endpoint: Endpoint) -> None:
-        self.claim, self.assignment, self.endpoint = claim, assignment, endpoint
-        self.live = LiveTurn(stream_group(CouncilSession, claim.session_id), claim.turn_id, claim.attempt)
-        self.last_settlement: Settlement | None = None  # of the latest call, not stored yet
-        self._call: client.Call | None = None
-        self._record: UUID | None = None  # of the call that is being made
-        self._ordinal = 0
-        self._lost = threading.Event()
-
-    def hold(self) -> Finished:
-        """Put every prompt of the dialogue to the model. Raises LlmError, ReplyError, BudgetExhausted or Fenced."""
-        dialogue: Dialogue = dialogues.start(self.assignment.context, style_for(self.endpoint), self.assignment.seed)
-        reply: Reply | None = None
-        while True:
-            try:
-                prompt = dialogue.send(reply.text) if reply is not None else next(dialogue)
-            except StopIteration as stop:
-                return self._finished(stop.value)
-            reply = self._ask(prompt)
-
-    def cancel(self) -> None:
-        """The claim is gone (stop, interrupt, take-over): end the upstream call now. Called by the heartbeat's thread."""
-        self._lost.set()
-        if self._call is not None:
-            self._call.cancel()
-
-    def close(self) -> None:
-        self.live.close()
-
-    def _ask(self, prompt: Prompt) -> Reply:
-        self._open(prompt)
-        connection.close()  # back to the pool while the model works
-        request = ChatRequest.of(
-            prompt,
-            self.endpoint,
-            seed=self.assignment.seed + self._ordinal,  # one seed for all calls of a turn would repeat its slips
-            timeout_s=max(self.claim.seconds_left(), 0.01),
-        )
-        live = live_text(prompt)
-        on_text = (lambda text: self.live.write(live.feed(text))) if prompt.live else None
-        with client.submit(request, on_text) as call:
-            self._call = call
-            if self._lost.is_set():
-                raise Fenced
-            try:
-                reply = call.result()
-            except Cancelled as error:
-                raise Fenced from error
-        self.last_settlement = self._settlement(LlmCall.Status.OK, reply.usage, reply=reply)
-        return reply
-
-    def _open(self, prompt: Prompt) -> None:
-        """Settle the call before this one, reserve tokens for it and record it, before it is made."""
-        if self._lost.is_set():
-            raise Fenced
-        if self.last_settlement is not None:
-            budgets.settle(self.last_settlement)
-            self.last_settlement = None
-        tokens = math.ceil((len(prompt.system) + len(prompt.user)) / CHARS_PER_TOKEN) + prompt.max_tokens
-        model = self.endpoint.model
-        self._record = budgets.open_call(self.claim, prompt, ordinal=self._ordinal, model=model, tokens=tokens)
-        self._ordinal += 1
-
-    def _settlement(
-        self, status: LlmCall.Status, usage: Usage, *, reply: Reply | None = None, error: LlmError | None = None
-    ) -> Settlement:
-        if self._record is None:
-            raise RuntimeError("a call is settled after it was recorded")
-        return Settlement(
-            id=self._record,
-            status=status,
-            response=reply.text if reply else "",
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            estimated=usage.estimated,
-            ttft_ms=reply.ttft_ms if reply else None,
-            latency_ms=reply.latency_ms if reply else None,
-            error=error.code if error else "",
-            error_detail=error.detail if error else "",
-        )
-
-    def failed(self, error: LlmError) -> Settlement:
-        usage = error.usage or Usage(0, 0, estimated=True)
-        return self._settlement(LlmCall.Status.ERROR, usage, error=error)
-
-    def settle_lost(self) -> None:
-        """The turn is not ours any more; what the call cost is charged all the same, and none of its text is kept."""
-        if self.last_settlement is None and self._record is not None and self._call is not None:
-            self.last_settlement = self._settlement(LlmCall.Status.CANCELLED, self._call.usage)
-        if self.last_settlement is not None:
-            budgets.settle(self.last_settlement)
-
-    def _finished(self, result: Answer | Ballot | Synthesis | Dissent) -> Finished:
-        shown = self.assignment.context.evidence
-        evidence = [item.model_dump(mode="json") for item in shown]
-        match result:
-            case Ballot():
-                order = [candidate.id for candidate in self.assignment.context.candidates]
-                ballot = {
-                    "order": order,
-                    "ranking": list(result.ranking),
-                    "scores": dict(result.scores),
-                    "abstain": result.abstain,
-                }
-                return Finished({}, evidence, ballot, self.last_settlement)
-            case Answer():
-                body: Json = {"answer": result.model_dump(mode="json"), "citations": self._checked(result.answer)}
-            case Synthesis():
-                body = {"synthesis": result.model_dump(mode="json")}
-            case Dissent():
-                body = {"dissent": result.model_dump(mode="json")}
-        return Finished(body, evidence, None, self.last_settlement)
-
-    def _checked(self, text: str) -> list[Json]:
-        """An answer's own citations, so that watchers see at once what holds."""
-        question = self.assignment.context
-        given = " ".join([question.question, *question.options])
-        checks = citations.check(text, question.evidence, lambda revision: revision_text(UUID(revision)), given=given)
-        return [check.model_dump(mode="json") for check in checks]

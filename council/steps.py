@@ -76,8 +76,7 @@ def _ask(run: RunRef, state: t.RunState, step: t.Ask) -> None:
     seats = [UUID(turn.seat) if turn.seat else None for turn in step.turns]
     kinds, ordinals = [turn.kind.value for turn in step.turns], [turn.ordinal for turn in step.turns]
     sql.change(_INSERT_TURNS, [run.session_id, round_id, ids, seats, kinds, ordinals])
-    for turn_id, kind in zip(ids, kinds, strict=True):
-        turns.dispatch(turn_id, kind)
+    turns.dispatch(run.session_id, zip(ids, kinds, strict=True))
 
 
 def _open_round(run: RunRef, step: t.Ask) -> UUID:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from itertools import groupby
 from uuid import UUID
 
 from django.conf import settings
@@ -135,9 +136,13 @@ def redispatch() -> int:
         )
         due = [turn for turn in waiting.order_by("not_before")[:BATCH] if _due_again(turn, now.timestamp())]
         Turn.objects.filter(pk__in=[turn.pk for turn in due]).update(dispatched_at=now)
-        for turn in due:
-            turns.dispatch(turn.id, turn.kind)
+        for session_id, together in groupby(sorted(due, key=_session_of), key=_session_of):
+            turns.dispatch(session_id, [(turn.id, turn.kind) for turn in together])
     return len(due)
+
+
+def _session_of(turn: Turn) -> UUID:
+    return turn.session_id
 
 
 def _due_again(turn: Turn, now: float) -> bool:

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
 
 from celery import shared_task
 from django.db import connection
 
 from council import runner, sweeper
-from council.models import Turn
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
 
-@shared_task(name="council.tasks.run_turn")
-def run_turn(turn_id: str) -> None:
-    """One attempt of one model turn (queue ``turns``)."""
-    _run(runner.run_turn, turn_id)
+@shared_task(name="council.tasks.run_turns")
+def run_turns(session_id: str, turn_ids: list[str]) -> None:
+    """One attempt of each of these model turns (queue ``turns``)."""
+    with _connection_given_back():
+        runner.run_turns(UUID(session_id), [UUID(one) for one in turn_ids], WORKER)
 
 
 @shared_task(name="council.tasks.run_tally")
-def run_tally(turn_id: str) -> None:
+def run_tally(session_id: str, turn_id: str) -> None:
     """One consensus round (queue ``control``: never behind hung models)."""
-    _run(runner.run_tally, turn_id)
+    with _connection_given_back():
+        runner.run_tally(UUID(session_id), UUID(turn_id), WORKER)
 
 
 @shared_task(name="council.tasks.sweep")
@@ -33,11 +36,13 @@ def sweep() -> None:
     sweeper.sweep()
 
 
-def _run(action: Callable[[str, str], None], turn_id: str) -> None:
-    """An unexpected error is logged by Celery; the turn's lease runs out and the sweeper gives it back until its deadline."""
+@contextmanager
+def _connection_given_back() -> Iterator[None]:
+    """An idle worker thread holds no connection.
+
+    An unexpected error is logged by Celery; the turns' leases run out and the sweeper gives them back until their deadline.
+    """
     try:
-        action(turn_id, WORKER)
-    except Turn.DoesNotExist:
-        return  # the session was deleted meanwhile
+        yield
     finally:
-        connection.close()  # an idle worker thread holds no connection
+        connection.close()

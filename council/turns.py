@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,15 +17,28 @@ from council.models import CouncilSession, Run, Turn
 from council.states import OPEN_TURNS, TurnStatus
 from realtime import log, nudge
 
-RUN_TURN, RUN_TALLY = "council.tasks.run_turn", "council.tasks.run_tally"
+RUN_TURNS, RUN_TALLY = "council.tasks.run_turns", "council.tasks.run_tally"
+TOGETHER = 8  # seats that one worker takes at once; larger tables are spread over the workers
 _ERRORS = ("model_errors", "error", "error_detail")
 
 
-def dispatch(turn_id: UUID, kind: str, *, delay_s: float = 0) -> None:
-    """Tell a worker after the commit. The row is the truth: if this is lost the sweeper sends it again."""
-    name, queue = (RUN_TALLY, "control") if kind == TurnKind.TALLY else (RUN_TURN, "turns")
-    arguments = [str(turn_id)]
-    transaction.on_commit(lambda: nudge.send_task(name, arguments, queue, delay_s=delay_s), robust=True)
+def dispatch(session_id: UUID, asked: Iterable[tuple[UUID, str]], *, delay_s: float = 0) -> None:
+    """Tell workers after the commit. ``asked``: (id, kind). The rows are the truth: what is lost here the sweeper sends again.
+
+    Seats that are asked together go out as one message: one worker takes them, in one transaction, and keeps them apart from
+    there on. (A message, a claim and a commit for each seat cost 14 ms a stage when measured.)
+    """
+    turns = [(str(turn_id), kind == TurnKind.TALLY) for turn_id, kind in asked]
+    seats = [turn for turn, tally in turns if not tally]
+    messages: list[tuple[str, str, list[str] | str]] = [(RUN_TURNS, "turns", some) for some in _parts(seats)]
+    messages += [(RUN_TALLY, "control", turn) for turn, tally in turns if tally]
+    for name, queue, what in messages:
+        send = partial(nudge.send_task, name, [str(session_id), what], queue, delay_s=delay_s)
+        transaction.on_commit(send, robust=True)
+
+
+def _parts(seats: list[str]) -> Iterator[list[str]]:
+    return (seats[start : start + TOGETHER] for start in range(0, len(seats), TOGETHER))
 
 
 def release(session: CouncilSession, turn: Turn, *, seconds: float = 0, **more: Any) -> None:
@@ -35,7 +50,7 @@ def release(session: CouncilSession, turn: Turn, *, seconds: float = 0, **more: 
     turn.dispatched_at = now
     turn.save(update_fields=["status", "lease_token", "lease_expires_at", "not_before", "dispatched_at", *_ERRORS])
     log.append(session, events.turn_moved(turn, "retrying", retry_in_s=round(seconds, 2), **more))
-    dispatch(turn.id, turn.kind, delay_s=seconds)
+    dispatch(session.pk, [(turn.id, turn.kind)], delay_s=seconds)
 
 
 def end(session: CouncilSession, turn: Turn, status: TurnStatus, **more: Any) -> None:

@@ -104,7 +104,7 @@ def test_two_workers_claim_a_turn_once(user: User, convene: Convene) -> None:
 
     def grab() -> None:
         barrier.wait()
-        found.append(claims.claim(turn.pk, "test"))
+        found.extend(claims.claim(session.pk, [turn.pk], "test").claims)
         connection.close()
 
     threads = [threading.Thread(target=grab) for _ in range(2)]
@@ -112,29 +112,27 @@ def test_two_workers_claim_a_turn_once(user: User, convene: Convene) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(claim is None for claim in found) == [False, True]
+    assert len(found) == 1
 
 
 def test_a_fenced_worker_changes_nothing(user: User, convene: Convene) -> None:
     session = services.start(user, convene().pk)
     turn = pending(session)[0]
-    first = claims.claim(turn.pk, "one")
+    [first] = claims.claim(session.pk, [turn.pk], "one").claims
     Turn.objects.filter(pk=turn.pk).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     assert sweeper.sweep()["leases"] == 1
-    second = claims.claim(turn.pk, "two")
-    assert first is not None
-    assert second is not None
+    [second] = claims.claim(session.pk, [turn.pk], "two").claims
+    assert second.attempt == 2
     before = SessionEvent.objects.filter(stream=session).count()
     late = orchestrator.Finished({"answer": {"answer": "too late"}})
-    assert orchestrator.finish(first, late) is False
+    assert orchestrator.finish([(first, late)]) == set()
     assert SessionEvent.objects.filter(stream=session).count() == before
     assert Turn.objects.get(pk=turn.pk).status == "running"
 
 
 def test_a_lease_is_renewed_only_for_its_holder(user: User, convene: Convene) -> None:
     session = services.start(user, convene().pk)
-    claim = claims.claim(pending(session)[0].pk, "one")
-    assert claim is not None
+    [claim] = claims.claim(session.pk, [pending(session)[0].pk], "one").claims
     assert claims.renew({claim.turn_id: claim.token}) == {claim.turn_id}
     assert claims.renew({claim.turn_id: uuid4()}) == set()
 
@@ -205,8 +203,7 @@ def test_a_lost_nudge_is_sent_again(user: User, convene: Convene) -> None:
 
 def test_an_orphaned_call_is_charged_in_full(user: User, convene: Convene) -> None:
     session = services.start(user, convene().pk)
-    claim = claims.claim(pending(session)[0].pk, "one")
-    assert claim is not None
+    [claim] = claims.claim(session.pk, [pending(session)[0].pk], "one").claims
     session.budget.tokens_reserved = 300
     session.budget.save()
     LlmCall.objects.create(

@@ -56,24 +56,30 @@ def pending(session: CouncilSession) -> list[Turn]:
 
 
 def work(session: CouncilSession, *, limit: int = 60) -> CouncilSession:
-    """Run pending turns, each stage's seats in parallel as workers would, until nothing is due."""
-    with ThreadPoolExecutor(8) as threads:
-        for _ in range(limit):
-            turns = pending(session)
-            if not turns:
-                break
-            list(threads.map(run_one, turns))
+    """Run what is due as workers would, the seats of a stage together, until nothing is."""
+    for _ in range(limit):
+        turns = pending(session)
+        if not turns:
+            break
+        with ThreadPoolExecutor(1) as worker:
+            worker.submit(run, session, turns).result()
     session.refresh_from_db()
     return session
 
 
-def run_one(turn: Turn) -> None:
-    """As a worker's thread: one attempt, and the connection given back."""
-    action = runner.run_tally if turn.kind == TurnKind.TALLY else runner.run_turn
+def run(session: CouncilSession, turns: list[Turn]) -> None:
+    """As a worker's thread: one attempt of each, and the connection given back."""
     try:
-        action(str(turn.pk), "test")
+        for turn in turns:
+            if turn.kind == TurnKind.TALLY:
+                runner.run_tally(session.pk, turn.pk, "test")
+        runner.run_turns(session.pk, [turn.pk for turn in turns if turn.kind != TurnKind.TALLY], "test")
     finally:
         connection.close()
+
+
+def run_one(turn: Turn) -> None:
+    run(turn.session, [turn])
 
 
 def conclude(user: User, session: CouncilSession) -> CouncilSession:
