@@ -7,7 +7,8 @@ lock order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 from uuid import UUID
 
@@ -33,25 +34,44 @@ _OPEN = """
         id, session_id, turn_id, attempt, ordinal, field, model, system, "user", schema, response, status, error, error_detail,
         tokens_reserved, prompt_tokens, completion_tokens, estimated, started_at
     )
-    SELECT %(id)s, session_id, %(turn)s, %(attempt)s, %(ordinal)s, %(field)s, %(model)s, %(system)s, %(user)s, %(schema)s, '',
-           'running', '', '', %(tokens)s, 0, 0, false, clock_timestamp()
-    FROM reserved
+    SELECT new.id, reserved.session_id, new.turn, new.attempt, new.ordinal, new.field, new.model, new.system, new."user",
+           new.schema, '', 'running', '', '', new.tokens, 0, 0, false, clock_timestamp()
+    FROM reserved, jsonb_to_recordset(%(calls)s) AS new(
+        id uuid, turn uuid, attempt int, ordinal int, field text, model text, system text, "user" text, schema jsonb, tokens int
+    )
 """
 _SETTLE = """
     WITH settled AS (
-        UPDATE council_llmcall
-        SET status = %(status)s, response = %(response)s, prompt_tokens = %(prompt_tokens)s,
-            completion_tokens = %(completion_tokens)s, estimated = %(estimated)s, ttft_ms = %(ttft_ms)s,
-            latency_ms = %(latency_ms)s, error = %(error)s, error_detail = %(error_detail)s, finished_at = clock_timestamp()
-        WHERE id = %(id)s AND status = 'running'
-        RETURNING session_id, tokens_reserved, prompt_tokens + completion_tokens AS used
+        UPDATE council_llmcall AS call
+        SET status = given.status, response = given.response, prompt_tokens = given.prompt_tokens,
+            completion_tokens = given.completion_tokens, estimated = given.estimated, ttft_ms = given.ttft_ms,
+            latency_ms = given.latency_ms, error = given.error, error_detail = given.error_detail,
+            finished_at = clock_timestamp()
+        FROM jsonb_to_recordset(%s) AS given(
+            id uuid, status text, response text, prompt_tokens int, completion_tokens int, estimated boolean, ttft_ms float8,
+            latency_ms float8, error text, error_detail text
+        )
+        WHERE call.id = given.id AND call.status = 'running'
+        RETURNING call.session_id, call.tokens_reserved, call.prompt_tokens + call.completion_tokens AS used
+    ), total AS (
+        SELECT session_id, sum(tokens_reserved) AS reserved, sum(used) AS used, count(*) AS calls FROM settled GROUP BY session_id
     )
     UPDATE council_budget AS budget
-    SET tokens_reserved = greatest(budget.tokens_reserved - settled.tokens_reserved, 0),
-        tokens_used = budget.tokens_used + settled.used, calls = budget.calls + 1
-    FROM settled WHERE budget.session_id = settled.session_id
+    SET tokens_reserved = greatest(budget.tokens_reserved - total.reserved, 0),
+        tokens_used = budget.tokens_used + total.used, calls = budget.calls + total.calls
+    FROM total WHERE budget.session_id = total.session_id
     RETURNING budget.tokens_used, budget.calls, budget.tokens_limit, budget.warned
 """
+
+
+class NewCall(NamedTuple):
+    """A call that is about to be made for a claimed turn."""
+
+    claim: Claim
+    prompt: Prompt
+    ordinal: int
+    model: str
+    tokens: int  # to reserve
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,34 +103,42 @@ class Settled(NamedTuple):
         return self.tokens_limit is not None and self.tokens_used >= self.tokens_limit * WARN_AT
 
 
-def open_call(claim: Claim, prompt: Prompt, *, ordinal: int, model: str, tokens: int) -> UUID:
-    """Reserve ``tokens`` and record the call that is about to be made; its id.
+def open_calls(calls: Sequence[NewCall]) -> list[UUID]:
+    """Reserve the tokens of calls of one session and record them, all or none; their ids.
 
     Raises ``BudgetExhausted``, and records nothing, when so many more would pass the session's limit.
     """
-    call = uuid7()
+    ids = [uuid7() for _ in calls]
     values = {
-        "id": call,
-        "session": claim.session_id,
-        "turn": claim.turn_id,
-        "attempt": claim.attempt,
-        "ordinal": ordinal,
-        "field": prompt.field,
-        "model": model,
-        "system": prompt.system,
-        "user": prompt.user,
-        "schema": Jsonb(prompt.json_schema) if prompt.json_schema is not None else None,
-        "tokens": tokens,
+        "session": calls[0].claim.session_id,
+        "tokens": sum(call.tokens for call in calls),
+        "calls": Jsonb([_row(identity, call) for identity, call in zip(ids, calls, strict=True)]),
     }
-    if sql.change(_OPEN, values) != 1:
+    if sql.change(_OPEN, values) != len(calls):
         raise BudgetExhausted("the session's token budget does not cover another call")
-    return call
+    return ids
 
 
-def settle(settlement: Settlement) -> Settled | None:
-    """Turn the call's reservation into what it really used; None when it had been settled before (as lost, by the sweeper)."""
-    values = {name: getattr(settlement, name) for name in settlement.__slots__}
-    settled = sql.row(_SETTLE, {**values, "error_detail": settlement.error_detail[:500]})
+def _row(identity: UUID, call: NewCall) -> dict[str, object]:
+    return {
+        "id": str(identity),
+        "turn": str(call.claim.turn_id),
+        "attempt": call.claim.attempt,
+        "ordinal": call.ordinal,
+        "field": call.prompt.field,
+        "model": call.model,
+        "system": call.prompt.system,
+        "user": call.prompt.user,
+        "schema": call.prompt.json_schema,
+        "tokens": call.tokens,
+    }
+
+
+def settle(settlements: Sequence[Settlement]) -> Settled | None:
+    """Turn the reservations of calls of one session into what they really used; None when all had been settled before (as lost,
+    by the sweeper)."""
+    rows = [{**asdict(one), "id": str(one.id), "error_detail": one.error_detail[:500]} for one in settlements]
+    settled = sql.row(_SETTLE, [Jsonb(rows)]) if rows else None
     return Settled(*settled) if settled is not None else None
 
 

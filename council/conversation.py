@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from council import budgets
-from council.budgets import Settlement
+from council.budgets import NewCall, Settlement
 from council.claims import Claim
 from council.context import Assignment
 from council.deliberation import citations, dialogues
@@ -31,9 +31,9 @@ Dialogue = Generator[Prompt, str, Answer | Ballot | Synthesis | Dissent]
 
 
 class Conversation:
-    """Reserves, calls, settles, and streams what may be watched.
+    """Knows what to ask next, asks it, and streams what may be watched.
 
-        advance ─▶ Prompt ─▶ open (in a transaction) ─▶ submit (outside of any) ─▶ … the call ends … ─▶ advance ─▶ … ─▶ Finished
+        advance ─▶ Prompt ─▶ call_for, recorded in a transaction ─▶ submit, outside of any ─▶ … it ends … ─▶ advance ─▶ … ─▶ Finished
 
     ``cancel`` may come from another thread at any moment.
     """
@@ -69,20 +69,15 @@ class Conversation:
         self._call = None
         return reply
 
-    def open(self, prompt: Prompt) -> None:
-        """Settle the call before this one, reserve tokens for it and record it, before it is made.
-
-        Changes nothing in this object that a rollback would make untrue; raises BudgetExhausted.
-        """
-        if self.last_settlement is not None:
-            budgets.settle(self.last_settlement)
+    def call_for(self, prompt: Prompt) -> NewCall:
+        """What is to be reserved and recorded before the prompt may be submitted."""
         tokens = math.ceil((len(prompt.system) + len(prompt.user)) / CHARS_PER_TOKEN) + prompt.max_tokens
-        model = self._endpoint.model
-        self._record = budgets.open_call(self.claim, prompt, ordinal=self._ordinal, model=model, tokens=tokens)
+        return NewCall(self.claim, prompt, self._ordinal, self._endpoint.model, tokens)
 
-    def submit(self, prompt: Prompt, ended: Callable[[], None]) -> None:
-        """Make the call that ``open`` recorded. ``ended`` is called once when it is over, from whichever thread ends it."""
-        self.last_settlement = None  # stored with the record of this call
+    def submit(self, prompt: Prompt, record: UUID, ended: Callable[[], None]) -> None:
+        """Make the call that was recorded as ``record``, once ``last_settlement`` is stored. ``ended`` is called when it is over,
+        from whichever thread ends it."""
+        self.last_settlement, self._record = None, record
         live = live_text(prompt)
         request = ChatRequest.of(
             prompt,
@@ -119,7 +114,7 @@ class Conversation:
             usage = self._call.usage if self._call is not None else Usage(0, 0, estimated=False)
             self.last_settlement = self._settlement(LlmCall.Status.CANCELLED, usage)
         if self.last_settlement is not None:
-            budgets.settle(self.last_settlement)
+            budgets.settle([self.last_settlement])
 
     def _settlement(
         self, status: LlmCall.Status, usage: Usage, *, reply: Reply | None = None, error: LlmError | None = None

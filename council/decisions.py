@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 from uuid import UUID
 
-from council.context import answer_turns, shown_to
+from council.context import shown_to
 from council.deliberation import citations as c
 from council.deliberation.protocol import dissenters, final_tally, flips, missing_seats, positions
 from council.deliberation.types import Candidate, Conclude, Evidence, Outcome, RunState, Tally, TurnKind
 from council.models import Citation, CouncilSession, Decision, Run, Seat, Turn
+from council.states import TurnStatus
 from knowledge.selectors import revision_text
 
 Json = dict[str, Any]
@@ -21,9 +22,11 @@ NO_TEXT = "The council reached no common answer."
 def record(session: CouncilSession, run: Run, state: RunState, step: Conclude) -> Decision:
     """Assemble and store the decision with its citations, each checked against what its writer was shown."""
     winner = _winner(final_tally(state))
-    answers = answer_turns(run.pk)
+    turns = list(Turn.objects.filter(round__run=run).select_related("round").order_by("round__number", "ordinal"))
+    done = [turn for turn in turns if turn.status == TurnStatus.COMPLETED]
+    answers = {str(turn.seat_id): turn for turn in done if turn.kind == TurnKind.ANSWER}
     seats = {str(seat.id): seat for seat in Seat.objects.filter(session=session)}
-    text, shown, source = _answer_text(run, state, winner, answers)
+    text, shown, source = _answer_text(done, state, winner, answers)
     checks = c.check(text, shown, _revision_text, given=_given(session))
     written = c.renumber([(text, checks)])
     decision = Decision.objects.create(
@@ -31,9 +34,9 @@ def record(session: CouncilSession, run: Run, state: RunState, step: Conclude) -
         outcome=step.outcome or Outcome.PARTIAL,
         answer=written.texts[0],
         source=source,
-        dissent=_dissent(run, state, answers, seats, session),
+        dissent=_dissent(done, state, answers, seats, session),
         flips=[{**flip._asdict(), "name": seats[flip.seat].name} for flip in flips(state)],
-        missing=_missing(run, state, seats),
+        missing=_missing(turns, state, seats),
         notes=list(step.notes),
         **computed_fields(state),
     )
@@ -58,12 +61,10 @@ def _winner(tally: Tally | None) -> Candidate | None:
 
 
 def _answer_text(
-    run: Run, state: RunState, winner: Candidate | None, answers: Mapping[str, Turn]
+    done: Sequence[Turn], state: RunState, winner: Candidate | None, answers: Mapping[str, Turn]
 ) -> tuple[str, tuple[Evidence, ...], Decision.Source]:
     """The chair's text, the stand-in's, or the top answer verbatim, each with what its writer was shown."""
-    written = (
-        Turn.objects.filter(round__run=run, kind=TurnKind.SYNTHESIS, status="completed").order_by("-ordinal").first()
-    )
+    written = next((turn for turn in reversed(done) if turn.kind == TurnKind.SYNTHESIS), None)
     if written is not None and written.result is not None:
         source = Decision.Source.CHAIR if written.ordinal == 0 else Decision.Source.STAND_IN
         return written.result["synthesis"]["answer"], shown_to(written), source
@@ -107,13 +108,14 @@ def computed_fields(state: RunState) -> Json:
 
 
 def _dissent(
-    run: Run, state: RunState, answers: Mapping[str, Turn], seats: Mapping[str, Seat], session: CouncilSession
+    done: Sequence[Turn],
+    state: RunState,
+    answers: Mapping[str, Turn],
+    seats: Mapping[str, Seat],
+    session: CouncilSession,
 ) -> list[Json]:
     """The minority report in the dissenters' own words; a dissenter that could not write is quoted from its answer."""
-    reports = {
-        str(turn.seat_id): turn
-        for turn in Turn.objects.filter(round__run=run, kind=TurnKind.DISSENT, status="completed")
-    }
+    reports = {str(turn.seat_id): turn for turn in done if turn.kind == TurnKind.DISSENT}
     found = []
     for seat in dissenters(state):
         report = reports.get(seat)
@@ -133,10 +135,11 @@ def _dissent(
     return found
 
 
-def _missing(run: Run, state: RunState, seats: Mapping[str, Seat]) -> list[Json]:
+def _missing(turns: Sequence[Turn], state: RunState, seats: Mapping[str, Seat]) -> list[Json]:
     errors = {
         (str(turn.seat_id), turn.round.stage): turn.error or turn.status
-        for turn in Turn.objects.filter(round__run=run).exclude(status="completed").select_related("round")
+        for turn in turns
+        if turn.status != TurnStatus.COMPLETED
     }
     return [
         {

@@ -44,79 +44,78 @@ class Finished:
 
 
 _COMPLETE = """
-    UPDATE council_turn
+    UPDATE council_turn AS turn
     SET status = 'completed', lease_token = NULL, lease_expires_at = NULL, finished_at = clock_timestamp(),
-        result = %s, evidence = %s, error = '', error_detail = ''
-    WHERE id = %s RETURNING finished_at
+        result = done.result, evidence = done.evidence, error = '', error_detail = ''
+    FROM jsonb_to_recordset(%s) AS done(id uuid, result jsonb, evidence jsonb)
+    WHERE turn.id = done.id RETURNING turn.id, turn.finished_at
 """
 _CAST = """
     INSERT INTO council_ballot (turn_id, round_id, seat_id, "order", ranking, scores, abstain, created_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+    SELECT paper.turn, paper.round, paper.seat, paper."order", paper.ranking, paper.scores, paper.abstain, clock_timestamp()
+    FROM jsonb_to_recordset(%s) AS paper(
+        turn uuid, round uuid, seat uuid, "order" jsonb, ranking jsonb, scores jsonb, abstain boolean
+    )
 """
 _STILL_OPEN = "SELECT 1 FROM council_turn WHERE round_id = %s AND status IN ('pending', 'running') LIMIT 1"
 
+Results = Sequence[tuple[Claim, Finished]]
 
-def finish(finished: Sequence[tuple[Claim, Finished]]) -> set[UUID]:
+
+def finish(results: Results) -> set[UUID]:
     """Commit the results of claimed turns of one session, and whatever follows from them, in one transaction.
 
     Returns the turns that were completed. Of those that are missing, which were fenced off, nothing is stored but the charge.
     """
-    session_id = finished[0][0].session_id
-    with transaction.atomic():
-        held = claims.lock_held(session_id, [claim for claim, _ in finished])
-        session = CouncilSession(pk=session_id)
-        told: list[log.NewEvent] = []
-        for claim, one in finished:
-            if claim.turn_id in held:
-                told += _store(session, claim, one)
-            else:
-                _settle_alone(one.settlement)
-        log.append(session, *told)
-        for round_id, run in {claim.round_id: _run_of(claim) for claim, _ in finished if claim.turn_id in held}.items():
+    session = CouncilSession(pk=results[0][0].session_id)
+    with transaction.atomic(), log.gathering():
+        held = claims.lock_held(session.pk, [claim for claim, _ in results])
+        ours = [(claim, finished) for claim, finished in results if claim.turn_id in held]
+        budgets.settle([one.settlement for claim, one in results if claim.turn_id not in held and one.settlement])
+        if ours:
+            _cast(ours)
+            usage = _settle(session, [one.settlement for _, one in ours if one.settlement])
+            _complete(session, ours, usage)
+        for round_id, run in {claim.round_id: _run_of(claim) for claim, _ in ours}.items():
             # The round barrier: whoever finishes last comes past here with nothing open, and opens what follows.
             if sql.row(_STILL_OPEN, [round_id]) is None:
                 _advance(run)
     return held
 
 
-def _store(session: CouncilSession, claim: Claim, finished: Finished) -> list[log.NewEvent]:
-    """One turn's ballot, charge and result; the events that tell of them."""
-    before = []
-    if finished.ballot is not None:
-        _cast(claim, finished.ballot)
-        before = [events.ballot_cast(claim)]
-    usage = _settle(session, finished.settlement)
-    return [*before, _complete(claim, finished, usage)]
-
-
-def finish_tally(claim: Claim, tally: t.Tally) -> bool:
-    """Commit a count: it closes its round and opens what follows. False: fenced off."""
-    with transaction.atomic():
-        if not claims.lock_one(claim):
-            return False
-        counted = tally.model_dump(mode="json")
-        sql.change("UPDATE council_round SET tally = %s WHERE id = %s", [Jsonb(counted), claim.round_id])
-        done = _complete(claim, Finished({"winner": tally.winner}), {})
-        log.append(CouncilSession(pk=claim.session_id), done, events.tally_computed(claim, counted))
-        _advance(_run_of(claim))
-    return True
+def finish_tally(claim: Claim, tally: t.Tally) -> None:
+    """Store a count: it closes its round and opens what follows. In the transaction of the claim, so nobody can fence it off."""
+    session = CouncilSession(pk=claim.session_id)
+    counted = tally.model_dump(mode="json")
+    sql.change("UPDATE council_round SET tally = %s WHERE id = %s", [Jsonb(counted), claim.round_id])
+    _complete(session, [(claim, Finished({"winner": tally.winner}))], {})
+    log.append(session, events.tally_computed(claim, counted))
+    _advance(_run_of(claim))
 
 
 def _run_of(claim: Claim) -> steps.RunRef:
     return steps.RunRef(claim.session_id, claim.run_id, claim.run_number)
 
 
-def _complete(claim: Claim, finished: Finished, usage: Json) -> log.NewEvent:
-    """Store the result; the event that tells of it."""
-    done = sql.row(_COMPLETE, [Jsonb(finished.result), Jsonb(finished.evidence), claim.turn_id])
-    if done is None:
-        raise RuntimeError("a turn that is held is there")
-    return events.turn_completed(claim, done[0], finished.result, finished.evidence, usage)
+def _complete(session: CouncilSession, results: Results, usage: Json) -> None:
+    """Store the results and tell of them. Ballots are announced just before the end of their turns."""
+    rows = [{"id": str(c.turn_id), "result": one.result, "evidence": one.evidence} for c, one in results]
+    ended = dict(sql.rows(_COMPLETE, [Jsonb(rows)]))
+    for claim, one in results:
+        if one.ballot is not None:
+            log.append(session, events.ballot_cast(claim))
+        done = events.turn_completed(claim, ended[claim.turn_id], one.result, one.evidence, usage)
+        log.append(session, done)
 
 
-def _cast(claim: Claim, ballot: Json) -> None:
-    papers = [Jsonb(ballot[part]) for part in ("order", "ranking", "scores")]
-    sql.change(_CAST, [claim.turn_id, claim.round_id, claim.seat, *papers, ballot["abstain"]])
+def _cast(results: Results) -> None:
+    papers = [
+        {"turn": str(claim.turn_id), "round": str(claim.round_id), "seat": str(claim.seat), **one.ballot}
+        for claim, one in results
+        if one.ballot is not None
+    ]
+    if papers:
+        sql.change(_CAST, [Jsonb(papers)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +132,15 @@ class Failure:
 def fail_attempt(claim: Claim, failure: Failure) -> None:
     """Back to pending while there is time and patience, else failed; a failed turn still counts, so its round always ends."""
     with transaction.atomic():
+        charged = [failure.settlement] if failure.settlement is not None else []
         if not claims.lock_one(claim):
-            _settle_alone(failure.settlement)
+            budgets.settle(charged)
             return
         turn = claims.lock_turn(claim.turn_id)
         session = turn.session
         turn.error, turn.error_detail = failure.code, failure.detail[:500]
         turn.model_errors += failure.blame_model
-        usage = _settle(session, failure.settlement)
+        usage = _settle(session, charged)
         if _may_retry(turn, failure):
             turns.release(session, turn, seconds=failure.retry_in or 0, **usage)
         else:
@@ -210,16 +210,11 @@ def _closed(round_: t.RoundState) -> t.RoundState:
     return round_.model_copy(update={"closed": True})
 
 
-def _settle(session: CouncilSession, settlement: Settlement | None) -> Json:
-    """Store and charge the turn's last call; ``{"usage": …}`` for the event that tells of the turn's end, {} without a call."""
-    settled = budgets.settle(settlement) if settlement is not None else None
+def _settle(session: CouncilSession, settlements: Sequence[Settlement]) -> Json:
+    """Store and charge the last calls of turns; ``{"usage": …}`` for the events that tell of the turns' ends, {} without a call."""
+    settled = budgets.settle(settlements)
     if settled is None:
         return {}
     if settled.high and not settled.warned and budgets.warn_once(session.pk):
         log.append(session, events.budget_event("warning", Budget.objects.get(session=session.pk)))
     return {"usage": {"tokens": settled.tokens_used, "calls": settled.calls}}
-
-
-def _settle_alone(settlement: Settlement | None) -> None:
-    if settlement is not None:
-        budgets.settle(settlement)

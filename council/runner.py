@@ -18,7 +18,7 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from council import claims, context, orchestrator, state
+from council import budgets, claims, context, orchestrator, state
 from council.claims import Claim
 from council.conversation import Conversation
 from council.counting import count
@@ -31,7 +31,8 @@ from council.llm.backoff import backoff
 from council.llm.errors import LlmError
 from council.models import Run
 from council.orchestrator import Failure, Finished
-from realtime.errors import Unavailable
+from realtime import log
+from realtime.errors import QuorumError, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +45,20 @@ def run_turns(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> None:
 
 
 def run_tally(session_id: UUID, turn_id: UUID, worker: str) -> None:
-    """The consensus round: count what was cast and open what follows."""
-    for claim in _claim(session_id, [turn_id], worker):
-        orchestrator.finish_tally(claim, count(state.load(claim.run_id), claim.round_number))
+    """The consensus round: count what was cast and open what follows, in the transaction that claims the turn.
+
+    Counting asks nobody and takes milliseconds. It is pure, so one that fails would fail again: its turn fails at once.
+    """
+    try:
+        with transaction.atomic(), log.gathering():
+            for claim in _claim(session_id, [turn_id], worker):
+                orchestrator.finish_tally(claim, count(state.load(claim.run_id), claim.round_number))
+    except (DatabaseError, QuorumError):
+        raise
+    except Exception as error:
+        logger.exception("turn %s could not be counted", turn_id)
+        for claim in _claim(session_id, [turn_id], worker):
+            orchestrator.fail_attempt(claim, Failure("count_failed", str(error), retry_in=None, blame_model=False))
 
 
 def _claim(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> list[Claim]:
@@ -131,10 +143,10 @@ class TurnGroup:
 
     def _ask(self, parts: Parts[Prompt]) -> None:
         with transaction.atomic():
-            for talk, prompt in parts:
-                talk.open(prompt)
-        for talk, prompt in parts:
-            talk.submit(prompt, partial(self._ended.put, talk))
+            budgets.settle([talk.last_settlement for talk, _ in parts if talk.last_settlement is not None])
+            records = budgets.open_calls([talk.call_for(prompt) for talk, prompt in parts])
+        for (talk, prompt), record in zip(parts, records, strict=True):
+            talk.submit(prompt, record, partial(self._ended.put, talk))
 
     def _finish(self, parts: Parts[Finished]) -> None:
         stored = orchestrator.finish([(talk.claim, finished) for talk, finished in parts])
@@ -170,6 +182,7 @@ def _give_up(talk: Conversation, error: Fenced | BudgetExhausted | LlmError | Re
         case Fenced():
             talk.settle_lost()
         case BudgetExhausted():
+            talk.settle_lost()
             _exhaust(claim)
         case LlmError():
             orchestrator.fail_attempt(claim, _model_failure(talk, error))

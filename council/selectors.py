@@ -12,6 +12,7 @@ from accounts.models import User
 from council import serial
 from council.deliberation.types import Stage
 from council.models import CouncilSession, CouncilTemplate, Decision, Message, Round, Run, Turn
+from council.state import load
 from council.states import SessionStatus, TurnStatus
 from council.steps import opened_ballots
 from realtime.errors import NotFound
@@ -96,7 +97,7 @@ def _runs(session: CouncilSession) -> QuerySet[Run]:
 def _round(run: Run, round_: Round) -> Json:
     turns = list(round_.turns.all())
     opened = round_.closed_at is not None and round_.stage == Stage.BALLOT
-    ballots, texts = opened_ballots(run.pk, round_.pk, round_.number) if opened else ([], [])
+    ballots, texts = opened_ballots(load(run.pk), round_.pk, round_.number) if opened else ([], [])
     return {
         **serial.round_key(run.number, round_.number, round_.stage),
         "opened_at": serial.when(round_.opened_at),

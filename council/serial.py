@@ -6,14 +6,16 @@ contract of the architecture page, section 6.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from council import sql
 from council.deliberation.citations import strip_marks
 from council.deliberation.types import Candidate, TurnKind
-from council.models import Ballot, Budget, Citation, CouncilSession, Decision, Message, Seat, Turn
+from council.models import Budget, Citation, CouncilSession, Decision, Message, Seat, Turn
 from realtime.times import rfc3339
 
 Json = dict[str, Any]
@@ -141,19 +143,25 @@ def turn_json(
     }
 
 
-def ballot(ballot: Ballot) -> Json:
-    return {
-        "seat": str(ballot.seat_id),
-        "order": ballot.order,
-        "ranking": ballot.ranking,
-        "scores": ballot.scores,
-        "abstain": ballot.abstain,
-    }
+_BALLOTS = """
+    SELECT ballot.seat_id::text, ballot."order"::text, ballot.ranking::text, ballot.scores::text, ballot.abstain
+    FROM council_ballot AS ballot JOIN council_seat AS seat ON seat.id = ballot.seat_id
+    WHERE ballot.round_id = %s ORDER BY seat.position
+"""
 
 
 def ballots(round_id: UUID) -> list[Json]:
     """In table order. Only for a closed round."""
-    return [ballot(one) for one in Ballot.objects.filter(round=round_id).order_by("seat__position")]
+    return [
+        {
+            "seat": seat,
+            "order": json.loads(order),
+            "ranking": json.loads(ranking),
+            "scores": json.loads(scores),
+            "abstain": abstain,
+        }
+        for seat, order, ranking, scores, abstain in sql.rows(_BALLOTS, [round_id])
+    ]
 
 
 def texts(candidates: Iterable[Candidate]) -> list[Json]:

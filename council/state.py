@@ -18,10 +18,14 @@ def protocol_of(run: Run) -> t.Protocol:
 
 
 _RUN = """
-    SELECT run.protocol, run.seed, run.exhausted, session.options, session.id
-    FROM council_run AS run JOIN council_councilsession AS session ON session.id = run.session_id WHERE run.id = %s
+    SELECT run.protocol::text, run.seed, run.exhausted, session.options::text, seats.seats::text
+    FROM council_run AS run JOIN council_councilsession AS session ON session.id = run.session_id
+    CROSS JOIN LATERAL (
+        SELECT jsonb_agg(jsonb_build_object('id', id, 'position', position, 'chair', chair) ORDER BY position) AS seats
+        FROM council_seat WHERE session_id = session.id
+    ) AS seats
+    WHERE run.id = %s
 """
-_SEATS = "SELECT id::text, position, chair FROM council_seat WHERE session_id = %s ORDER BY position"
 _ROUNDS = """
     SELECT round.number, round.stage, round.closed_at IS NOT NULL, round.tally, turn.id::text, turn.seat_id::text, turn.kind,
            turn.ordinal, turn.status, turn.result -> 'answer',
@@ -35,14 +39,14 @@ _ROUNDS = """
 
 
 def load(run_id: UUID) -> t.RunState:
-    """Read the whole run (3 statements). Call it under the session's lock when what it says is acted upon."""
+    """Read the whole run (2 statements). Call it under the session's lock when what it says is acted upon."""
     found = sql.row(_RUN, [run_id])
     if found is None:
         raise Run.DoesNotExist
-    protocol, seed, exhausted, options, session_id = found
+    protocol, seed, exhausted, options, seats = found
     return t.RunState(
         protocol=t.Protocol.model_validate_json(protocol),
-        seats=tuple(t.SeatState(id=i, position=p, chair=c) for i, p, c in sql.rows(_SEATS, [session_id])),
+        seats=tuple(t.SeatState.model_validate(seat) for seat in json.loads(seats)),
         options=tuple(json.loads(options)),
         rounds=tuple(_rounds(sql.rows(_ROUNDS, [run_id]))),
         seed=seed,

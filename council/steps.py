@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.utils import timezone
@@ -36,28 +36,33 @@ def apply(run: RunRef, state: t.RunState, step: t.Step) -> None:
         case t.Ask():
             _ask(run, state, step)
         case t.CloseRound():
-            close_round(run, step.number)
+            close_round(run, state, step.number)
         case t.Conclude():
             _conclude(run, state, step)
         case t.Wait():
             return
 
 
-_OPEN_ROUND = """
-    INSERT INTO council_round (id, run_id, number, stage, opened_at) VALUES (%s, %s, %s, %s, clock_timestamp())
-    RETURNING opened_at
-"""
-# A stage boundary: what people said since the last one is read by the seats of this round.
-_DELIVER = "UPDATE council_message SET delivered_in_id = %s WHERE session_id = %s AND delivered_in_id IS NULL"
-_MIRROR = "UPDATE council_councilsession SET round = %s WHERE id = %s"
-_ROUND_ID = "SELECT id FROM council_round WHERE run_id = %s AND number = %s"
 _INSERT_TURNS = """
     INSERT INTO council_turn (id, session_id, round_id, seat_id, kind, ordinal, status, attempt, model_errors, worker, not_before,
                               dispatched_at, evidence, error, error_detail, created_at)
-    SELECT new.id, %s, %s, new.seat, new.kind, new.ordinal, 'pending', 0, 0, '', clock_timestamp(), clock_timestamp(), '[]', '', '',
-           clock_timestamp()
-    FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::int[]) AS new(id, seat, kind, ordinal)
+    SELECT new.id, %(session)s, %(round)s, new.seat, new.kind, new.ordinal, 'pending', 0, 0, '', clock_timestamp(),
+           clock_timestamp(), '[]', '', '', clock_timestamp()
+    FROM unnest(%(turns)s::uuid[], %(seats)s::uuid[], %(kinds)s::text[], %(ordinals)s::int[]) AS new(id, seat, kind, ordinal)
 """
+# A stage boundary: what people said since the last one is read by the seats of this round.
+_OPEN_ROUND = f"""
+    WITH opened AS (
+        INSERT INTO council_round (id, run_id, number, stage, opened_at)
+        VALUES (%(round)s, %(run)s, %(number)s, %(stage)s, clock_timestamp()) RETURNING opened_at
+    ), delivered AS (
+        UPDATE council_message SET delivered_in_id = %(round)s WHERE session_id = %(session)s AND delivered_in_id IS NULL
+    ), mirrored AS (
+        UPDATE council_councilsession SET round = %(number)s WHERE id = %(session)s
+    ), asked AS ({_INSERT_TURNS})
+    SELECT opened_at FROM opened
+"""  # noqa: S608  # a constant within a constant
+_ROUND_ID = "SELECT id FROM council_round WHERE run_id = %s AND number = %s"
 _CLOSE_ROUND = """
     UPDATE council_round SET closed_at = clock_timestamp() WHERE run_id = %s AND number = %s AND closed_at IS NULL
     RETURNING id, stage, closed_at
@@ -65,52 +70,59 @@ _CLOSE_ROUND = """
 
 
 def _ask(run: RunRef, state: t.RunState, step: t.Ask) -> None:
-    if any(round_.number == step.number for round_ in state.rounds):
-        found = sql.row(_ROUND_ID, [run.run_id, step.number])
-        if found is None:
-            raise RuntimeError("a round of the loaded state is there")
-        round_id = found[0]
-    else:
-        round_id = _open_round(run, step)
     ids = [uuid7() for _ in step.turns]
-    seats = [UUID(turn.seat) if turn.seat else None for turn in step.turns]
-    kinds, ordinals = [turn.kind.value for turn in step.turns], [turn.ordinal for turn in step.turns]
-    sql.change(_INSERT_TURNS, [run.session_id, round_id, ids, seats, kinds, ordinals])
+    kinds = [turn.kind.value for turn in step.turns]
+    asked = {
+        "session": run.session_id,
+        "turns": ids,
+        "seats": [UUID(turn.seat) if turn.seat else None for turn in step.turns],
+        "kinds": kinds,
+        "ordinals": [turn.ordinal for turn in step.turns],
+    }
+    if any(round_.number == step.number for round_ in state.rounds):
+        sql.change(_INSERT_TURNS, {**asked, "round": _one(sql.row(_ROUND_ID, [run.run_id, step.number]))})
+    else:
+        _open_round(run, step, asked)
     turns.dispatch(run.session_id, zip(ids, kinds, strict=True))
 
 
-def _open_round(run: RunRef, step: t.Ask) -> UUID:
-    round_id = uuid7()
-    opened = sql.row(_OPEN_ROUND, [round_id, run.run_id, step.number, step.stage.value])
-    if opened is None:
-        raise RuntimeError("an insert returns its row")
-    sql.change(_DELIVER, [round_id, run.session_id])
-    sql.change(_MIRROR, [step.number, run.session_id])
-    asked = [turn.seat for turn in step.turns if turn.seat is not None]
+def _open_round(run: RunRef, step: t.Ask, asked: Json) -> None:
+    values = {**asked, "round": uuid7(), "run": run.run_id, "number": step.number, "stage": step.stage.value}
+    opened_at = _one(sql.row(_OPEN_ROUND, values))
+    seats = [turn.seat for turn in step.turns if turn.seat is not None]
     key = serial.round_key(run.number, step.number, step.stage.value)
-    log.append(run.stream, events.round_started(key, opened[0], asked))
-    return round_id
+    log.append(run.stream, events.round_started(key, opened_at, seats))
 
 
-def close_round(run: RunRef, number: int) -> None:
+def _one(found: tuple[Any, ...] | None) -> Any:
+    if found is None:
+        raise RuntimeError("a row that is there, or was just made, was not found")
+    return found[0]
+
+
+def close_round(run: RunRef, state: t.RunState, number: int) -> None:
     """Close it, and open what was sealed."""
     closed = sql.row(_CLOSE_ROUND, [run.run_id, number])
     if closed is None:
         return
     round_id, stage, moment = closed
-    ballots, texts = opened_ballots(run.run_id, round_id, number) if stage == t.Stage.BALLOT else ([], [])
+    ballots, texts = opened_ballots(state, round_id, number) if stage == t.Stage.BALLOT else ([], [])
     log.append(run.stream, events.round_closed(serial.round_key(run.number, number, stage), moment, ballots, texts))
 
 
-def opened_ballots(run_id: UUID, round_id: UUID, number: int) -> tuple[list[Json], list[Json]]:
+def opened_ballots(state: t.RunState, round_id: UUID, number: int) -> tuple[list[Json], list[Json]]:
     """The ballots of a closed round, and the texts that they rank."""
-    return serial.ballots(round_id), serial.texts(ballot_texts(load(run_id), number))
+    return serial.ballots(round_id), serial.texts(ballot_texts(state, number))
+
+
+_OPEN = (t.TurnStatus.PENDING, t.TurnStatus.RUNNING)
 
 
 def _conclude(ref: RunRef, state: t.RunState, step: t.Conclude) -> None:
     run = Run.objects.select_related("session").get(pk=ref.run_id)
     session = run.session
-    turns.cancel_open(session, run)  # a quorum out of reach is not waited for
+    if any(turn.status in _OPEN for round_ in state.rounds for turn in round_.turns):
+        turns.cancel_open(session, run)  # a quorum out of reach is not waited for
     if step.status == "completed":
         decision = decisions.record(session, run, state, step)
         log.append(session, events.decision_reached(decision))
@@ -120,8 +132,10 @@ def _conclude(ref: RunRef, state: t.RunState, step: t.Conclude) -> None:
 def end_run(session: CouncilSession, run: Run, status: RunStatus, reason: str = "") -> None:
     """Close the run and let the session mirror it. Rounds left open (a stop, a failure) are closed with it."""
     now = timezone.now()
-    for number in Round.objects.filter(run=run, closed_at=None).values_list("number", flat=True):
-        close_round(RunRef(session.pk, run.pk, run.number), number)
+    if unclosed := list(Round.objects.filter(run=run, closed_at=None).values_list("number", flat=True)):
+        state = load(run.pk)
+        for number in unclosed:
+            close_round(RunRef(session.pk, run.pk, run.number), state, number)
     run.status, run.reason, run.finished_at = status, reason, now
     session.reason = reason
     run.save(update_fields=["status", "reason", "finished_at"])

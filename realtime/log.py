@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -30,27 +32,50 @@ _APPEND = """
 """
 
 
-def append(stream: Stream, *events: NewEvent) -> list[int]:
-    """Append ``(type, payload)`` pairs to the stream's log and return their numbers.
+def append(stream: Stream, *events: NewEvent) -> None:
+    """Append ``(type, payload)`` pairs to the stream's log and bring ``stream.last_seq`` up to date.
 
     Must run inside the transaction that changes the state: the row lock that the counter's update takes keeps numbers gapless and
     in commit order. Watchers are woken after the commit; when that nudge is lost they find the rows at their next heartbeat.
-    ``stream.last_seq`` is brought up to date.
 
     Raises ``NotFound`` when the owner row is gone, ``TransactionManagementError`` outside a transaction.
     """
-    if not events:
-        return []
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError(
             "events are appended inside the transaction that changes the state"
         )
+    if not events:
+        return
+    gathered = _gathered.get()
+    if gathered is None:
+        _write(stream, events)
+    else:
+        gathered.append((stream, events))
+
+
+_gathered: ContextVar[list[tuple[Stream, tuple[NewEvent, ...]]] | None] = ContextVar("gathered", default=None)
+
+
+@contextmanager
+def gathering() -> Iterator[None]:
+    """What is appended inside is written at the end, in its order and by one statement for each stream; nothing when the block
+    raises. For code that tells of a change in several places of one transaction. No savepoint inside may be rolled back."""
+    gathered: list[tuple[Stream, tuple[NewEvent, ...]]] = []
+    token = _gathered.set(gathered)
+    try:
+        yield
+    finally:
+        _gathered.reset(token)
+    for group in {stream_group(type(stream), stream.pk): stream for stream, _ in gathered}.values():
+        _write(group, tuple(event for stream, events in gathered if stream == group for event in events))
+
+
+def _write(stream: Stream, events: tuple[NewEvent, ...]) -> None:
     numbers = _insert(stream, events)
     if not numbers:
         raise NotFound(f"stream {stream.pk} does not exist")
     stream.last_seq = numbers[-1]
     _wake_on_commit(stream_group(type(stream), stream.pk))
-    return numbers
 
 
 @dataclass(frozen=True)
