@@ -124,7 +124,7 @@ class Conversation:
         return Settlement(
             id=self._record,
             status=status,
-            response=reply.text if reply else "",
+            response=_storable(reply.text) if reply else "",
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             estimated=usage.estimated,
@@ -160,3 +160,8 @@ class Conversation:
         given = " ".join([question.question, *question.options])
         checks = citations.check(text, question.evidence, lambda revision: revision_text(UUID(revision)), given=given)
         return [check.model_dump(mode="json") for check in checks]
+
+
+def _storable(text: str) -> str:
+    """A reply for the record: PostgreSQL holds neither NUL nor lone surrogates, everything else stays as it was said."""
+    return text.replace("\x00", "\ufffd").encode(errors="replace").decode()

@@ -158,6 +158,18 @@ def test_stop_cancels_what_runs_and_nothing_is_stored_later(
     assert all(moment is not None and moment - stopped_at < 1 for moment in closed)
 
 
+def test_seats_that_are_asked_together_fail_apart(user: User, convene: Convene, fake: FakeModelServer) -> None:
+    """One worker holds all seats of a stage: a reply that cannot be stored, a refusal and a 400 each stay with their seat."""
+    fake.set_rules({"model": "fake-nul", "reply": "no JSON \x00"})
+    session = services.start(user, convene(("fake-option-1", "fake-nul", "fake-400", "fake-option-1", "fake")).pk)
+    work(session, limit=1)
+    seen = dict(Turn.objects.filter(session=session, round__number=1).values_list("seat__model", "status"))
+    assert seen["fake-option-1"] == "completed"
+    assert seen["fake-400"] == "failed"
+    assert seen["fake-nul"] == "pending"  # its attempt failed; it may try again
+    assert "\ufffd" in LlmCall.objects.get(session=session, turn__seat__model="fake-nul", ordinal=0).response
+
+
 def test_a_budget_is_a_hard_stop(user: User, convene: Convene) -> None:
     session = conclude(user, convene(budget_tokens=50))
     assert (session.status, session.runs.get().exhausted) == ("failed", "budget")
