@@ -10,8 +10,8 @@ from accounts.models import User
 from council.defaults import Agent
 from council.deliberation.protocol import ProtocolError, check_seats, resolve
 from council.deliberation.types import Protocol
-from knowledge.models import KnowledgePack, PackStatus
-from knowledge.selectors import packs_for
+from knowledge import selectors as knowledge
+from knowledge.models import KnowledgePack
 from realtime.errors import FieldError, InvalidInput
 
 AGENTS_MAX = 12
@@ -73,7 +73,7 @@ def resolve_protocol(settings: Mapping[str, object], agents: Sequence[Agent]) ->
 
 
 def readable_packs(user: User, wanted: Sequence[UUID]) -> list[KnowledgePack]:
-    return list(packs_for(user).filter(pk__in=wanted).exclude(status=PackStatus.DELETED))
+    return list(knowledge.readable_packs(user).filter(pk__in=wanted))
 
 
 def visible_packs(user: User, wanted: Sequence[UUID]) -> list[KnowledgePack]:

@@ -18,7 +18,7 @@ class KnowledgePacks(StreamSource):
     model = KnowledgePack
 
     def authorise(self, user: AbstractBaseUser, stream_id: UUID) -> bool:
-        return selectors.packs_for(cast("User", user)).filter(pk=stream_id).exists()
+        return selectors.readable_packs(cast("User", user)).filter(pk=stream_id).exists()
 
     def snapshot(self, stream_id: UUID) -> tuple[dict[str, Any], int]:
         state = selectors.pack_snapshot(stream_id)

@@ -7,26 +7,56 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef, QuerySet
-from django.db.models.functions import JSONObject
+from django.db.models import Case, CharField, Exists, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce, JSONObject
 
 from accounts.models import User
-from knowledge.models import Entry, EntryRevision, KnowledgePack
+from knowledge.models import Entry, EntryRevision, KnowledgePack, PackShare, Role, Visibility
 from knowledge.shapes import entry_header, pack_header
 from knowledge.states import PackStatus
-from realtime.errors import NotFound
+from realtime.errors import Forbidden, NotFound
+
+_RANK = {Role.VIEWER: 1, Role.EDITOR: 2, Role.OWNER: 3}
+
+
+def readable_packs(user: User) -> QuerySet[KnowledgePack]:
+    """Every pack that the user may read, with their ``role`` in it: their own, those shared with them, and public ones. None in
+    the trash."""
+    share = PackShare.objects.filter(pack=OuterRef("pk"), user=user).values("role")[:1]
+    role = Case(
+        When(owner=user, then=Value(Role.OWNER.value)),
+        default=Coalesce(Subquery(share), Case(When(visibility=Visibility.PUBLIC, then=Value(Role.VIEWER.value)))),
+        output_field=CharField(),
+    )
+    return KnowledgePack.objects.annotate(role=role).filter(role__isnull=False).exclude(status=PackStatus.DELETED)
 
 
 def packs_for(user: User) -> QuerySet[KnowledgePack]:
-    """Packs that the user may see: their own, except those in the trash."""
-    return KnowledgePack.objects.filter(owner=user).exclude(status=PackStatus.DELETED)
+    """The packs that a person works with: their own and those shared with them. Public packs of others are found by their id, or
+    asked for."""
+    shared = PackShare.objects.filter(pack=OuterRef("pk"), user=user)
+    return readable_packs(user).filter(Q(owner=user) | Exists(shared))
 
 
-def pack_for(user: User, pack_id: UUID | str) -> KnowledgePack:
-    """One of those packs. Raises ``NotFound``, also for another user's pack and for an id that is no UUID."""
-    pack = packs_for(user).filter(pk=uuid_or_not_found(pack_id)).first()
+def pack_for(user: User, pack_id: UUID | str, at_least: Role = Role.VIEWER) -> KnowledgePack:
+    """A pack that the user may read. Raises ``NotFound``, also for a pack that is none of their business and for an id that is no
+    UUID, and ``Forbidden`` when they may read it but their role is below ``at_least``."""
+    pack = readable_packs(user).filter(pk=uuid_or_not_found(pack_id)).first()
     if pack is None:
         raise NotFound("There is no such knowledge pack.")
+    if _RANK[role_in(pack)] < _RANK[at_least]:
+        raise Forbidden(f"This needs the role {at_least.value}; yours is {role_in(pack).value}.", code="role_too_low")
+    return pack
+
+
+def role_in(pack: KnowledgePack) -> Role:
+    """The role of the person for whom the pack was read; a pack that was just made is its owner's."""
+    return Role(vars(pack).get("role", Role.OWNER))
+
+
+def for_same_person(pack: KnowledgePack, read: KnowledgePack) -> KnowledgePack:
+    """``pack`` as a service returned it, with the role that it was read with before."""
+    vars(pack)["role"] = role_in(read).value
     return pack
 
 

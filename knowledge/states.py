@@ -30,11 +30,32 @@ class IndexStatus(models.TextChoices):
     FAILED = "failed"
 
 
+class ImportStatus(models.TextChoices):
+    QUEUED = "queued"
+    READING = "reading"  # files are opened and become planned items
+    PLANNED = "planned"  # a dry run waits to be committed or cancelled
+    WRITING = "writing"  # items become entries
+    COMPLETED = "completed"  # some items may have failed; they say why
+    FAILED = "failed"  # nothing could be read
+    CANCELLED = "cancelled"  # what had been written stays
+
+
+class ItemStatus(models.TextChoices):
+    PLANNED = "planned"
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    SKIPPED = "skipped"  # cancelled before its turn
+    FAILED = "failed"
+
+
 PACK_TRANSITIONS: Final[Transitions] = {
     PackStatus.DRAFT: frozenset({PackStatus.ACTIVE, PackStatus.DELETED}),
     PackStatus.ACTIVE: frozenset({PackStatus.ARCHIVED, PackStatus.DELETED}),
     PackStatus.ARCHIVED: frozenset({PackStatus.ACTIVE, PackStatus.DELETED}),
-    PackStatus.DELETED: frozenset(),
+    PackStatus.DELETED: frozenset(
+        {PackStatus.DRAFT, PackStatus.ACTIVE, PackStatus.ARCHIVED}
+    ),  # a restore, to what it was
 }
 
 INDEX_TRANSITIONS: Final[Transitions] = {
@@ -43,6 +64,18 @@ INDEX_TRANSITIONS: Final[Transitions] = {
     IndexStatus.INDEXING: frozenset({IndexStatus.READY, IndexStatus.FAILED, IndexStatus.PENDING}),
     IndexStatus.READY: frozenset({IndexStatus.PENDING}),
     IndexStatus.FAILED: frozenset({IndexStatus.PENDING}),
+}
+
+
+_ENDS: Final = frozenset({ImportStatus.FAILED, ImportStatus.CANCELLED})
+IMPORT_TRANSITIONS: Final[Transitions] = {
+    ImportStatus.QUEUED: frozenset({ImportStatus.READING, *_ENDS}),
+    ImportStatus.READING: frozenset({ImportStatus.QUEUED, ImportStatus.PLANNED, ImportStatus.WRITING, *_ENDS}),
+    ImportStatus.PLANNED: frozenset({ImportStatus.WRITING, *_ENDS}),
+    ImportStatus.WRITING: frozenset({ImportStatus.COMPLETED, *_ENDS}),
+    ImportStatus.COMPLETED: frozenset(),
+    ImportStatus.FAILED: frozenset(),
+    ImportStatus.CANCELLED: frozenset(),
 }
 
 

@@ -44,8 +44,8 @@ _ADD: Final = f"""
         SELECT %(pack)s, lexeme, count(*) FROM d, unnest(d.tsv) GROUP BY lexeme
         ON CONFLICT (pack_id, lexeme) DO UPDATE SET df = t.df + excluded.df
     ), added AS (
-        INSERT INTO knowledge_passagelexical (passage_id, pack_id, tsv, dl, bm)
-        SELECT id, %(pack)s, tsv || array_to_tsvector(ARRAY[%(mark)s]), dl, {_WEIGHTS} FROM d
+        INSERT INTO knowledge_passagelexical (passage_id, pack_id, live, tsv, dl, bm)
+        SELECT id, %(pack)s, true, tsv || array_to_tsvector(ARRAY[%(mark)s]), dl, {_WEIGHTS} FROM d
     )
     SELECT count(*), coalesce(sum(dl), 0), coalesce(max(avgdl), 0) FROM d
 """  # noqa: S608

@@ -66,8 +66,11 @@ def gathering() -> Iterator[None]:
         yield
     finally:
         _gathered.reset(token)
-    for group in {stream_group(type(stream), stream.pk): stream for stream, _ in gathered}.values():
-        _write(group, tuple(event for stream, events in gathered if stream == group for event in events))
+    for group in dict.fromkeys(stream_group(type(stream), stream.pk) for stream, _ in gathered):
+        parts = [(stream, events) for stream, events in gathered if stream_group(type(stream), stream.pk) == group]
+        _write(parts[0][0], tuple(event for _, events in parts for event in events))
+        for stream, _ in parts:
+            stream.last_seq = parts[0][0].last_seq
 
 
 def _write(stream: Stream, events: tuple[NewEvent, ...]) -> None:

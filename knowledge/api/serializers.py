@@ -6,9 +6,19 @@ from typing import Any
 
 from rest_framework import serializers
 
-from knowledge import shapes
+from knowledge import selectors, shapes
 from knowledge.drafts import TAGS_MAX
-from knowledge.models import TAG_MAX, TITLE_MAX, Entry, IndexStatus, KnowledgePack, Language, PackStatus, Visibility
+from knowledge.models import (
+    TAG_MAX,
+    TITLE_MAX,
+    Entry,
+    IndexStatus,
+    KnowledgePack,
+    Language,
+    PackStatus,
+    Role,
+    Visibility,
+)
 from knowledge.ranking import Mode
 from knowledge.search import Hit, SearchResult
 
@@ -66,13 +76,12 @@ class PackOut(serializers.Serializer[KnowledgePack]):
     language = serializers.ChoiceField(choices=Language.choices)
     version = serializers.IntegerField()
     entry_count = serializers.IntegerField()
-    role = serializers.ChoiceField(choices=["owner"])
+    role = serializers.ChoiceField(choices=Role.choices)
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
 
     def to_representation(self, instance: KnowledgePack) -> dict[str, Any]:
-        # selectors.packs_for gives nobody but the owner a pack; with sharing there will be more roles.
-        return {**shapes.pack_header(instance), "role": "owner"}
+        return {**shapes.pack_header(instance), "role": selectors.role_in(instance).value}
 
 
 class EntryHeader(serializers.Serializer[Entry]):

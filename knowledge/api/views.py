@@ -16,7 +16,7 @@ from knowledge import selectors, services
 from knowledge.api import serializers as s
 from knowledge.batch import ItemResult
 from knowledge.drafts import EntryDraft
-from knowledge.models import IndexStatus, KnowledgePack
+from knowledge.models import IndexStatus, KnowledgePack, Role
 from knowledge.ranking import Mode
 from knowledge.search import LIMIT_MAX, search
 from realtime.errors import InvalidInput
@@ -52,14 +52,14 @@ class PackView(ApiView):
 
     @extend_schema(request=s.PackPatch, responses=s.PackOut)
     def patch(self, request: Request, pk: str) -> Response:
-        pack = selectors.pack_for(self.user, pk)
+        found = selectors.pack_for(self.user, pk, Role.EDITOR)
         changes = self.validated(s.PackPatch, partial=True)
-        pack = services.update_pack(pack.pk, changes, precondition=self.check_if_match)
-        return self.single(s.PackOut(pack).data, pack.version)
+        pack = services.update_pack(found.pk, changes, precondition=self.check_if_match)
+        return self.single(s.PackOut(selectors.for_same_person(pack, found)).data, pack.version)
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, pk: str) -> Response:
-        pack = selectors.pack_for(self.user, pk)
+        pack = selectors.pack_for(self.user, pk, Role.OWNER)
         services.delete_pack(pack.pk, precondition=self.check_if_match)
         return Response(status=204)
 
@@ -74,7 +74,7 @@ class EntryListView(ApiView):
         "An entry whose external_id is known in the pack becomes a new revision of that entry (200).",
     )
     def post(self, request: Request, pk: str) -> Response:
-        pack = selectors.pack_for(self.user, pk)
+        pack = selectors.pack_for(self.user, pk, Role.EDITOR)
         if isinstance(request.data, list):
             results = services.add_entries(pack, self.user, _few_enough(request.data))
             return Response({"results": [_item_json(result) for result in results]}, status=207)

@@ -72,10 +72,10 @@ def wait_for(condition: Callable[[], bool], patience: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def append(pack: KnowledgePack, *texts: str) -> list[int]:
+def append(pack: KnowledgePack, *texts: str) -> None:
     """Append one ``entry.noted`` event for each text, in one transaction."""
     with transaction.atomic():
-        return log.append(pack, *(("entry.noted", {"text": text}) for text in texts))
+        log.append(pack, *(("entry.noted", {"text": text}) for text in texts))
 
 
 def append_turn(pack: KnowledgePack, verb: str, turn: str, attempt: int = 1) -> None:
