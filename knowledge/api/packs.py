@@ -1,0 +1,59 @@
+"""Routes of packs."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.api.events import EventLogView
+from accounts.api.views import ApiView
+from knowledge import selectors, services
+from knowledge.api import serializers as s
+from knowledge.api.params import choice
+from knowledge.models import KnowledgePack, Role
+
+
+class PackListView(ApiView):
+    """POST and GET /api/knowledge-packs"""
+
+    @extend_schema(request=s.PackIn, responses={201: s.PackOut})
+    def post(self, request: Request) -> Response:
+        pack = services.create_pack(self.user, **self.validated(s.PackIn))
+        return self.single(s.PackOut(pack).data, pack.version, status=201)
+
+    @extend_schema(responses=s.PackOut(many=True), parameters=[OpenApiParameter("status", enum=s.OPEN_STATUSES)])
+    def get(self, request: Request) -> Response:
+        packs = selectors.packs_for(self.user)
+        if status := choice(request, "status", s.OPEN_STATUSES):
+            packs = packs.filter(status=status)
+        return self.paginated(packs, s.PackOut)
+
+
+class PackView(ApiView):
+    """GET, PATCH and DELETE /api/knowledge-packs/{id}"""
+
+    @extend_schema(responses=s.PackOut)
+    def get(self, request: Request, pk: str) -> Response:
+        pack = selectors.pack_for(self.user, pk)
+        return self.single(s.PackOut(pack).data, pack.version)
+
+    @extend_schema(request=s.PackPatch, responses=s.PackOut)
+    def patch(self, request: Request, pk: str) -> Response:
+        found = selectors.pack_for(self.user, pk, Role.EDITOR)
+        changes = self.validated(s.PackPatch, partial=True)
+        pack = services.update_pack(found.pk, changes, precondition=self.check_if_match)
+        return self.single(s.PackOut(selectors.for_same_person(pack, found)).data, pack.version)
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, pk: str) -> Response:
+        pack = selectors.pack_for(self.user, pk, Role.OWNER)
+        services.delete_pack(pack.pk, precondition=self.check_if_match)
+        return Response(status=204)
+
+
+class EventsView(EventLogView):
+    """GET /api/knowledge-packs/{id}/events"""
+
+    def stream(self, pk: str) -> KnowledgePack:
+        return selectors.pack_for(self.user, pk)

@@ -1,0 +1,80 @@
+"""Changes of packs themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import User
+from knowledge import passages, words
+from knowledge.models import KnowledgePack, Visibility
+from knowledge.services import locking
+from knowledge.shapes import pack_header
+from knowledge.states import PackStatus, check_pack_transition
+from realtime import log
+
+PACK_FIELDS = ("name", "description", "visibility", "status", "tags", "language")
+
+
+@transaction.atomic
+def create_pack(
+    owner: User,
+    *,
+    name: str,
+    description: str = "",
+    visibility: str = Visibility.PRIVATE,
+    tags: Sequence[str] = (),
+    language: str = "english",
+) -> KnowledgePack:
+    """A new pack. It is a draft until its first entry is ready (or its owner activates it)."""
+    pack = KnowledgePack.objects.create(
+        owner=owner, name=name, description=description, visibility=visibility, tags=list(tags), language=language
+    )
+    log.append(pack, ("pack.created", {"pack": pack_header(pack)}))
+    return pack
+
+
+@transaction.atomic
+def update_pack(
+    pack_id: UUID, changes: Mapping[str, Any], *, precondition: Callable[[int], None] | None = None
+) -> KnowledgePack:
+    """Change some of ``PACK_FIELDS``. ``precondition`` gets the version read under the lock and may refuse.
+
+    A change of language indexes all words anew within the transaction. Raises ``IllegalState`` for a step that the table of
+    transitions does not have, ``NotFound`` for a deleted pack.
+    """
+    pack = locking.locked_pack(pack_id)
+    if precondition:
+        precondition(pack.version)
+    locking.refuse_deleted(pack)
+    changed = {name: value for name, value in changes.items() if getattr(pack, name) != value}
+    if not changed:
+        return pack
+    check_pack_transition(pack.status, changed.get("status", pack.status))
+    for name, value in changed.items():
+        setattr(pack, name, value)
+    if "language" in changed:
+        words.rebuild(pack)
+        pack.index_epoch += 1
+    pack.version += 1
+    pack.save(update_fields=[*changed, "version", "updated_at", *passages.STATISTICS])
+    log.append(pack, ("pack.updated", {"pack": pack_header(pack)}))
+    return pack
+
+
+@transaction.atomic
+def delete_pack(pack_id: UUID, *, precondition: Callable[[int], None] | None = None) -> None:
+    """Move a pack to the trash: nobody sees or searches it any more; its rows stay."""
+    pack = locking.locked_pack(pack_id)
+    if precondition:
+        precondition(pack.version)
+    locking.refuse_deleted(pack)
+    check_pack_transition(pack.status, PackStatus.DELETED)
+    pack.status, pack.deleted_at = PackStatus.DELETED, timezone.now()
+    pack.version += 1
+    pack.save(update_fields=["status", "deleted_at", "version", "updated_at"])
+    log.append(pack, ("pack.deleted", {"pack": pack_header(pack)}))
