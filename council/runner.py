@@ -146,7 +146,8 @@ class TurnGroup:
             budgets.settle([talk.last_settlement for talk, _ in parts if talk.last_settlement is not None])
             records = budgets.open_calls([talk.call_for(prompt) for talk, prompt in parts])
         for (talk, prompt), record in zip(parts, records, strict=True):
-            talk.submit(prompt, record, partial(self._ended.put, talk))
+            with self._leaving_on_failure(talk):
+                talk.submit(prompt, record, partial(self._ended.put, talk))
 
     def _finish(self, parts: Parts[Finished]) -> None:
         stored = orchestrator.finish([(talk.claim, finished) for talk, finished in parts])
