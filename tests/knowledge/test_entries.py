@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.utils import timezone
-from pytest_django import Settings
 
 from accounts.models import User
 from accounts.services import create_api_key
@@ -173,7 +174,7 @@ def test_a_stale_tag_is_412_and_nothing_is_lost(api: Api, solar: str) -> None:
     assert api.get(solar).json()["title"] == "First"
 
 
-def together(*jobs: Any) -> list[Any]:
+def together(*jobs: Callable[[], Any]) -> list[Any]:
     """Run the jobs at the same time, each on a connection of its own; their answers in order."""
     answers: list[Any] = [None] * len(jobs)
     gate = threading.Barrier(len(jobs))
@@ -201,9 +202,8 @@ def test_of_two_people_with_the_same_tag_one_gets_412(
     people = [Api(create_api_key(person, "race")[1]) for person in (user, other_user)]
     for version in range(1, 6):
         tag = f'"v{version}"'
-        answers = together(
-            *(lambda i=i: people[i].patch(solar, {"content": f"{version} by {i}"}, If_Match=tag) for i in (0, 1))
-        )
+        change = [{"content": f"{version} by {i}"} for i in (0, 1)]
+        answers = together(*(partial(people[i].patch, solar, change[i], If_Match=tag) for i in (0, 1)))
         codes = [answer.status_code for answer in answers]
         assert sorted(codes) == [200, 412]
         assert Entry.objects.get().revision.content == f"{version} by {codes.index(200)}"
@@ -214,7 +214,7 @@ def test_of_two_people_with_the_same_tag_one_gets_412(
 def test_changes_of_different_fields_at_once_are_both_kept(api: Api, user: User, solar: str) -> None:
     for turn in range(5):
         changes = [{"title": f"T{turn}"}, {"content": f"C{turn}"}, {"tags": [f"t{turn}"]}]
-        answers = together(*(lambda change=change: api.patch(solar, change) for change in changes))
+        answers = together(*(partial(api.patch, solar, change) for change in changes))
         assert [answer.status_code for answer in answers] == [200] * 3
         body = api.get(solar).json()
         assert (body["title"], body["content"], body["tags"]) == (f"T{turn}", f"C{turn}", [f"t{turn}"])
@@ -261,10 +261,10 @@ def test_a_revert_is_a_new_revision(api: Api, entries: str, solar: str) -> None:
     assert found(api, entries, "photovoltaic") == [SOLAR["title"]]
 
 
-def test_a_citation_of_revision_1_outlives_revision_5_and_the_entry(api: Api, solar: str, settings: Settings) -> None:
+def test_a_citation_of_revision_1_outlives_revision_5_and_the_entry(api: Api, solar: str) -> None:
     revision = EntryRevision.objects.get(number=1)
     shown = Evidence(
-        n=1, revision=str(revision.pk), entry=str(revision.entry_id), title=revision.title, passage=None, start=0,
+        n=1, revision=str(revision.pk), entry=str(revision.entry_id), pack="", title=revision.title, passage=None, start=0,
         end=len(SOLAR["content"]), text=str(SOLAR["content"]),
     )  # fmt: skip
 
