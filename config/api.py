@@ -125,8 +125,8 @@ def _detail(error: BaseException) -> str:
 
 
 def _pointers(error: BaseException) -> list[FieldError]:
-    if isinstance(error, errors.InvalidInput):
-        return error.errors
+    if isinstance(error, QuorumError):
+        return list(getattr(error, "errors", ()))
     return list(field_errors(error.detail)) if isinstance(error, ValidationError) else []
 
 

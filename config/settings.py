@@ -282,7 +282,12 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"queue": "control", "expires": 5},
     },
+    "knowledge-purge-trash": {"task": "knowledge.tasks.purge_trash", "schedule": 3600.0, "options": {"expires": 3600}},
 }
+
+# --- Knowledge ------------------------------------------------------------------------------------------------------
+
+TRASH_DAYS = env.integer("TRASH_DAYS", 30)  # deleted entries can be restored for so long
 
 # --- Models ---------------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from accounts.models import User
 from knowledge import drafts, services
 from knowledge.models import Entry, EntryRevision, KnowledgePack
+from knowledge.selectors import twin_of
 from knowledge.states import IndexStatus, PackStatus, check_pack_transition
 from realtime.errors import IllegalState, InvalidInput
 
@@ -135,6 +136,10 @@ class EntryForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
         others = Entry.objects.filter(pack=pack, external_id=external_id or None, deleted_at=None)
         if external_id and others.exclude(pk=self.instance.pk).exists():
             self.add_error("external_id", "Another entry of the pack has this external id.")
+        content_hash = drafts.parse(self.draft()).content_hash
+        twin = twin_of(pack, content_hash)
+        if twin and content_hash != self.instance.content_hash:
+            self.add_error("content", f"The pack says this already: {twin.title}.")
 
     def _report(self, error: InvalidInput) -> None:
         for wrong in error.errors:
@@ -173,7 +178,9 @@ class EntryAdmin(TrashingAdmin):
         note = form.cleaned_data["note"]
         if not change:
             (result,) = services.add_entries(obj.pack, author, [form.draft()], note)
-            _become(obj, result.entry)
+            _become(
+                obj, result.entry or result.twin
+            )  # a twin that came between the form's check and now is what was meant
             return
         saved = services.revise_entry(obj.pk, author, form.draft(), note)
         if "enabled" in form.changed_data:

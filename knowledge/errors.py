@@ -1,11 +1,14 @@
 """Errors of the knowledge app.
 
 EmbeddingError     the model or its server gave no vectors; ``permanent`` says whether trying again can help
+Duplicate          the pack has an entry of the very same title and content; ``errors`` names it
 """
 
 from __future__ import annotations
 
-from realtime.errors import Unavailable
+from uuid import UUID
+
+from realtime.errors import Conflict, FieldError, Unavailable
 
 
 class EmbeddingError(Unavailable):
@@ -14,3 +17,18 @@ class EmbeddingError(Unavailable):
     def __init__(self, detail: str = "", *, permanent: bool = False) -> None:
         super().__init__(detail)
         self.permanent = permanent
+
+
+class TwinError(FieldError):
+    """A field error that names the twin."""
+
+    id: str
+    title: str
+
+
+class Duplicate(Conflict):
+    code = "duplicate"
+
+    def __init__(self, twin: UUID, title: str, pointer: str = "") -> None:
+        super().__init__(f"The pack has an entry of the same title and content: {title} ({twin}).")
+        self.errors: list[FieldError] = [TwinError(pointer=pointer, detail=self.detail, id=str(twin), title=title)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -65,6 +65,37 @@ def entries_of(pack: KnowledgePack) -> QuerySet[Entry]:
     return Entry.objects.filter(pack=pack, deleted_at__isnull=True)
 
 
+def trash_of(pack: KnowledgePack) -> QuerySet[Entry]:
+    """The pack's entries in the trash, without their content."""
+    return Entry.objects.filter(pack=pack, deleted_at__isnull=False)
+
+
+def entry_for(pack: KnowledgePack, entry_id: UUID | str, *, or_trashed: bool = False) -> Entry:
+    """One entry of a pack that the caller may read, with its current revision. Raises ``NotFound``; also for an entry in the trash
+    unless ``or_trashed``."""
+    entries = Entry.objects.filter(pack=pack) if or_trashed else entries_of(pack)
+    entry = entries.select_related("revision").filter(pk=uuid_or_not_found(entry_id)).first()
+    if entry is None:
+        raise NotFound("There is no such entry.")
+    return entry
+
+
+def twin_of(pack: KnowledgePack, content_hash: str) -> Entry | None:
+    """The pack's entry that says this already (``drafts.content_hash``)."""
+    return entries_of(pack).filter(content_hash=content_hash).first()
+
+
+def revisions_of(entry: Entry) -> QuerySet[EntryRevision]:
+    return EntryRevision.objects.filter(entry=entry).select_related("author")
+
+
+def revision_of(entry: Entry, number: int) -> EntryRevision:
+    revision = revisions_of(entry).filter(number=number).first()
+    if revision is None:
+        raise NotFound("There is no such revision.")
+    return revision
+
+
 def revision_text(revision_id: UUID | str) -> str | None:
     """What a revision says, or None when there is none of that id. Its author's packs are not asked: callers hold a citation."""
     return EntryRevision.objects.filter(pk=revision_id).values_list("content", flat=True).first()
@@ -101,4 +132,5 @@ def uuid_or_not_found(value: UUID | str) -> UUID:
 def _entry(row: dict[str, Any]) -> Entry:
     """An unsaved entry with the values of its JSON row (times come as text)."""
     times = {name: datetime.fromisoformat(value) for name, value in row.items() if name.endswith("_at") and value}
-    return Entry(**{**row, **times})
+    review_by = row["review_by"] and date.fromisoformat(row["review_by"])
+    return Entry(**{**row, **times, "review_by": review_by})

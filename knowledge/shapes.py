@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from knowledge.models import Entry, KnowledgePack
+from accounts.models import User
+from knowledge.models import Entry, EntryRevision, KnowledgePack
 from realtime.times import rfc3339
 
 
@@ -46,6 +47,11 @@ def entry_header(entry: Entry) -> dict[str, Any]:
         "revision": entry.revision_number,
         "revision_id": str(entry.revision_id),
         "content_hash": entry.content_hash,
+        "language": entry.language,
+        "ordinal": entry.ordinal,
+        "version": entry.version,
+        "reviewed_at": entry.reviewed_at and rfc3339(entry.reviewed_at),
+        "review_by": entry.review_by and entry.review_by.isoformat(),
         "created_at": rfc3339(entry.created_at),
         "updated_at": rfc3339(entry.updated_at),
     }
@@ -54,3 +60,21 @@ def entry_header(entry: Entry) -> dict[str, Any]:
 def entry_progress(entry: Entry) -> dict[str, Any]:
     """The fields of an entry's header that indexing moves."""
     return {"id": str(entry.id), "status": entry.index_status, "error": entry.index_error or None}
+
+
+def revision_header(revision: EntryRevision) -> dict[str, Any]:
+    """The revision without its content."""
+    return {
+        "id": str(revision.id),
+        "number": revision.number,
+        "title": revision.title,
+        "content_hash": revision.content_hash,
+        "author": person(revision.author),
+        "note": revision.note,
+        "created_at": rfc3339(revision.created_at),
+    }
+
+
+def person(user: User | None) -> dict[str, Any] | None:
+    """Who did something; null when they have left, or when it was a program of ours."""
+    return None if user is None else {"id": str(user.pk), "name": user.name}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from uuid import UUID
 
 from celery import shared_task
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from knowledge import indexing, passages, words
+from knowledge import indexing, passages, services, words
 from knowledge.models import Entry
 from knowledge.services import locked_pack
 from realtime import nudge
@@ -58,3 +60,9 @@ def sweep() -> None:
     """Wake a worker for every pack with work that nobody is at: lost nudges, dead workers, pauses that are over."""
     for pack_id in indexing.packs_with_work(timezone.now()):
         nudge.send_task("knowledge.tasks.index_pack", [str(pack_id)], "index")
+
+
+@shared_task(name="knowledge.tasks.purge_trash")
+def purge_trash() -> None:
+    """Remove entries for good that have been in the trash for ``TRASH_DAYS``."""
+    services.purge_trash(timezone.now() - timedelta(days=settings.TRASH_DAYS))

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods
 from accounts.errors import RateLimited
 from accounts.limits import spend
 from accounts.models import User
-from realtime.errors import IllegalState, InvalidInput, NotFound, QuorumError, Unavailable
+from realtime.errors import Conflict, IllegalState, InvalidInput, NotFound, QuorumError, Unavailable
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponse]
@@ -76,4 +76,4 @@ def blame(form: forms.BaseForm, error: QuorumError, fields: Mapping[str, str] | 
 
 
 # What people can do something about; anything else is a fault of ours and is not caught.
-EXPECTED = (InvalidInput, IllegalState, Unavailable, RateLimited)
+EXPECTED = (Conflict, InvalidInput, IllegalState, Unavailable, RateLimited)

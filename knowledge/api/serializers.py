@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from rest_framework import serializers
 
 from knowledge import selectors, shapes
+from knowledge.batch import Status
 from knowledge.drafts import TAGS_MAX
 from knowledge.models import (
     TAG_MAX,
     TITLE_MAX,
     Entry,
+    EntryRevision,
     IndexStatus,
     KnowledgePack,
     Language,
@@ -21,8 +23,11 @@ from knowledge.models import (
 )
 from knowledge.ranking import Mode
 from knowledge.search import Hit, SearchResult
+from knowledge.services.bulk import ACTIONS
+from realtime.times import rfc3339
 
 DESCRIPTION_MAX = 4000
+ITEMS_MAX = 500  # in one request
 # Through PATCH; the trash is reached by DELETE.
 OPEN_STATUSES = [status for status in PackStatus.values if status != PackStatus.DELETED]
 
@@ -100,6 +105,11 @@ class EntryHeader(serializers.Serializer[Entry]):
     revision = serializers.IntegerField()
     revision_id = serializers.UUIDField()
     content_hash = serializers.CharField()
+    language = serializers.ChoiceField(choices=Language.choices, allow_blank=True, help_text="Empty: the pack's")
+    ordinal = serializers.IntegerField(help_text="Place in the pack; there are gaps")
+    version = serializers.IntegerField(help_text="The entity tag's number: people's edits of the entry")
+    reviewed_at = serializers.DateTimeField(allow_null=True)
+    review_by = serializers.DateField(allow_null=True)
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
 
@@ -114,6 +124,14 @@ class EntryOut(EntryHeader):
         return {**super().to_representation(instance), "content": instance.revision.content}
 
 
+class TrashedEntry(EntryHeader):
+    deleted_at = serializers.DateTimeField()
+
+    def to_representation(self, instance: Entry) -> dict[str, Any]:
+        deleted_at = instance.deleted_at and rfc3339(instance.deleted_at)
+        return {**super().to_representation(instance), "deleted_at": deleted_at}
+
+
 class FieldErrorOut(serializers.Serializer[Any]):
     pointer = serializers.CharField()
     detail = serializers.CharField()
@@ -121,8 +139,9 @@ class FieldErrorOut(serializers.Serializer[Any]):
 
 class ItemOut(serializers.Serializer[Any]):
     index = serializers.IntegerField()
-    status = serializers.ChoiceField(choices=["created", "updated", "unchanged", "failed"])
-    id = serializers.UUIDField(required=False)
+    status = serializers.ChoiceField(choices=list(get_args(Status)))
+    id = serializers.UUIDField(required=False, help_text="Of the entry; of its twin when skipped")
+    code = serializers.CharField(required=False, help_text="duplicate or invalid, when it failed")
     errors = FieldErrorOut(many=True, required=False)  # type: ignore[assignment]  # a field; DRF's property stays what it is
 
 
@@ -130,6 +149,124 @@ class ItemsOut(serializers.Serializer[Any]):
     """What became of each entry of an array, in order."""
 
     results = ItemOut(many=True)
+
+
+class Ids(serializers.ListField):
+    child = serializers.UUIDField()
+
+
+class BulkIn(serializers.Serializer[Any]):
+    """``tags`` belong to tag and untag, ``to`` (a pack) to move."""
+
+    action = Choice(choices=list(ACTIONS))
+    ids = Ids(min_length=1, max_length=ITEMS_MAX)
+    tags = Tags(min_length=1, max_length=TAGS_MAX, required=False)
+    to = serializers.UUIDField(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        needed = {"tag": "tags", "untag": "tags", "move": "to"}.get(attrs["action"])
+        if needed and needed not in attrs:
+            raise serializers.ValidationError({needed: f"The action {attrs['action']} needs it."})
+        if spare := {"tags", "to"} & attrs.keys() - {needed}:
+            raise serializers.ValidationError(dict.fromkeys(spare, f"The action {attrs['action']} has no use for it."))
+        return attrs
+
+
+class BulkItemOut(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=["updated", "unchanged", "failed"])
+    code = serializers.CharField(required=False)
+    detail = serializers.CharField(required=False)
+
+
+class BulkOut(serializers.Serializer[Any]):
+    """What became of each id, in order; an id that was sent twice is answered once."""
+
+    results = BulkItemOut(many=True)
+
+
+class ReorderIn(serializers.Serializer[Any]):
+    """Exactly one of ``before`` and ``after``: an entry's id, or null for the end (before) or the start (after) of the pack."""
+
+    ids = Ids(min_length=1, max_length=ITEMS_MAX)
+    before = serializers.UUIDField(required=False, allow_null=True)
+    after = serializers.UUIDField(required=False, allow_null=True)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("before" in attrs) == ("after" in attrs):
+            raise serializers.ValidationError({"before": "Name either before or after."})
+        return attrs
+
+
+class PlaceOut(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    ordinal = serializers.IntegerField()
+
+
+class ReorderOut(serializers.Serializer[Any]):
+    """Every entry that has another ordinal now."""
+
+    results = PlaceOut(many=True)
+
+
+class PersonOut(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    name = serializers.CharField()
+
+
+class RevisionHeader(serializers.Serializer[EntryRevision]):
+    id = serializers.UUIDField()
+    number = serializers.IntegerField()
+    title = serializers.CharField()
+    content_hash = serializers.CharField()
+    author = PersonOut(allow_null=True)
+    note = serializers.CharField()
+    created_at = serializers.DateTimeField()
+
+    def to_representation(self, instance: EntryRevision) -> dict[str, Any]:
+        return shapes.revision_header(instance)
+
+
+class RevisionOut(RevisionHeader):
+    content = serializers.CharField()
+
+    def to_representation(self, instance: EntryRevision) -> dict[str, Any]:
+        return {**super().to_representation(instance), "content": instance.content}
+
+
+class LineOut(serializers.Serializer[Any]):
+    op = serializers.ChoiceField(choices=[" ", "-", "+"])
+    text = serializers.CharField(help_text="With its line end; the last line may have none")
+
+
+class HunkOut(serializers.Serializer[Any]):
+    """Lines count from 1; a side without lines starts at the line before."""
+
+    old_start = serializers.IntegerField()
+    old_lines = serializers.IntegerField()
+    new_start = serializers.IntegerField()
+    new_lines = serializers.IntegerField()
+    lines = LineOut(many=True)
+
+
+class TitleDiffOut(serializers.Serializer[Any]):
+    old = serializers.CharField()
+    new = serializers.CharField()
+
+
+class ContentDiffOut(serializers.Serializer[Any]):
+    hunks = HunkOut(many=True)
+    unified = serializers.CharField(help_text="The same as diff -u writes it")
+    added = serializers.IntegerField()
+    removed = serializers.IntegerField()
+    coarse = serializers.BooleanField(help_text="Too different to compare line by line: replaced whole")
+
+
+class DiffOut(serializers.Serializer[Any]):
+    number = serializers.IntegerField()
+    against = serializers.IntegerField(allow_null=True, help_text="Null: the first revision, against nothing")
+    title = TitleDiffOut(allow_null=True, help_text="Null: unchanged")
+    content = ContentDiffOut()
 
 
 class PassageOut(serializers.Serializer[Any]):

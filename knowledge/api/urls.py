@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accounts.api.urls import route
 from accounts.services import user_for_key
-from knowledge.api import entries, packs, search
+from knowledge.api import bulk, entries, packs, revisions, search
 from knowledge.consumers import KnowledgePacks
 from realtime.sse import stream_view
 
@@ -18,4 +18,10 @@ urlpatterns = [
     *route("knowledge-packs/<str:pk>/events", packs.EventsView, "knowledge-events"),
     *route("knowledge-packs/<uuid:pk>/stream", stream, "knowledge-stream"),
     *route("knowledge-packs/<str:pk>/entries/search", search.SearchView, "knowledge-search"),
+    *route("knowledge-packs/<str:pk>/entries/bulk", bulk.BulkView, "knowledge-entries-bulk"),
+    *route("knowledge-packs/<str:pk>/entries/reorder", bulk.ReorderView, "knowledge-entries-reorder"),
+    *route("knowledge-packs/<str:pk>/entries/<str:entry>", entries.EntryView, "knowledge-entry"),
+    *route("knowledge-packs/<str:pk>/entries/<str:entry>/restore", entries.RestoreView, "knowledge-entry-restore"),
+    *route("knowledge-packs/<str:pk>/entries/<str:entry>/retry", entries.RetryView, "knowledge-entry-retry"),
+    *revisions.urlpatterns,
 ]

@@ -4,18 +4,22 @@ Each function locks the pack's row first (then entries), changes rows and append
 nudges go out after the commit. Work on text (checking, cutting) is done before the transaction begins.
 """
 
+from knowledge.services.bulk import bulk_entries
 from knowledge.services.entries import (
     add_entries,
     add_entry,
-    delete_entry,
     retry_indexing,
+    revert_entry,
     revise_entry,
     set_entry_enabled,
 )
 from knowledge.services.locking import locked_entry, locked_pack, request_indexing
+from knowledge.services.order import reorder_entries
 from knowledge.services.packs import PACK_FIELDS, create_pack, delete_pack, update_pack
+from knowledge.services.trash import delete_entry, purge_entries, purge_trash, restore_entry
 
 __all__ = [
-    "PACK_FIELDS", "add_entries", "add_entry", "create_pack", "delete_entry", "delete_pack", "locked_entry", "locked_pack",
-    "request_indexing", "retry_indexing", "revise_entry", "set_entry_enabled", "update_pack",
+    "PACK_FIELDS", "add_entries", "add_entry", "bulk_entries", "create_pack", "delete_entry", "delete_pack", "locked_entry",
+    "locked_pack", "purge_entries", "purge_trash", "reorder_entries", "request_indexing", "restore_entry", "retry_indexing",
+    "revert_entry", "revise_entry", "set_entry_enabled", "update_pack",
 ]  # fmt: skip

@@ -1,8 +1,9 @@
-"""Changes of entries. Work on text (checking, cutting) is done before the transaction begins."""
+"""Adding and changing entries. Work on text (checking, cutting) is done before the transaction begins."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -10,20 +11,32 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from knowledge import batch, drafts, passages
-from knowledge.batch import ItemResult, Status
-from knowledge.models import Entry, KnowledgePack
+from knowledge import batch, drafts, passages, words
+from knowledge.batch import ItemResult, OnDuplicate, Status
+from knowledge.chunking import Chunk
+from knowledge.errors import Duplicate
+from knowledge.models import Entry, EntryRevision, KnowledgePack
 from knowledge.services import locking
 from knowledge.shapes import entry_header, entry_progress, pack_counts
 from knowledge.states import IndexStatus
 from realtime import log
 from realtime.errors import Conflict, IllegalState, InvalidInput, NotFound
 
-_UNINDEXED_EDIT = ("enabled", "updated_at", "version")
+Precondition = Callable[[int], None]
 
 
-def add_entries(pack: KnowledgePack, author: User | None, items: Sequence[object], note: str = "") -> list[ItemResult]:
+def add_entries(
+    pack: KnowledgePack,
+    author: User | None,
+    items: Sequence[object],
+    note: str = "",
+    *,
+    on_duplicate: OnDuplicate = "fail",
+) -> list[ItemResult]:
     """Add entries, or revise those of the same ``external_id``; one result for each item (shape: ``drafts.EntryDraft``), in order.
+
+    A pack holds each text (title and content) once. An item whose text another entry has already fails, is skipped, or gives that
+    entry its tags, metadata, source and external id, as ``on_duplicate`` says.
 
     A bad item is reported and does not sink the rest. The good ones are committed together, and their words are searchable from
     then on; their vectors follow. Raises ``IllegalState`` when the pack is archived or deleted.
@@ -32,84 +45,160 @@ def add_entries(pack: KnowledgePack, author: User | None, items: Sequence[object
     with transaction.atomic():
         locked = locking.locked_pack(pack.pk)
         locking.require_open(locked)
-        known = batch.known_entries(locked, good)
-        batch.write(locked, author, [(known.get(item.draft.external_id or ""), item) for item in good], note)
+        steps = batch.decide(locked, good, on_duplicate)
+        batch.write(locked, author, steps, note)
         _record(locked, results)
     return results
 
 
-def add_entry(pack: KnowledgePack, author: User | None, item: object) -> tuple[Entry, Status]:
-    """One entry, and whether it was created, updated or unchanged. Raises ``InvalidInput`` where ``add_entries`` would report a
-    failed item."""
+def add_entry(
+    pack: KnowledgePack, author: User | None, item: object, *, on_duplicate: OnDuplicate = "fail"
+) -> tuple[Entry, Status]:
+    """One entry, and whether it was created, updated, unchanged or skipped (then the entry is its twin). Raises ``InvalidInput``
+    or ``Duplicate`` where ``add_entries`` would report a failed item."""
     drafts.parse(item)
-    (result,) = add_entries(pack, author, [item])
-    if result.entry is None:
-        raise InvalidInput("The entry cannot be added.", errors=result.errors)
-    return result.entry, result.status
+    (result,) = add_entries(pack, author, [item], on_duplicate=on_duplicate)
+    if result.entry is not None:
+        return result.entry, result.status
+    if result.twin is not None:
+        raise Duplicate(result.twin.pk, result.twin.title)
+    raise InvalidInput("The entry cannot be added.", errors=result.errors)
 
 
-def revise_entry(entry_id: UUID, author: User | None, changes: Mapping[str, Any], note: str = "") -> Entry:
-    """Change fields of an entry (those of ``drafts.EntryDraft``). New words make a new revision and are indexed again; otherwise
-    the entry alone changes. Raises ``InvalidInput``, ``Conflict`` (external id taken), ``IllegalState``, ``NotFound``."""
-    current = Entry.objects.filter(pk=entry_id, deleted_at=None).select_related("revision").first()
-    if current is None:
-        raise NotFound("There is no such entry.")
-    item = {name: getattr(current, name) for name in ("title", "tags", "metadata", "source_url", "external_id")}
-    item = {**item, "content": current.revision.content, **changes}
-    drafts.parse(item)
-    results, good = batch.prepare([item])
+def revise_entry(
+    entry_id: UUID,
+    author: User | None,
+    changes: Mapping[str, Any],
+    note: str = "",
+    *,
+    precondition: Precondition | None = None,
+) -> Entry:
+    """Change fields of an entry (those of ``drafts.EntryPatch``); what is not named stays as it is under the lock.
+
+    New words make a new revision and are indexed again; another language indexes the words alone again. ``precondition`` gets the
+    version read under the lock and may refuse. Raises ``InvalidInput``, ``Conflict`` (external id taken), ``Duplicate``,
+    ``IllegalState``, ``NotFound``.
+    """
+    named = drafts.checked(drafts.EntryPatch, {**changes, **({"note": note} if note else {})}).named()
+    note = named.pop("note", "")
+    known = _current_revision(entry_id)
+    text = Text(named.pop("title", None), named.pop("content", None))
+    chunks = passages.cut(text.content or known.content) if text.named else []
     with transaction.atomic():
         pack, entry = locking.locked_entry(entry_id)
+        if precondition:
+            precondition(entry.version)
         locking.require_open(pack)
-        if any(other.pk != entry_id for other in batch.known_entries(pack, good).values()):
-            raise Conflict("another entry of the pack has this external_id", code="external_id_taken")
-        batch.write(pack, author, [(entry, good[0])], note)
-        _record(pack, results)
+        if text.named and text.content is None and entry.revision_id != known.pk:
+            chunks = passages.cut(entry.revision.content)  # revised since it was read: rare, and nothing may be lost
+        _change(pack, entry, author, text, chunks, _own_changes(named, author), note)
     return entry
 
 
-@transaction.atomic
-def delete_entry(entry_id: UUID) -> None:
-    """Remove an entry from its pack. Its revisions stay, for decisions may cite them."""
-    pack, entry = locking.locked_entry(entry_id)
-    locking.require_open(pack)
-    passages.discard(pack, [entry])
-    entry.deleted_at = timezone.now()
-    if entry.index_status == IndexStatus.INDEXING:
-        batch.requeue(entry)
-    entry.save()
-    pack.entry_count -= 1
-    locking.after_words_changed(pack)
-    log.append(pack, ("entry.deleted", {"entry": {"id": str(entry.pk)}, "pack": pack_counts(pack)}))
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The part of a change that makes a revision; None stands for what stays."""
+
+    title: str | None
+    content: str | None
+
+    @property
+    def named(self) -> bool:
+        return self.title is not None or self.content is not None
 
 
-@transaction.atomic
+def revert_entry(
+    entry_id: UUID, number: int, author: User | None, *, precondition: Precondition | None = None
+) -> Entry:
+    """Give the entry the title and content of an earlier revision, as a new one. Raises as ``revise_entry`` does."""
+    revision = EntryRevision.objects.filter(entry=entry_id, number=number).first()
+    if revision is None:
+        raise NotFound("There is no such revision.")
+    changes = {"title": revision.title, "content": revision.content}
+    return revise_entry(entry_id, author, changes, f"reverted to revision {number}", precondition=precondition)
+
+
 def set_entry_enabled(entry_id: UUID, *, enabled: bool) -> Entry:
     """Hide an entry from every search, or show it again, without touching its index."""
-    pack, entry = locking.locked_entry(entry_id)
-    locking.require_open(pack)
-    if entry.enabled == enabled:
-        return entry
-    entry.enabled = enabled
-    entry.version += 1
-    entry.save(update_fields=_UNINDEXED_EDIT)
-    pack.index_epoch += 1
-    pack.save(update_fields=["index_epoch", "updated_at"])
-    log.append(pack, ("entry.updated", {"entry": entry_header(entry), "pack": pack_counts(pack)}))
-    return entry
+    return revise_entry(entry_id, None, {"enabled": enabled})
 
 
 @transaction.atomic
 def retry_indexing(entry_id: UUID) -> Entry:
     """Queue a failed entry again, with a fresh count of attempts."""
     pack, entry = locking.locked_entry(entry_id)
-    if entry.index_status != IndexStatus.FAILED:
-        raise IllegalState(f"an entry that is {entry.index_status} cannot be retried", code="illegal_transition")
+    check_retry(entry)
     batch.requeue(entry)
     entry.save()
     locking.request_indexing(pack)
     log.append(pack, ("entry.queued", {"entry": entry_progress(entry), "pack": pack_counts(pack)}))
     return entry
+
+
+def check_retry(entry: Entry) -> None:
+    if entry.index_status != IndexStatus.FAILED:
+        raise IllegalState(f"an entry that is {entry.index_status} cannot be retried", code="illegal_transition")
+
+
+def review(reviewed: bool, author: User | None) -> dict[str, Any]:
+    """The fields that say who looked at an entry last, and when."""
+    if not reviewed:
+        return {"reviewed_at": None, "reviewed_by": None}
+    return {"reviewed_at": timezone.now(), "reviewed_by": author}
+
+
+def _current_revision(entry_id: UUID) -> EntryRevision:
+    current = Entry.objects.filter(pk=entry_id, deleted_at=None).select_related("revision").first()
+    if current is None:
+        raise NotFound("There is no such entry.")
+    return current.revision
+
+
+def _own_changes(named: dict[str, Any], author: User | None) -> dict[str, Any]:
+    fields = dict(named)
+    return {**review(fields.pop("reviewed"), author), **fields} if "reviewed" in fields else fields
+
+
+def _change(
+    pack: KnowledgePack,
+    entry: Entry,
+    author: User | None,
+    text: Text,
+    chunks: Sequence[Chunk],
+    fields: dict[str, Any],
+    note: str,
+) -> None:
+    """Carry out a change of a locked entry."""
+    title = entry.title if text.title is None else text.title
+    content = entry.revision.content if text.named and text.content is None else text.content or ""
+    revised = text.named and drafts.content_hash(title, content) != entry.content_hash
+    _check_free(pack, entry, fields.get("external_id"), drafts.content_hash(title, content) if revised else "")
+    other_language = fields.get("language", entry.language) != entry.language
+    if batch.change(entry, fields, revised=revised) == "unchanged":
+        return
+    if revised:
+        passages.discard(pack, [entry])
+        revision = batch.next_revision(entry, title, content, author, note)
+        entry.save()
+        revision.save()
+        passages.store(pack, [passages.Piece(entry, revision, chunks)])
+    else:
+        entry.save()
+        if other_language:
+            words.remove(pack, [entry.pk])
+            words.add(pack, [entry.pk])
+    locking.after_words_changed(pack)
+    kind = "entry.revised" if revised else "entry.updated"
+    log.append(pack, (kind, {"entry": entry_header(entry), "pack": pack_counts(pack)}))
+
+
+def _check_free(pack: KnowledgePack, entry: Entry, external_id: str | None, content_hash: str) -> None:
+    """Refuse an external id that another entry has, and a new text that another entry has."""
+    others = Entry.objects.filter(pack=pack, deleted_at=None).exclude(pk=entry.pk)
+    if external_id and others.filter(external_id=external_id).exists():
+        raise Conflict("another entry of the pack has this external_id", code="external_id_taken")
+    if content_hash and (twin := others.filter(content_hash=content_hash).first()):
+        raise Duplicate(twin.pk, twin.title)
 
 
 def _record(pack: KnowledgePack, results: Sequence[ItemResult]) -> None:

@@ -14,7 +14,7 @@ from tests.knowledge.test_api_packs import pointers, problem, url
 
 HEADER = {
     "id", "pack", "title", "tags", "metadata", "source_url", "external_id", "status", "error", "enabled", "revision",
-    "revision_id", "content_hash", "created_at", "updated_at",
+    "revision_id", "content_hash", "language", "ordinal", "version", "reviewed_at", "review_by", "created_at", "updated_at",
 }  # fmt: skip
 MINIMAL = {"title": "T", "content": "C"}
 
@@ -110,7 +110,7 @@ def test_an_array_answers_207_with_a_result_for_each_item(api: Api, entries: str
         (0, "unchanged"), (1, "created"), (2, "failed"), (3, "failed"),
     ]  # fmt: skip
     assert results[2] == {
-        "index": 2, "status": "failed", "errors": [{"pointer": "/2/content", "detail": "Field required"}],
+        "index": 2, "status": "failed", "code": "invalid", "errors": [{"pointer": "/2/content", "detail": "Field required"}],
     }  # fmt: skip
     assert results[1]["id"] == str(Entry.objects.get(external_id="bread").pk)
     assert results[3]["errors"][0]["pointer"] == "/3/tags/0"
@@ -127,8 +127,9 @@ def test_more_than_500_at_once_are_refused(api: Api, entries: str) -> None:
 
 
 def test_the_same_key_adds_an_array_once(api: Api, entries: str) -> None:
-    first = api.post(entries, [MINIMAL, MINIMAL], Idempotency_Key="batch")
-    again = api.post(entries, [MINIMAL, MINIMAL], Idempotency_Key="batch")
+    items = [MINIMAL, {**MINIMAL, "title": "U"}]
+    first = api.post(entries, items, Idempotency_Key="batch")
+    again = api.post(entries, items, Idempotency_Key="batch")
     assert first.json() == again.json()
     assert Entry.objects.count() == 2
 

@@ -57,3 +57,23 @@ def _put(rows: list[Json], row: Json, key: str) -> None:
             rows[index] = row
             return
     rows.append(row)
+
+
+# --- Knowledge packs ----------------------------------------------------------------------------------------------------
+
+
+def reduce_pack(snapshot: Json, events: list[Json]) -> Json:
+    """Apply ``{seq, type, data}`` in order to a pack's snapshot. Entries are compared by id: their order is their ``ordinal``."""
+    header, entries = dict(snapshot["pack"]), {entry["id"]: dict(entry) for entry in snapshot["entries"]}
+    seq = snapshot["last_seq"]
+    for event in events:
+        kind, data, seq = event["type"], event["data"], event["seq"]
+        header |= data.get("pack", {})
+        if kind == "entry.reordered":
+            for place in data["entries"]:
+                entries[place["id"]] |= place
+        elif kind == "entry.deleted" or (kind == "entry.moved" and data["entry"]["pack"] != header["id"]):
+            del entries[data["entry"]["id"]]
+        elif "entry" in data:
+            entries[data["entry"]["id"]] = {**entries.get(data["entry"]["id"], {}), **data["entry"]}
+    return {"pack": header, "entries": sorted(entries.values(), key=lambda entry: str(entry["id"])), "last_seq": seq}
