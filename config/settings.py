@@ -282,7 +282,17 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"queue": "control", "expires": 5},
     },
+    "knowledge-forget-searches": {
+        "task": "knowledge.tasks.sweep_searches",
+        "schedule": 3600.0,
+        "options": {"queue": "control", "expires": 3600},
+    },
 }
+
+# --- Search log -----------------------------------------------------------------------------------------------------
+
+SEARCH_LOG = env.boolean("SEARCH_LOG", default=True)
+SEARCH_LOG_DAYS = env.integer("SEARCH_LOG_DAYS", 90, at_least=1)
 
 # --- Models ---------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accounts.api.urls import route
 from accounts.services import user_for_key
-from knowledge.api import entries, packs, search
+from knowledge.api import entries, packs, quality, search
 from knowledge.consumers import KnowledgePacks
 from realtime.sse import stream_view
 
@@ -18,4 +18,11 @@ urlpatterns = [
     *route("knowledge-packs/<str:pk>/events", packs.EventsView, "knowledge-events"),
     *route("knowledge-packs/<uuid:pk>/stream", stream, "knowledge-stream"),
     *route("knowledge-packs/<str:pk>/entries/search", search.SearchView, "knowledge-search"),
+    *route("knowledge-packs/<str:pk>/golden-questions", quality.GoldenQuestionListView, "golden-questions"),
+    *route("knowledge-packs/<str:pk>/golden-questions/<str:question>", quality.GoldenQuestionView, "golden-question"),
+    *route("knowledge-packs/<str:pk>/evaluations", quality.EvaluationListView, "evaluations"),
+    *route("knowledge-packs/<str:pk>/evaluations/<str:evaluation>", quality.EvaluationView, "evaluation"),
+    *route("knowledge-packs/<str:pk>/searches", quality.SearchesView, "knowledge-searches"),
+    *route("knowledge-packs/<str:pk>/searches/summary", quality.SearchesSummaryView, "knowledge-searches-summary"),
+    *route("knowledge-packs/<str:pk>/review-queue", quality.ReviewQueueView, "review-queue"),
 ]

@@ -14,8 +14,35 @@ from knowledge.services.entries import (
 )
 from knowledge.services.locking import locked_entry, locked_pack, request_indexing
 from knowledge.services.packs import PACK_FIELDS, create_pack, delete_pack, update_pack
+from knowledge.services.quality import (
+    EVALUATE_AT_ONCE,
+    add_golden_question,
+    change_golden_question,
+    delete_golden_question,
+    evaluate,
+    evaluate_or_queue,
+    mark_reviewed,
+)
 
 __all__ = [
-    "PACK_FIELDS", "add_entries", "add_entry", "create_pack", "delete_entry", "delete_pack", "locked_entry", "locked_pack",
-    "request_indexing", "retry_indexing", "revise_entry", "set_entry_enabled", "update_pack",
+    "EVALUATE_AT_ONCE",
+    "PACK_FIELDS",
+    "add_entries",
+    "add_entry",
+    "add_golden_question",
+    "change_golden_question",
+    "create_pack",
+    "delete_entry",
+    "delete_golden_question",
+    "delete_pack",
+    "evaluate",
+    "evaluate_or_queue",
+    "locked_entry",
+    "locked_pack",
+    "mark_reviewed",
+    "request_indexing",
+    "retry_indexing",
+    "revise_entry",
+    "set_entry_enabled",
+    "update_pack",
 ]  # fmt: skip
