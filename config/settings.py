@@ -333,6 +333,7 @@ UNFOLD = {
     "SITE_SYMBOL": "forum",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("img/quorum.svg")}],
     "SHOW_HISTORY": True,
+    "STYLES": [lambda _request: static("css/admin_knowledge.css")],
     "LOGIN": {"form": "accounts.forms.AdminSignInForm"},
     "SIDEBAR": {
         "show_search": True,
@@ -352,6 +353,13 @@ UNFOLD = {
                 "items": [
                     _menu_item("Packs", "library_books", "knowledge", "knowledgepack"),
                     _menu_item("Entries", "article", "knowledge", "entry"),
+                    _menu_item("Golden questions", "help", "knowledge", "goldenquestion"),
+                    _menu_item("Evaluations", "monitoring", "knowledge", "evaluation"),
+                    _menu_item("Searches", "search", "knowledge", "searchlog"),
+                    _menu_item("Imports", "upload_file", "knowledge", "import"),
+                    _menu_item("Snapshots", "photo_library", "knowledge", "snapshot"),
+                    _menu_item("Embedding models", "data_array", "knowledge", "embeddingmodel"),
+                    _menu_item("Embedding spaces", "deployed_code", "knowledge", "embeddingspace"),
                 ],
             },
             {
