@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
@@ -100,6 +101,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> SafeString | st
 
 def _cells(row: Sequence[Any]) -> SafeString:
     return format_html_join("", "<td>{}</td>", ((cell,) for cell in row))
+
+
+def day(at: datetime | None) -> SafeString | str:
+    """The day in a narrow column, the time as its title."""
+    if at is None:
+        return "–"
+    return format_html(
+        '<time class="q-nowrap" title="{}" datetime="{}">{}</time>',
+        f"{at:%Y-%m-%d %H:%M:%S} UTC",
+        at.isoformat(),
+        f"{at:%d %b %Y}",
+    )
 
 
 def pack_of(obj: Entry | None) -> KnowledgePack | None:

@@ -17,21 +17,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from knowledge import drafts, services
-from knowledge.admin.common import (
-    STATUS_COLOURS,
-    ReadOnly,
-    TrashingAdmin,
-    author,
-    become,
-    done,
-    editable,
-    pack_of,
-    table,
-)
+from knowledge.admin.common import ReadOnly, TrashingAdmin, author, become, day, done, editable, is_open, pack_of, table
 from knowledge.admin.diffs import side_by_side
+from knowledge.admin.pages import open_pack, pack_context
 from knowledge.models import TAG_MAX, Entry, EntryRevision, KnowledgePack
 from knowledge.states import IndexStatus, PackStatus
 from realtime.errors import InvalidInput, QuorumError
@@ -44,13 +35,16 @@ class EntryForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
     """An entry with the content of its current revision, checked as the API checks it."""
 
     content = forms.CharField(
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 24}), max_length=drafts.CONTENT_MAX, strip=False
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 18}), max_length=drafts.CONTENT_MAX, strip=False
     )
-    note = forms.CharField(max_length=300, required=False, help_text="Why, for the history of revisions")
+    note = forms.CharField(
+        max_length=300, required=False, help_text="Why, for the history of revisions", widget=UnfoldAdminTextInputWidget
+    )
 
     class Meta:
         model = Entry
         fields = ("pack", "title", "tags", "metadata", "source_url", "external_id", "enabled")
+        widgets = {"tags": UnfoldAdminTextInputWidget, "metadata": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -122,16 +116,17 @@ class UseFilter(admin.SimpleListFilter):
 @admin.register(Entry)
 class EntryAdmin(TrashingAdmin):
     form = EntryForm
-    list_display = (
-        "title",
-        "pack",
-        "state",
-        "trouble",
-        "enabled",
-        "tag_list",
-        "revision_number",
-        "times_cited",
-        "updated_at",
+    list_display = ("title", "pack", "state", "enabled", "tag_list", "times_cited", "number", "edited")
+    list_before_template = "admin/knowledge/_tabs.html"
+    change_form_outer_before_template = "admin/knowledge/_tabs.html"
+    fieldsets = (
+        (None, {"fields": ("pack", "title", "content", "note")}),
+        ("Details", {"fields": ("tags", "metadata", "source_url", "external_id", "enabled")}),
+        ("History", {"fields": ("revisions_shown", "reviewed_at", "review_by")}),
+        (
+            "Index",
+            {"fields": ("index_status", "index_error", "revision_number", "version", "created_at", "updated_at", "id")},
+        ),
     )
     list_filter = ("index_status", "enabled", ReviewFilter, UseFilter, "pack__status", "created_at")
     list_select_related = ("pack", "use")
@@ -154,6 +149,22 @@ class EntryAdmin(TrashingAdmin):
             "<uuid:pk>/revisions/", self.admin_site.admin_view(self.diff_view), name="knowledge_entry_revisions"
         )
         return [diff, *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Under the tabs of its pack, when the list is of one pack."""
+        pack = open_pack(request.GET.get("pack__id__exact", ""))
+        extra = {**(extra_context or {}), **(pack_context(pack, "entries") if pack else {})}
+        return cast("HttpResponse", super().changelist_view(request, extra))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        entry = self.get_object(request, object_id)
+        extra = {
+            **(extra_context or {}),
+            **(pack_context(entry.pack, "entries") if entry and is_open(entry.pack) else {}),
+        }
+        return cast("HttpResponse", super().change_view(request, object_id, form_url, extra))
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup == "pack__id__exact" or super().lookup_allowed(lookup, value, request)
@@ -188,13 +199,23 @@ class EntryAdmin(TrashingAdmin):
 
     # --- Columns ---
 
-    @display(description="status", label=STATUS_COLOURS, ordering="index_status")
-    def state(self, entry: Entry) -> str:
-        return entry.index_status
+    @display(description="status", ordering="index_status")
+    def state(self, entry: Entry) -> SafeString | str:
+        """With the error, where there is one."""
+        label = format_html('<span class="q-tag q-{0}">{0}</span>', entry.index_status)
+        if not entry.index_error:
+            return label
+        return format_html(
+            '{} <span class="q-bad" title="{}">{}</span>', label, entry.index_error, entry.index_error[:60]
+        )
 
-    @admin.display(description="error")
-    def trouble(self, entry: Entry) -> str:
-        return entry.index_error[:80] or "–"
+    @admin.display(description="rev.", ordering="revision_number")
+    def number(self, entry: Entry) -> int:
+        return entry.revision_number
+
+    @admin.display(description="edited", ordering="updated_at")
+    def edited(self, entry: Entry) -> SafeString | str:
+        return day(entry.updated_at)
 
     @admin.display(description="tags")
     def tag_list(self, entry: Entry) -> str:
@@ -232,10 +253,12 @@ class EntryAdmin(TrashingAdmin):
         old, new = self._chosen(request, entry, [one.number for one in revisions])
         context = {
             **self.admin_site.each_context(request),
+            **(pack_context(entry.pack, "entries") if is_open(entry.pack) else {}),
             "title": entry.title,
             "subtitle": "Revisions",
             "opts": self.opts,
             "entry": entry,
+            "original": entry,
             "revisions": revisions,
             "old": old,
             "new": new,

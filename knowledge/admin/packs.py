@@ -15,9 +15,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from knowledge import services
-from knowledge.admin.common import STATUS_COLOURS, TrashingAdmin, become, is_open, table
+from knowledge.admin.common import STATUS_COLOURS, TrashingAdmin, become, day, is_open, table
 from knowledge.admin.pages import DAYS, PackPages, pack_context, space_rows
 from knowledge.models import Entry, Evaluation, KnowledgePack, SearchLog
 from knowledge.states import IndexStatus, PackStatus, check_pack_transition
@@ -30,6 +31,7 @@ class PackForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable 
     class Meta:
         model = KnowledgePack
         fields = ("owner", "name", "description", "visibility", "status", "tags", "language", "gate_publishing")
+        widgets = {"tags": UnfoldAdminTextInputWidget, "description": UnfoldAdminTextareaWidget(attrs={"rows": 4})}
         help_texts = {"gate_publishing": "nDCG@10 of the golden questions, 0 to 1, below which nothing is published"}
 
     def clean_status(self) -> str:
@@ -51,16 +53,18 @@ class PackForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable 
 
 def bar(part: int, whole: int) -> SafeString:
     return format_html(
-        '<progress class="q-progress" value="{}" max="{}"></progress> {} of {}', part, whole or 1, part, whole
+        '<progress class="q-progress" value="{}" max="{}"></progress> <span class="q-nowrap">{} of {}</span>',
+        part,
+        whole or 1,
+        part,
+        whole,
     )
 
 
 @admin.register(KnowledgePack)
 class KnowledgePackAdmin(PackPages, TrashingAdmin):
     form = PackForm
-    list_display = (
-        "name", "state", "owner", "entry_count", "waiting", "failed", "zero_rate", "ndcg", "tools", "updated_at",
-    )  # fmt: skip
+    list_display = ("title", "state", "owner", "entry_count", "unready", "zero_rate", "ndcg", "tools", "edited")
     list_filter = ("status", "visibility", "language", "created_at")
     list_select_related = ("owner",)
     list_per_page = 50
@@ -128,13 +132,20 @@ class KnowledgePackAdmin(PackPages, TrashingAdmin):
     def state(self, pack: KnowledgePack) -> str:
         return pack.status
 
-    @admin.display(description="waiting", ordering="entries_waiting")
-    def waiting(self, pack: KnowledgePack) -> int | str:
-        return vars(pack)["entries_waiting"] or "–"
+    @admin.display(description="name", ordering="name")
+    def title(self, pack: KnowledgePack) -> SafeString:
+        return format_html('<span class="q-name">{}</span>', pack.name)
 
-    @display(description="failed", label="danger", ordering="entries_failed")
-    def failed(self, pack: KnowledgePack) -> str | None:
-        return str(vars(pack)["entries_failed"]) if vars(pack)["entries_failed"] else None
+    @admin.display(description="not ready", ordering="entries_failed")
+    def unready(self, pack: KnowledgePack) -> SafeString | str:
+        waiting, failed = vars(pack)["entries_waiting"], vars(pack)["entries_failed"]
+        pending = format_html('<span class="q-tag q-pending">{} waiting</span> ', waiting) if waiting else ""
+        broken = format_html('<span class="q-tag q-failed">{} failed</span>', failed) if failed else ""
+        return format_html("{}{}", pending, broken) if waiting or failed else "–"
+
+    @admin.display(description="edited", ordering="updated_at")
+    def edited(self, pack: KnowledgePack) -> SafeString | str:
+        return day(pack.updated_at)
 
     @admin.display(description="zero results")
     def zero_rate(self, pack: KnowledgePack) -> str:

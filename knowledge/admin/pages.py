@@ -73,7 +73,13 @@ class PackPages:
             shown = page(self, request, pack)
             if isinstance(shown, HttpResponse):
                 return shown
-            context = {**self.admin_site.each_context(request), **pack_context(pack, name), "subtitle": title, **shown}
+            context = {
+                **self.admin_site.each_context(request),
+                **pack_context(pack, name),
+                "subtitle": title,
+                "original": pack,
+                **shown,
+            }
             return TemplateResponse(
                 request, f"admin/knowledge/{name}.html", {**context, "title": pack.name, "opts": self.opts}
             )
@@ -84,6 +90,13 @@ class PackPages:
         wanted = "change" if request.method == "POST" else "view"
         if not request.user.has_perm(f"knowledge.{wanted}_knowledgepack"):
             raise PermissionDenied
+
+
+def open_pack(pack_id: str) -> KnowledgePack | None:
+    """The pack of that id, unless there is none, it is in the trash, or the id is not one."""
+    if not _is_uuid(pack_id):
+        return None
+    return KnowledgePack.objects.exclude(status=PackStatus.DELETED).select_related("owner").filter(pk=pack_id).first()
 
 
 def pack_context(pack: KnowledgePack, here: str) -> Context:
