@@ -18,7 +18,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from knowledge import services
-from knowledge.admin.common import STATUS_COLOURS, TrashingAdmin, become, day, is_open, table
+from knowledge.admin.common import STATUS_COLOURS, TrashingAdmin, become, is_open, table
 from knowledge.admin.pages import DAYS, PackPages, pack_context, space_rows
 from knowledge.models import Entry, Evaluation, KnowledgePack, SearchLog
 from knowledge.states import IndexStatus, PackStatus, check_pack_transition
@@ -64,7 +64,7 @@ def bar(part: int, whole: int) -> SafeString:
 @admin.register(KnowledgePack)
 class KnowledgePackAdmin(PackPages, TrashingAdmin):
     form = PackForm
-    list_display = ("title", "state", "owner", "entry_count", "unready", "zero_rate", "ndcg", "tools", "edited")
+    list_display = ("title", "state", "owner", "entries_total", "unready", "zero_rate", "ndcg", "tools")
     list_filter = ("status", "visibility", "language", "created_at")
     list_select_related = ("owner",)
     list_per_page = 50
@@ -74,6 +74,12 @@ class KnowledgePackAdmin(PackPages, TrashingAdmin):
     readonly_fields = (
         "id", "version", "entry_count", "passage_count", "created_at", "updated_at", "spaces_shown", "shares_shown", "recent_events",
     )  # fmt: skip
+    fieldsets = (
+        (None, {"fields": ("owner", *(name for name in PackForm.Meta.fields if name != "owner"))}),
+        ("Index", {"fields": ("spaces_shown", "entry_count", "passage_count")}),
+        ("Sharing", {"fields": ("shares_shown",)}),
+        ("Record", {"fields": ("recent_events", "version", "created_at", "updated_at", "id")}),
+    )
     change_form_outer_before_template = "admin/knowledge/_tabs.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[KnowledgePack]:
@@ -143,9 +149,9 @@ class KnowledgePackAdmin(PackPages, TrashingAdmin):
         broken = format_html('<span class="q-tag q-failed">{} failed</span>', failed) if failed else ""
         return format_html("{}{}", pending, broken) if waiting or failed else "–"
 
-    @admin.display(description="edited", ordering="updated_at")
-    def edited(self, pack: KnowledgePack) -> SafeString | str:
-        return day(pack.updated_at)
+    @admin.display(description="entries", ordering="entry_count")
+    def entries_total(self, pack: KnowledgePack) -> int:
+        return pack.entry_count
 
     @admin.display(description="zero results")
     def zero_rate(self, pack: KnowledgePack) -> str:

@@ -33,6 +33,7 @@ from realtime.errors import QuorumError
 DAYS = 30
 RUNS = 30  # evaluations in the chart
 ROWS = 100
+SEARCHES = 50  # the latest, on the page of the search log
 QUERY_MAX = 1000
 
 Context = dict[str, Any]
@@ -152,8 +153,8 @@ def _cards(pack: KnowledgePack, statuses: dict[str, int], asked: list[charts.Poi
     return [
         ("Entries", pack.entry_count, f"{pack.passage_count} passages"),
         ("Waiting or failed", unready, f"{failed} failed"),
-        (f"Searches in {DAYS} days", total, f"{nothing} without result"),
-        ("Zero-result rate", _percent(searches.rate(nothing, total)), f"of {total} searches"),
+        ("Searches", total, f"in {DAYS} days"),
+        ("Zero-result rate", _percent(searches.rate(nothing, total)), f"{nothing} without result"),
         ("nDCG@10", *measured),
         ("To review", review.review_queue([pack]).count(), "cited or overdue"),
     ]
@@ -238,7 +239,7 @@ def search_log(_admin: PackPages, _request: HttpRequest, pack: KnowledgePack) ->
     return {
         "summary": summary,
         "rate": _percent(summary["zero_result_rate"]),
-        "latest": searches.logged(pack, DAYS).select_related("user").order_by("-at", "-id")[:ROWS],
+        "latest": searches.logged(pack, DAYS).select_related("user").order_by("-at", "-id")[:SEARCHES],
         "all_link": f"{reverse('admin:knowledge_searchlog_changelist')}?pack__id__exact={pack.pk}",
     }
 
