@@ -283,11 +283,18 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"queue": "control", "expires": 5},
     },
     "knowledge-purge-trash": {"task": "knowledge.tasks.purge_trash", "schedule": 3600.0, "options": {"expires": 3600}},
+    "knowledge-forget-searches": {
+        "task": "knowledge.tasks.sweep_searches",
+        "schedule": 3600.0,
+        "options": {"queue": "control", "expires": 3600},
+    },
 }
 
 # --- Knowledge ------------------------------------------------------------------------------------------------------
 
-TRASH_DAYS = env.integer("TRASH_DAYS", 30)  # deleted entries can be restored for so long
+TRASH_DAYS = env.integer("TRASH_DAYS", 30)  # what is deleted can be restored for so long
+SEARCH_LOG = env.boolean("SEARCH_LOG", default=True)
+SEARCH_LOG_DAYS = env.integer("SEARCH_LOG_DAYS", 90, at_least=1)
 
 # --- Models ---------------------------------------------------------------------------------------------------------
 
@@ -328,6 +335,7 @@ UNFOLD = {
     "SITE_SYMBOL": "forum",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("img/quorum.svg")}],
     "SHOW_HISTORY": True,
+    "STYLES": [lambda _request: static("css/admin_knowledge.css")],
     "LOGIN": {"form": "accounts.forms.AdminSignInForm"},
     "SIDEBAR": {
         "show_search": True,
@@ -347,6 +355,13 @@ UNFOLD = {
                 "items": [
                     _menu_item("Packs", "library_books", "knowledge", "knowledgepack"),
                     _menu_item("Entries", "article", "knowledge", "entry"),
+                    _menu_item("Golden questions", "help", "knowledge", "goldenquestion"),
+                    _menu_item("Evaluations", "monitoring", "knowledge", "evaluation"),
+                    _menu_item("Searches", "search", "knowledge", "searchlog"),
+                    _menu_item("Imports", "upload_file", "knowledge", "import"),
+                    _menu_item("Snapshots", "photo_library", "knowledge", "snapshot"),
+                    _menu_item("Embedding models", "data_array", "knowledge", "embeddingmodel"),
+                    _menu_item("Embedding spaces", "deployed_code", "knowledge", "embeddingspace"),
                 ],
             },
             {

@@ -13,6 +13,7 @@ from council.deliberation.protocol import dissenters, final_tally, flips, missin
 from council.deliberation.types import Candidate, Conclude, Evidence, Outcome, RunState, Tally, TurnKind
 from council.models import Citation, CouncilSession, Decision, Run, Seat, Turn
 from council.states import TurnStatus
+from knowledge.quality.uses import note_citations
 from knowledge.selectors import revision_text
 
 Json = dict[str, Any]
@@ -41,6 +42,7 @@ def record(session: CouncilSession, run: Run, state: RunState, step: Conclude) -
         **computed_fields(state),
     )
     Citation.objects.bulk_create(_citation(decision, check) for check in written.citations)
+    note_citations(check.revision for check in written.citations if check.revision and check.status == "verified")
     return decision
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from council.deliberation import citations
 from council.deliberation.types import Evidence
 from knowledge.models import KnowledgePack, PackStatus
+from knowledge.quality import log as quality_log
 from knowledge.search import Hit, search
 
 JOINT_LIMIT = 8  # passages that the writer of the decision reads
@@ -20,7 +21,9 @@ def retrieve(session_id: UUID, query: str, k: int) -> tuple[Evidence, ...]:
     packs = list(KnowledgePack.objects.filter(council_sessions=session_id).exclude(status=PackStatus.DELETED))
     if not packs or not k:
         return ()
-    return tuple(_evidence(n, hit) for n, hit in enumerate(search(packs, query, limit=k).hits, start=1))
+    result = search(packs, query, limit=k)
+    quality_log.record(packs, None, query, result.mode, result, "council")
+    return tuple(_evidence(n, hit) for n, hit in enumerate(result.hits, start=1))
 
 
 def _evidence(n: int, hit: Hit) -> Evidence:

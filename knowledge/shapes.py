@@ -19,6 +19,7 @@ def pack_header(pack: KnowledgePack) -> dict[str, Any]:
         "status": pack.status,
         "tags": pack.tags,
         "language": pack.language,
+        "gate_publishing": pack.gate_publishing,
         "version": pack.version,
         "entry_count": pack.entry_count,
         "created_at": rfc3339(pack.created_at),

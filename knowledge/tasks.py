@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from knowledge import indexing, passages, services, words
 from knowledge.models import Entry
+from knowledge.quality import tasks as quality_tasks  # noqa: F401  # makes its tasks known to Celery
 from knowledge.services import locked_pack
 from realtime import nudge
 from realtime.errors import NotFound

@@ -34,6 +34,12 @@ def no_rate_limits(settings: LazySettings) -> None:
     settings.RATELIMIT_ENABLE = False
 
 
+@pytest.fixture(autouse=True)
+def no_search_log(settings: LazySettings) -> None:
+    """Its writer has a thread and a connection of its own, which see nothing of a test's transaction; it has tests of its own."""
+    settings.SEARCH_LOG = False
+
+
 class Api:
     """The HTTP API as a program uses it: JSON in, JSON out, a bearer key."""
 

@@ -11,6 +11,7 @@ from accounts.api.views import ApiView
 from knowledge import selectors
 from knowledge.api import serializers as s
 from knowledge.api.params import BOOLEANS, bad, choice, number
+from knowledge.quality import log as quality_log
 from knowledge.ranking import Mode
 from knowledge.search import LIMIT_MAX, search
 
@@ -41,6 +42,7 @@ class SearchView(ApiView):
             tags=params.getlist("tag"),
             explain=BOOLEANS[choice(request, "explain", list(BOOLEANS)) or "false"],
         )
+        quality_log.record([pack], self.user, result.query, result.mode, result, "person")
         return Response(s.search_json(result))
 
 

@@ -55,6 +55,18 @@ class Tags(serializers.ListField):
         return list(dict.fromkeys(super().to_internal_value(data)))
 
 
+class Ratio(serializers.FloatField):
+    """A number from 0 to 1; DRF's own field reads text and truth values as numbers."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(min_value=0, max_value=1, **options)
+
+    def to_internal_value(self, data: Any) -> float:
+        if isinstance(data, bool) or not isinstance(data, int | float) or data != data:  # not a number
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class PackIn(serializers.Serializer[Any]):
     """The body of POST /api/knowledge-packs. Only ``name`` is required."""
 
@@ -69,6 +81,7 @@ class PackPatch(PackIn):
     """The body of PATCH: any of the fields, and ``status`` (``active`` or ``archived``, as the state machine allows)."""
 
     status = Choice(choices=OPEN_STATUSES, required=False)
+    gate_publishing = Ratio(required=False, allow_null=True)
 
 
 class PackOut(serializers.Serializer[KnowledgePack]):
@@ -79,6 +92,7 @@ class PackOut(serializers.Serializer[KnowledgePack]):
     status = serializers.ChoiceField(choices=PackStatus.choices)
     tags = serializers.ListField(child=serializers.CharField())
     language = serializers.ChoiceField(choices=Language.choices)
+    gate_publishing = serializers.FloatField(allow_null=True, help_text="nDCG@10 below which nothing is published")
     version = serializers.IntegerField()
     entry_count = serializers.IntegerField()
     role = serializers.ChoiceField(choices=Role.choices)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accounts.api.urls import route
 from accounts.services import user_for_key
-from knowledge.api import bulk, entries, packs, revisions, search
+from knowledge.api import bulk, entries, packs, quality, revisions, search
 from knowledge.consumers import KnowledgePacks
 from realtime.sse import stream_view
 
@@ -24,4 +24,11 @@ urlpatterns = [
     *route("knowledge-packs/<str:pk>/entries/<str:entry>/restore", entries.RestoreView, "knowledge-entry-restore"),
     *route("knowledge-packs/<str:pk>/entries/<str:entry>/retry", entries.RetryView, "knowledge-entry-retry"),
     *revisions.urlpatterns,
+    *route("knowledge-packs/<str:pk>/golden-questions", quality.GoldenQuestionListView, "golden-questions"),
+    *route("knowledge-packs/<str:pk>/golden-questions/<str:question>", quality.GoldenQuestionView, "golden-question"),
+    *route("knowledge-packs/<str:pk>/evaluations", quality.EvaluationListView, "evaluations"),
+    *route("knowledge-packs/<str:pk>/evaluations/<str:evaluation>", quality.EvaluationView, "evaluation"),
+    *route("knowledge-packs/<str:pk>/searches", quality.SearchesView, "knowledge-searches"),
+    *route("knowledge-packs/<str:pk>/searches/summary", quality.SearchesSummaryView, "knowledge-searches-summary"),
+    *route("knowledge-packs/<str:pk>/review-queue", quality.ReviewQueueView, "review-queue"),
 ]

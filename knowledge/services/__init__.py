@@ -16,10 +16,21 @@ from knowledge.services.entries import (
 from knowledge.services.locking import locked_entry, locked_pack, request_indexing
 from knowledge.services.order import reorder_entries
 from knowledge.services.packs import PACK_FIELDS, create_pack, delete_pack, update_pack
+from knowledge.services.quality import (
+    EVALUATE_AT_ONCE,
+    add_golden_question,
+    change_golden_question,
+    delete_golden_question,
+    evaluate,
+    evaluate_or_queue,
+    mark_reviewed,
+)
 from knowledge.services.trash import delete_entry, purge_entries, purge_trash, restore_entry
 
 __all__ = [
-    "PACK_FIELDS", "add_entries", "add_entry", "bulk_entries", "create_pack", "delete_entry", "delete_pack", "locked_entry",
-    "locked_pack", "purge_entries", "purge_trash", "reorder_entries", "request_indexing", "restore_entry", "retry_indexing",
-    "revert_entry", "revise_entry", "set_entry_enabled", "update_pack",
+    "EVALUATE_AT_ONCE", "PACK_FIELDS", "add_entries", "add_entry", "add_golden_question", "bulk_entries",
+    "change_golden_question", "create_pack", "delete_entry", "delete_golden_question", "delete_pack", "evaluate",
+    "evaluate_or_queue", "locked_entry", "locked_pack", "mark_reviewed", "purge_entries", "purge_trash",
+    "reorder_entries", "request_indexing", "restore_entry", "retry_indexing", "revert_entry", "revise_entry",
+    "set_entry_enabled", "update_pack",
 ]  # fmt: skip

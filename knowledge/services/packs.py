@@ -17,7 +17,7 @@ from knowledge.shapes import pack_header
 from knowledge.states import PackStatus, check_pack_transition
 from realtime import log
 
-PACK_FIELDS = ("name", "description", "visibility", "status", "tags", "language")
+PACK_FIELDS = ("name", "description", "visibility", "status", "tags", "language", "gate_publishing")
 
 
 @transaction.atomic

@@ -12,7 +12,7 @@ from tests.conftest import Api
 
 PACKS = "/api/knowledge-packs"
 FIELDS = {
-    "id", "name", "description", "visibility", "status", "tags", "language", "version", "entry_count", "role",
+    "id", "name", "description", "visibility", "status", "tags", "language", "version", "entry_count", "role", "gate_publishing",
     "created_at", "updated_at",
 }  # fmt: skip
 ABSENT = "01890000-0000-7000-8000-000000000000"
