@@ -14,8 +14,17 @@ from knowledge.services.entries import (
 )
 from knowledge.services.locking import locked_entry, locked_pack, request_indexing
 from knowledge.services.packs import PACK_FIELDS, create_pack, delete_pack, update_pack
+from knowledge.services.spaces import (
+    cancel_migration,
+    choose_embedding,
+    create_embedding_model,
+    disable_embedding_model,
+    reembed,
+    update_embedding_model,
+)
 
 __all__ = [
-    "PACK_FIELDS", "add_entries", "add_entry", "create_pack", "delete_entry", "delete_pack", "locked_entry", "locked_pack",
-    "request_indexing", "retry_indexing", "revise_entry", "set_entry_enabled", "update_pack",
+    "PACK_FIELDS", "add_entries", "add_entry", "cancel_migration", "choose_embedding", "create_embedding_model", "create_pack",
+    "delete_entry", "delete_pack", "disable_embedding_model", "locked_entry", "locked_pack", "reembed", "request_indexing",
+    "retry_indexing", "revise_entry", "set_entry_enabled", "update_embedding_model", "update_pack",
 ]  # fmt: skip
