@@ -32,8 +32,8 @@ from realtime import log as event_log
 log = logging.getLogger(__name__)
 
 # Large enough for texts of like length to find each other and for the work around a batch to be a few per cent of it.
-BATCH_PASSAGES: Final = 256
-BATCH_ENTRIES: Final = 256
+BATCH_PASSAGES: Final = 512
+BATCH_ENTRIES: Final = 512
 LEASE: Final = timedelta(seconds=30)
 RENEW_S: Final = 5.0  # how often leases are prolonged while a batch is embedded
 MAX_ATTEMPTS: Final = 5
