@@ -299,9 +299,11 @@ def _store_vectors(pack: KnowledgePack, origin: Origin, outcomes: Sequence[Outco
 
 
 def _present_space(pack: KnowledgePack, origin: Origin, dimension: int) -> EmbeddingSpace | None:
-    """The space that the pack's searches use, made when this is its first batch; None when it is of another model."""
+    """The space that the pack's searches use, made when this is its first batch; None when it is, or is to be, of another model."""
     present = pack.spaces.filter(state=SpaceState.PRESENT).first()
     embedding = origin.embedding.pk if origin.embedding else None
+    if present is None and embedding != pack.embedding_id:
+        return None
     if present is None:
         return EmbeddingSpace.objects.create(
             pack=pack,

@@ -380,6 +380,17 @@ def test_an_empty_pack_just_takes_its_choice(pack: KnowledgePack, other: Embeddi
     assert (present.embedding_id, present.model, present.dimension) == (other.pk, "other-model", 8)
 
 
+def test_a_choice_during_the_very_first_batch_counts(pack: KnowledgePack, other: EmbeddingModel, fill: Fill) -> None:
+    fill([SOLAR], index=False)
+    old = embeddings.get_embedder()
+    outcomes = indexing.embed(old, indexing.claim(pack.pk))
+    services.choose_embedding(pack.pk, "other")
+    indexing.finish(pack.pk, indexing.Origin(old.model), outcomes)
+    assert states(pack) == []
+    index_all(pack)
+    assert states(pack) == [("present", "other-model")]
+
+
 @pytest.mark.parametrize("body", [{}, {"model": 3}, {"model": "nothing"}, {"model": "other", "x": 1}, []])
 def test_a_choice_of_nothing_known_is_refused(api: Api, pack: KnowledgePack, other: EmbeddingModel, body: Any) -> None:
     assert api.patch(f"/api/knowledge-packs/{pack.pk}/embedding", body).status_code == 400
