@@ -81,7 +81,7 @@ def test_one_entry_can_be_indexed_alone(fill: Fill) -> None:
 
 def test_a_claim_takes_about_a_batch_of_passages(pack: KnowledgePack, fill: Fill) -> None:
     long = "\n\n".join(f"Paragraph {i}: " + "word " * 100 for i in range(60))
-    fill([{"title": f"Long {i}", "content": long} for i in range(12)], index=False)
+    fill([{"title": f"Long {i}", "content": long} for i in range(24)], index=False)
     claims = indexing.claim(pack.pk)
     sizes = [len(claim.passages) for claim in claims]
     assert sum(sizes[:-1]) < indexing.BATCH_PASSAGES <= sum(sizes)
