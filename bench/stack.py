@@ -22,6 +22,13 @@ EMBEDDED = ("DATABASE_URL", "REDIS_URL")
 @contextmanager
 def quorum(**env: str) -> Iterator[Client]:
     """Start `manage.py up` in a directory of its own (durability on, as shipped), stop it and everything at the end."""
+    with quorum_in_folder(**env) as (client, _):
+        yield client
+
+
+@contextmanager
+def quorum_in_folder(**env: str) -> Iterator[tuple[Client, Path]]:
+    """As ``quorum``, with its data directory."""
     with tempfile.TemporaryDirectory(prefix="quorum-bench-") as folder, _fake_models() as models:
         Path(folder).chmod(0o755)  # PostgreSQL runs as an unprivileged user when we are root
         inherited = {name: value for name, value in os.environ.items() if name not in EMBEDDED}
@@ -42,7 +49,7 @@ def quorum(**env: str) -> Iterator[Client]:
             try:
                 _wait_ready(up)
                 known = json.loads(Path(folder, "d", "credentials.json").read_text())
-                yield Client(known["url"], known["api_key"])
+                yield Client(known["url"], known["api_key"]), Path(folder, "d")
             finally:
                 up.send_signal(signal.SIGINT)
                 up.wait(timeout=30)

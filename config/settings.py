@@ -308,6 +308,7 @@ EMBEDDING_BASE_URL = env.url("EMBEDDING_BASE_URL", ("http", "https"))
 EMBEDDING_API_KEY = env.text("EMBEDDING_API_KEY", "none")
 EMBEDDING_MODEL = env.text("EMBEDDING_MODEL", "")
 EMBEDDING_DIMENSION = env.integer("EMBEDDING_DIMENSION", 0)
+SPACE_GRACE_S = env.integer("SPACE_GRACE_S", 0)  # how long the vectors of a pack's former model are kept
 
 # --- Council --------------------------------------------------------------------------------------------------------
 

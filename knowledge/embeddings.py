@@ -1,10 +1,18 @@
-"""Texts to vectors: the built-in MiniLM, or any OpenAI-compatible endpoint when ``EMBEDDING_BASE_URL`` is set."""
+"""Texts to vectors: the built-in MiniLM, or any OpenAI-compatible endpoint.
+
+A pack may name a registered model (``EmbeddingModel``); one that names none follows the settings. ``embedder_for`` makes the
+embedder of either, ``embedder_in`` the one that a space was filled with.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import os
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
+from http import HTTPStatus
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import numpy as np
 import openai
@@ -13,12 +21,17 @@ from numpy.typing import NDArray
 
 from knowledge import minilm
 from knowledge.errors import EmbeddingError
+from knowledge.models import EmbeddingModel, EmbeddingSpace, Provider
 
 Vector = NDArray[np.float32]
 QUERY_CACHE = 1024
+ENDPOINTS = 64  # clients that are kept open
+SLICE = 64  # texts between two signs of life
 REMOTE_BATCH = 64
+REMOTE_BATCH_CHARS = 100_000
 REMOTE_TIMEOUT_S = 20.0
 _RETRYABLE_STATUS = {408, 409, 429}
+_TEXT_AT_FAULT_STATUS = {400, 413, 422}
 
 
 class Embedder(Hashable, Protocol):
@@ -35,52 +48,101 @@ class Embedder(Hashable, Protocol):
     def embed_query(self, text: str) -> Vector: ...
 
 
-class RemoteEmbedder:
-    """An OpenAI-compatible ``/embeddings`` endpoint. One pooled client; retries are the caller's (a task's) business."""
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An OpenAI-compatible server and how one of its models wants to be asked."""
 
-    def __init__(self, base_url: str, api_key: str, model: str, dimension: int = 0) -> None:
-        self.model = model
-        self._asked = dimension  # 0: whatever the model gives
-        self._client = openai.OpenAI(base_url=base_url, api_key=api_key, timeout=REMOTE_TIMEOUT_S, max_retries=0)
+    base_url: str
+    api_key: str
+    model: str
+    dimension: int = 0  # 0: whatever the model gives
+    send_dimension: bool = False
+    batch_size: int = REMOTE_BATCH
+    batch_chars: int = REMOTE_BATCH_CHARS
+    query_prefix: str = ""
+    passage_prefix: str = ""
+
+
+class RemoteEmbedder:
+    """One pooled client of an endpoint; retries are the caller's (a task's) business."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        if urlsplit(endpoint.base_url).scheme not in ("http", "https"):
+            raise EmbeddingError("the address of an embedding server begins with http:// or https://", permanent=True)
+        self.endpoint = endpoint
+        self._client = openai.OpenAI(
+            base_url=endpoint.base_url, api_key=endpoint.api_key, timeout=REMOTE_TIMEOUT_S, max_retries=0
+        )
+
+    @property
+    def model(self) -> str:
+        return self.endpoint.model
 
     @cached_property
     def dimension(self) -> int:
-        return self._asked or len(self._request(["dimension"])[0])
+        return self.endpoint.dimension or len(self._request(["dimension"])[0])
 
     def embed_passages(self, texts: Sequence[str]) -> list[Vector]:
-        batches = (texts[first : first + REMOTE_BATCH] for first in range(0, len(texts), REMOTE_BATCH))
-        return [vector for batch in batches for vector in self._request(batch)]
+        prefixed = [self.endpoint.passage_prefix + text for text in texts]
+        return [vector for batch in self._batches(prefixed) for vector in self._request(batch)]
 
     def embed_query(self, text: str) -> Vector:
-        return self._request([text])[0]
+        return self._request([self.endpoint.query_prefix + text])[0]
 
     def close(self) -> None:
         self._client.close()
 
+    def _batches(self, texts: Sequence[str]) -> Iterator[list[str]]:
+        """Within the endpoint's limits; a text that is over the limit of characters by itself goes alone."""
+        batch: list[str] = []
+        chars = 0
+        for text in texts:
+            if batch and (len(batch) >= self.endpoint.batch_size or chars + len(text) > self.endpoint.batch_chars):
+                yield batch
+                batch, chars = [], 0
+            batch.append(text)
+            chars += len(text)
+        if batch:
+            yield batch
+
     def _request(self, texts: Sequence[str]) -> list[Vector]:
-        dimensions = self._asked or openai.omit
+        asked = self.endpoint.dimension if self.endpoint.send_dimension else openai.omit
         try:
             reply = self._client.embeddings.create(
-                model=self.model, input=list(texts), dimensions=dimensions, encoding_format="float"
+                model=self.model, input=list(texts), dimensions=asked, encoding_format="float"
             )
+            rows = [row.embedding for row in sorted(reply.data, key=lambda row: row.index)]
+            vectors = [np.asarray(row, dtype=np.float32) for row in rows]
         except openai.APIStatusError as error:
-            permanent = error.status_code < 500 and error.status_code not in _RETRYABLE_STATUS
-            raise EmbeddingError(f"the embedding server answered {error.status_code}", permanent=permanent) from error
+            raise _refusal(error.status_code) from error
         except openai.OpenAIError as error:
             raise EmbeddingError(f"the embedding server did not answer: {error}") from error
-        rows = sorted(reply.data, key=lambda row: row.index)
-        return self._checked([row.embedding for row in rows], len(texts))
+        except (AttributeError, TypeError, ValueError) as error:  # JSON of another shape, or no JSON at all
+            raise EmbeddingError("the embedding server's answer holds no vectors", permanent=True) from error
+        return self._checked(vectors, len(texts))
 
-    def _checked(self, rows: Sequence[Sequence[float]], count: int) -> list[Vector]:
-        vectors = [np.asarray(row, dtype=np.float32) for row in rows]
-        widths = {len(vector) for vector in vectors}
-        if len(vectors) != count or len(widths) != 1 or (self._asked and widths != {self._asked}):
+    def _checked(self, vectors: Sequence[Vector], count: int) -> list[Vector]:
+        expected = self.endpoint.dimension
+        shapes = {vector.shape for vector in vectors}
+        widths = sorted({vector.size for vector in vectors})
+        if len(vectors) != count or len(shapes) != 1 or (expected and shapes != {(expected,)}):
             raise EmbeddingError(
-                f"the embedding server gave {len(vectors)} vectors of {sorted(widths)} dimensions "
-                f"for {count} texts (EMBEDDING_DIMENSION is {self._asked or 'not set'})",
+                f"the embedding server gave {len(vectors)} vectors of {widths} dimensions for {count} texts"
+                f"{f'; {expected} dimensions were expected' if expected else ''}",
                 permanent=True,
+                about_text=False,
             )
         return [unit(vector) for vector in vectors]
+
+
+def _refusal(status: int) -> EmbeddingError:
+    """What a status means. The server's own words are left out: they may repeat a key, and readers of a pack see this."""
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "?"
+    return EmbeddingError(
+        f"the embedding server answered {status} ({phrase})",
+        permanent=status < 500 and status not in _RETRYABLE_STATUS,
+        about_text=status in _TEXT_AT_FAULT_STATUS,
+    )
 
 
 def unit(vector: Vector) -> Vector:
@@ -92,21 +154,119 @@ def unit(vector: Vector) -> Vector:
     return scaled
 
 
+# --- Which embedder -------------------------------------------------------------------------------------------------
+
+
 def get_embedder() -> Embedder:
     """The embedder that the settings name; made once for each process and configuration."""
-    if settings.EMBEDDING_BASE_URL:
-        return _remote(
+    if not settings.EMBEDDING_BASE_URL:
+        return built_in()
+    dimension = settings.EMBEDDING_DIMENSION
+    return _remote(
+        Endpoint(
             settings.EMBEDDING_BASE_URL,
             settings.EMBEDDING_API_KEY,
             settings.EMBEDDING_MODEL,
-            settings.EMBEDDING_DIMENSION,
+            dimension,
+            bool(dimension),
         )
+    )
+
+
+def default_name() -> str:
+    """The name of the settings' model, without loading it."""
+    return settings.EMBEDDING_MODEL if settings.EMBEDDING_BASE_URL else minilm.NAME
+
+
+def embedder_for(model: EmbeddingModel | None) -> Embedder:
+    """The embedder of a registered model, or (None) the one that the settings name. Raises ``EmbeddingError`` when the environment
+    lacks its key. One is made for each set of the row's values, so that an edit takes effect at once, in every process."""
+    if model is None:
+        return get_embedder()
+    if model.provider == Provider.BUILTIN:
+        return built_in()
+    return _remote(
+        Endpoint(
+            base_url=model.base_url,
+            api_key=_key(model.api_key_env),
+            model=model.model,
+            dimension=model.dimension,
+            send_dimension=model.send_dimension,
+            batch_size=model.batch_size,
+            batch_chars=model.batch_chars,
+            query_prefix=model.query_prefix,
+            passage_prefix=model.passage_prefix,
+        )
+    )
+
+
+def embedder_in(space: EmbeddingSpace) -> Embedder:
+    """The embedder whose vectors the space holds. Raises ``EmbeddingError`` when the settings named it once and do not any more."""
+    if space.embedding is not None:
+        return embedder_for(space.embedding)
+    if space.model == default_name():
+        return get_embedder()
+    if space.model == minilm.NAME:
+        return built_in()
+    raise EmbeddingError(
+        f"the settings name {default_name()} and no longer {space.model}", permanent=True, about_text=False
+    )
+
+
+def obtainable() -> set[str]:
+    """Names of the models that can be had without a registered endpoint."""
+    return {default_name(), minilm.NAME}
+
+
+def built_in() -> minilm.MiniLM:
     return _built_in(str(settings.DATA_DIR), getattr(settings, "EMBEDDING_THREADS", 0))
 
 
-def query_vector(text: str) -> Vector:
+def _key(variable: str) -> str:
+    """The key in an environment variable; servers that want none are given a word, for the client insists on one."""
+    if not variable:
+        return "none"
+    key = os.environ.get(variable, "")
+    if not key:
+        raise EmbeddingError(
+            f"the environment variable {variable}, which holds the embedding server's key, is not set",
+            permanent=True,
+            about_text=False,
+        )
+    return key
+
+
+# --- Queries and passages -------------------------------------------------------------------------------------------
+
+
+def query_vector(text: str, model: EmbeddingModel | None = None) -> Vector:
     """The query's vector; repeated queries (every seat of a council may ask the same) cost nothing."""
-    return _query_vector(get_embedder(), text)
+    return _query_vector(embedder_for(model), text)
+
+
+def query_vector_in(space: EmbeddingSpace, text: str) -> Vector:
+    """The query as a vector to compare with those of the space. Raises ``EmbeddingError`` when its model cannot be had or has
+    another dimension by now."""
+    vector = _query_vector(embedder_in(space), text)
+    if len(vector) != space.dimension:
+        raise EmbeddingError(f"{space.model} gives {len(vector)} dimensions and no longer {space.dimension}")
+    return vector
+
+
+def embed_all(embedder: Embedder, texts: Sequence[str], beat: Callable[[], object]) -> list[Vector]:
+    """The texts' vectors, all of one dimension, in order. ``beat`` is called after every ``SLICE`` texts, for leases to be renewed.
+
+    Texts of like length go together across the whole list, for a batch costs as much as its longest text in each place.
+    """
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    vectors: dict[int, Vector] = {}
+    for first in range(0, len(order), SLICE):
+        places = order[first : first + SLICE]
+        vectors.update(zip(places, embedder.embed_passages([texts[i] for i in places]), strict=True))
+        beat()
+    if len(widths := {len(vector) for vector in vectors.values()}) > 1:
+        raise EmbeddingError(f"the model gave vectors of different dimensions: {sorted(widths)}", permanent=True)
+    return [vectors[i] for i in range(len(texts))]
 
 
 @lru_cache(maxsize=QUERY_CACHE)
@@ -114,9 +274,9 @@ def _query_vector(embedder: Embedder, text: str) -> Vector:
     return embedder.embed_query(text)
 
 
-@cache
-def _remote(base_url: str, api_key: str, model: str, dimension: int) -> RemoteEmbedder:
-    return RemoteEmbedder(base_url, api_key, model, dimension)
+@lru_cache(maxsize=ENDPOINTS)
+def _remote(endpoint: Endpoint) -> RemoteEmbedder:
+    return RemoteEmbedder(endpoint)
 
 
 @cache

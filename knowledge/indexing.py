@@ -7,21 +7,22 @@ runs out, and the next claim of the pack takes it. Models are called outside tra
 from __future__ import annotations
 
 import logging
+import time
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.utils import timezone
-from pgvector import HalfVector
 
-from knowledge import chunking
-from knowledge.embeddings import Embedder, Vector, get_embedder
+from knowledge import chunking, embeddings, spaces
+from knowledge.embeddings import Embedder, Vector
 from knowledge.errors import EmbeddingError
-from knowledge.models import EmbeddingSpace, Entry, KnowledgePack, Passage, PassageVector, SpaceState
+from knowledge.models import EmbeddingModel, EmbeddingSpace, Entry, KnowledgePack, Passage, SpaceState
 from knowledge.passages import text_to_embed
 from knowledge.services import locked_pack
 from knowledge.shapes import entry_progress, pack_counts
@@ -30,9 +31,11 @@ from realtime import log as event_log
 
 log = logging.getLogger(__name__)
 
-BATCH_PASSAGES: Final = 64
-BATCH_ENTRIES: Final = 64
-LEASE: Final = timedelta(seconds=30)  # renewed after every 64 passages, which take seconds
+# Large enough for texts of like length to find each other and for the work around a batch to be a few per cent of it.
+BATCH_PASSAGES: Final = 512
+BATCH_ENTRIES: Final = 512
+LEASE: Final = timedelta(seconds=30)
+RENEW_S: Final = 5.0  # how often leases are prolonged while a batch is embedded
 MAX_ATTEMPTS: Final = 5
 BACKOFF: Final = timedelta(seconds=2)  # doubled with each attempt
 
@@ -56,6 +59,15 @@ class Outcome:
     error: EmbeddingError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose vectors a worker brings."""
+
+    model: str
+    embedding: EmbeddingModel | None = None  # None: of the settings
+    dimension: int = 0  # 0: whatever it is
+
+
 def claimable(now: datetime) -> QuerySet[Entry]:
     """Entries that wait to be indexed, or whose worker let its lease run out."""
     due = _PENDING & (Q(available_at=None) | Q(available_at__lte=now))
@@ -70,34 +82,61 @@ def packs_with_work(now: datetime) -> list[UUID]:
 
 
 def index_once(pack_id: UUID, only: UUID | None = None) -> int:
-    """Claim, embed and finish one batch of the pack; the number of entries that were claimed (0: nothing to do)."""
-    claims = claim(pack_id, only)
-    if not claims:
-        return 0
+    """Claim, embed and finish one batch of the pack; the number of entries that were claimed (0: nothing to do, or nothing that can
+    be done before the pack's vectors have moved to another model)."""
     try:
-        embedder = get_embedder()
+        origin, embedder = _embedder(pack_id)
     except EmbeddingError as error:
-        finish(pack_id, "", [Outcome(claim, error=error) for claim in claims])
-    else:
-        finish(pack_id, embedder.model, embed(embedder, claims))
+        return _fail_batch(pack_id, error, only)
+    if embedder is None:
+        return 0
+    claims = claim(pack_id, only)
+    if claims:
+        finish(pack_id, origin, [_of_width(origin, outcome) for outcome in embed(embedder, claims)])
+    return len(claims)
+
+
+def _of_width(origin: Origin, outcome: Outcome) -> Outcome:
+    """The outcome, or an error when the model has another dimension than when the pack's space was made."""
+    got = len(outcome.vectors[0]) if outcome.vectors else origin.dimension
+    if not origin.dimension or got == origin.dimension:
+        return outcome
+    detail = f"{origin.model} gives {got} dimensions; the pack's vectors have {origin.dimension} and must be made anew"
+    return Outcome(outcome.claim, error=EmbeddingError(detail, permanent=True))
+
+
+def _embedder(pack_id: UUID) -> tuple[Origin, Embedder | None]:
+    """The embedder of the pack's present space, or of its choice when it has none yet. None when the settings have dropped the present
+    space's model: the future space, which the sweeper sees to, takes the entries then."""
+    present = spaces.present_space(pack_id)
+    if present is None:
+        chosen = EmbeddingModel.objects.filter(packs=pack_id).first()
+        embedder = embeddings.embedder_for(chosen)
+        return Origin(embedder.model, chosen), embedder
+    gone = present.embedding is None and present.model not in embeddings.obtainable()
+    origin = Origin(present.model, present.embedding, present.dimension)
+    return origin, None if gone else embeddings.embedder_in(present)
+
+
+def _fail_batch(pack_id: UUID, error: EmbeddingError, only: UUID | None) -> int:
+    claims = claim(pack_id, only)
+    finish(pack_id, Origin(""), [Outcome(claim, error=error) for claim in claims])
     return len(claims)
 
 
 @transaction.atomic
 def claim(pack_id: UUID, only: UUID | None = None) -> list[Claim]:
-    """Lease up to 64 passages' worth of entries, oldest first. Entries that have used up their attempts fail instead."""
+    """Lease about ``BATCH_PASSAGES`` passages' worth of entries, oldest first. Entries that have used up their attempts fail."""
     now = timezone.now()
     pack = locked_pack(pack_id)
     due = claimable(now).filter(pack=pack, **({"pk": only} if only else {})).order_by("pk")
     entries = list(due.select_for_update(no_key=True, of=("self",))[:BATCH_ENTRIES])
     exhausted = [entry for entry in entries if entry.attempt >= MAX_ATTEMPTS]
-    for entry in exhausted:
-        _settle(entry, IndexStatus.FAILED, "the worker died each time it indexed this entry")
+    _settle(exhausted, IndexStatus.FAILED, "the worker died each time it indexed this entry")
     chosen = _within_budget([entry for entry in entries if entry.attempt < MAX_ATTEMPTS])
-    for entry in chosen:
-        _lease(entry, now)
+    _lease(chosen, now)
     _record(pack, [*exhausted, *chosen])
-    return [_claim(pack, entry) for entry in chosen]
+    return _claims(pack, chosen)
 
 
 def embed(embedder: Embedder, claims: Sequence[Claim]) -> list[Outcome]:
@@ -106,23 +145,26 @@ def embed(embedder: Embedder, claims: Sequence[Claim]) -> list[Outcome]:
     When the model refuses the batch for good, each entry is tried alone: one bad text must not fail its neighbours.
     """
     texts = [text for claim in claims for _, text in claim.passages]
-    vectors: list[Vector] = []
     try:
-        while len(vectors) < len(texts):
-            vectors += embedder.embed_passages(texts[len(vectors) : len(vectors) + BATCH_PASSAGES])
-            renew(claims)
-        _check_widths(vectors)
+        vectors = embeddings.embed_all(embedder, texts, _Heart(claims).beat)
     except EmbeddingError as error:
-        if error.permanent and len(claims) > 1:
+        if error.about_text and len(claims) > 1:
             return [outcome for claim in claims for outcome in embed(embedder, [claim])]
         return [Outcome(claim, error=error) for claim in claims]
     rest = iter(vectors)
     return [Outcome(claim, vectors=[next(rest) for _ in claim.passages]) for claim in claims]
 
 
-def _check_widths(vectors: Sequence[Vector]) -> None:
-    if len(widths := {len(vector) for vector in vectors}) > 1:
-        raise EmbeddingError(f"the model gave vectors of different dimensions: {sorted(widths)}", permanent=True)
+class _Heart:
+    """Renews the leases of claims every ``RENEW_S``."""
+
+    def __init__(self, claims: Sequence[Claim]) -> None:
+        self._claims, self._renewed = claims, time.monotonic()
+
+    def beat(self) -> None:
+        if time.monotonic() - self._renewed >= RENEW_S:
+            renew(self._claims)
+            self._renewed = time.monotonic()
 
 
 def renew(claims: Sequence[Claim]) -> None:
@@ -132,8 +174,9 @@ def renew(claims: Sequence[Claim]) -> None:
 
 
 @transaction.atomic
-def finish(pack_id: UUID, model: str, outcomes: Iterable[Outcome]) -> int:
-    """Store what became of claims. Entries that were revised, deleted or leased to another worker meanwhile are left alone.
+def finish(pack_id: UUID, origin: Origin, outcomes: Iterable[Outcome]) -> int:
+    """Store what became of claims. Entries that were revised, deleted or leased to another worker meanwhile are left alone, and wait
+    again when the pack's searches have moved to another model meanwhile.
 
     The first ready entry makes a draft pack active. Returns the number of entries that were still ours.
     """
@@ -141,13 +184,14 @@ def finish(pack_id: UUID, model: str, outcomes: Iterable[Outcome]) -> int:
     by_id = {outcome.claim.entry_id: outcome for outcome in outcomes}
     entries = Entry.objects.select_for_update(no_key=True).filter(_INDEXING, pk__in=by_id, deleted_at=None)
     ours = [entry for entry in entries.order_by("pk") if entry.lease_token == by_id[entry.pk].claim.token]
-    _store_vectors(pack, model, [by_id[entry.pk] for entry in ours])
-    for entry in ours:
-        _conclude(entry, by_id[entry.pk].error)
     if len(ours) < len(by_id):
         log.info(
             "pack %s: %d of %d entries changed while they were indexed", pack_id, len(by_id) - len(ours), len(by_id)
         )
+    if _store_vectors(pack, origin, [by_id[entry.pk] for entry in ours]):
+        _conclude([(entry, by_id[entry.pk].error) for entry in ours])
+    else:
+        _wait_again(ours)
     pack.index_epoch += 1
     activated = pack.status == PackStatus.DRAFT and any(entry.index_status == IndexStatus.READY for entry in ours)
     if activated:
@@ -155,6 +199,14 @@ def finish(pack_id: UUID, model: str, outcomes: Iterable[Outcome]) -> int:
     pack.save(update_fields=["index_epoch", "status"])
     _record(pack, ours)
     return len(ours)
+
+
+@transaction.atomic
+def queue_again(pack: KnowledgePack, which: QuerySet[Entry]) -> None:
+    """Index these entries of a locked pack once more, from the first attempt."""
+    entries = list(which.select_for_update(no_key=True, of=("self",)).order_by("pk"))
+    _wait_again(entries)
+    _record(pack, entries)
 
 
 def _within_budget(entries: Sequence[Entry]) -> list[Entry]:
@@ -171,79 +223,97 @@ def _within_budget(entries: Sequence[Entry]) -> list[Entry]:
     return chosen
 
 
-def _lease(entry: Entry, now: datetime) -> None:
-    entry.index_status = IndexStatus.INDEXING
-    entry.lease_expires_at = now + LEASE
-    entry.lease_token += 1
-    entry.attempt += 1
-    entry.save(update_fields=_PROGRESS)
-
-
-def _claim(pack: KnowledgePack, entry: Entry) -> Claim:
-    found = Passage.objects.filter(entry=entry, revision=entry.revision_id).order_by("ordinal")
-    texts = tuple((p.pk, text_to_embed(pack.name, entry.title, p.heading, p.text)) for p in found)
-    return Claim(entry.pk, entry.lease_token, texts)
-
-
-def _conclude(entry: Entry, error: EmbeddingError | None) -> None:
-    """Ready, or failed, or pending again after a pause that doubles with each attempt."""
-    if error is None:
-        _settle(entry, IndexStatus.READY)
-    elif error.permanent or entry.attempt >= MAX_ATTEMPTS:
-        _settle(entry, IndexStatus.FAILED, error.detail)
-    else:
-        entry.available_at = timezone.now() + BACKOFF * 2 ** (entry.attempt - 1)
-        _settle(entry, IndexStatus.PENDING, error.detail)
-
-
-def _settle(entry: Entry, status: IndexStatus, error: str = "") -> None:
-    entry.index_status, entry.index_error = status, error
-    entry.lease_expires_at = None
-    entry.save(update_fields=_PROGRESS)
-
-
-def _store_vectors(pack: KnowledgePack, model: str, outcomes: Sequence[Outcome]) -> None:
-    good = [outcome for outcome in outcomes if outcome.error is None and outcome.claim.passages]
-    if not good:
-        return
-    space = _present_space(pack, model, len(good[0].vectors[0]))
-    PassageVector.objects.bulk_create(
-        (
-            PassageVector(space=space, passage_id=passage_id, pack=pack, embedding=HalfVector(vector))
-            for outcome in good
-            for (passage_id, _), vector in zip(outcome.claim.passages, outcome.vectors, strict=True)
-        ),
-        update_conflicts=True,
-        unique_fields=["space", "passage"],
-        update_fields=["embedding"],
+def _lease(entries: Sequence[Entry], now: datetime) -> None:
+    for entry in entries:
+        entry.index_status, entry.lease_expires_at = IndexStatus.INDEXING, now + LEASE
+        entry.lease_token += 1
+        entry.attempt += 1
+    Entry.objects.filter(pk__in=[entry.pk for entry in entries]).update(
+        index_status=IndexStatus.INDEXING,
+        lease_expires_at=now + LEASE,
+        lease_token=F("lease_token") + 1,
+        attempt=F("attempt") + 1,
     )
 
 
-def _present_space(pack: KnowledgePack, model: str, dimension: int) -> EmbeddingSpace:
-    """The space that the pack's search uses, made or switched when the embedding model is another than before.
-
-    A switch drops the old vectors and queues their entries again: a ranking that mixes two models is worse than one that is
-    lexical for a while.
-    """
-    wanted: dict[str, Any] = {"model": model, "dimension": dimension, "chunker_version": chunking.CHUNKER_VERSION}
+def _claims(pack: KnowledgePack, entries: Sequence[Entry]) -> list[Claim]:
+    """The entries with what they lack in the present space: nothing, when a migration was quicker."""
     present = pack.spaces.filter(state=SpaceState.PRESENT).first()
-    if present and all(getattr(present, name) == value for name, value in wanted.items()):
-        return present
-    if present:
-        EmbeddingSpace.objects.filter(pk=present.pk).update(state=SpaceState.PAST)
-        PassageVector.objects.filter(space=present).delete()
-        _queue_again(pack)
-    space, _ = EmbeddingSpace.objects.update_or_create(pack=pack, **wanted, defaults={"state": SpaceState.PRESENT})
-    return space
+    found = spaces.lacking(Passage.objects.filter(entry__in=entries, revision=F("entry__revision")), present)
+    texts: dict[UUID, list[tuple[UUID, str]]] = defaultdict(list)
+    rows = found.order_by("entry", "ordinal").values_list("entry", "pk", "entry__title", "heading", "text")
+    for entry_id, pk, title, heading, text in rows:
+        texts[entry_id].append((pk, text_to_embed(pack.name, title, heading, text)))
+    return [Claim(entry.pk, entry.lease_token, tuple(texts[entry.pk])) for entry in entries]
 
 
-def _queue_again(pack: KnowledgePack) -> None:
-    ready = Entry.objects.filter(pack=pack, index_status=IndexStatus.READY, deleted_at=None)
-    entries = list(ready.select_for_update(no_key=True).order_by("pk"))
+def _conclude(ours: Sequence[tuple[Entry, EmbeddingError | None]]) -> None:
+    """Ready, or failed, or pending again after a pause that doubles with each attempt."""
+    _settle([entry for entry, error in ours if error is None], IndexStatus.READY)
+    for entry, error in ours:
+        if error is None:
+            continue
+        if error.permanent or entry.attempt >= MAX_ATTEMPTS:
+            _settle([entry], IndexStatus.FAILED, error.detail)
+        else:
+            later = timezone.now() + BACKOFF * 2 ** (entry.attempt - 1)
+            _settle([entry], IndexStatus.PENDING, error.detail, available_at=later)
+
+
+def _wait_again(entries: Sequence[Entry]) -> None:
     for entry in entries:
         entry.attempt = 0
-        _settle(entry, IndexStatus.PENDING)
-    _record(pack, entries)
+    Entry.objects.filter(pk__in=[entry.pk for entry in entries]).update(attempt=0)
+    _settle(entries, IndexStatus.PENDING)
+
+
+def _settle(
+    entries: Sequence[Entry], status: IndexStatus, error: str = "", available_at: datetime | None = None
+) -> None:
+    """End the leases. Not ``updated_at``: that is the time of the last edit, and indexing is none."""
+    if not entries:
+        return
+    for entry in entries:
+        entry.index_status, entry.index_error = status, error
+        entry.lease_expires_at, entry.available_at = None, available_at
+    Entry.objects.filter(pk__in=[entry.pk for entry in entries]).update(
+        index_status=status, index_error=error, lease_expires_at=None, available_at=available_at
+    )
+
+
+def _store_vectors(pack: KnowledgePack, origin: Origin, outcomes: Sequence[Outcome]) -> bool:
+    """False when these are not vectors of the space that the pack's searches use now."""
+    vectors = [
+        (passage_id, vector)
+        for outcome in outcomes
+        if outcome.error is None
+        for (passage_id, _), vector in zip(outcome.claim.passages, outcome.vectors, strict=True)
+    ]
+    if not vectors:
+        return True
+    space = _present_space(pack, origin, len(vectors[0][1]))
+    if space is None:
+        return False
+    spaces.store_vectors(space, vectors)
+    return True
+
+
+def _present_space(pack: KnowledgePack, origin: Origin, dimension: int) -> EmbeddingSpace | None:
+    """The space that the pack's searches use, made when this is its first batch; None when it is, or is to be, of another model."""
+    present = pack.spaces.filter(state=SpaceState.PRESENT).first()
+    embedding = origin.embedding.pk if origin.embedding else None
+    if present is None and embedding != pack.embedding_id:
+        return None
+    if present is None:
+        return EmbeddingSpace.objects.create(
+            pack=pack,
+            embedding_id=embedding,
+            model=origin.model,
+            dimension=dimension,
+            chunker_version=chunking.CHUNKER_VERSION,
+        )
+    same = (present.embedding_id, present.model, present.dimension) == (embedding, origin.model, dimension)
+    return present if same else None
 
 
 def _record(pack: KnowledgePack, entries: Sequence[Entry]) -> None:
@@ -262,5 +332,3 @@ _KIND = {
     IndexStatus.READY: "entry.indexed",
     IndexStatus.FAILED: "entry.failed",
 }
-# Not updated_at: that is the time of the last edit, and indexing is none.
-_PROGRESS = ("index_status", "index_error", "lease_token", "lease_expires_at", "attempt", "available_at")

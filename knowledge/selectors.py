@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Case, CharField, Exists, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Case, CharField, Count, Exists, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce, JSONObject
 
 from accounts.models import User
-from knowledge.models import Entry, EntryRevision, KnowledgePack, PackShare, Role, Visibility
+from knowledge.models import EmbeddingModel, Entry, EntryRevision, KnowledgePack, PackShare, Role, Visibility
 from knowledge.shapes import entry_header, pack_header
 from knowledge.states import PackStatus
 from realtime.errors import Forbidden, NotFound
@@ -94,6 +94,22 @@ def revision_of(entry: Entry, number: int) -> EntryRevision:
     if revision is None:
         raise NotFound("There is no such revision.")
     return revision
+
+
+def embedding_models() -> QuerySet[EmbeddingModel]:
+    """The models that a pack may choose."""
+    return EmbeddingModel.objects.filter(enabled=True)
+
+
+def all_embedding_models() -> QuerySet[EmbeddingModel]:
+    """For staff: also the disabled ones, each with the number of packs that use it."""
+    return EmbeddingModel.objects.annotate(pack_count=Count("packs", distinct=True)).order_by("name")
+
+
+def packs_to_embed(pack_id: UUID | None = None) -> QuerySet[KnowledgePack]:
+    """For the console: one pack, or all, without those in the trash."""
+    packs = KnowledgePack.objects.exclude(status=PackStatus.DELETED).order_by("pk")
+    return packs.filter(pk=pack_id) if pack_id else packs
 
 
 def revision_text(revision_id: UUID | str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from accounts.models import User
-from knowledge.models import Entry, EntryRevision, KnowledgePack
+from knowledge.models import EmbeddingModel, EmbeddingSpace, Entry, EntryRevision, KnowledgePack, SpaceState
 from realtime.times import rfc3339
 
 
@@ -79,3 +79,46 @@ def revision_header(revision: EntryRevision) -> dict[str, Any]:
 def person(user: User | None) -> dict[str, Any] | None:
     """Who did something; null when they have left, or when it was a program of ours."""
     return None if user is None else {"id": str(user.pk), "name": user.name}
+
+
+def embedding_model(model: EmbeddingModel) -> dict[str, Any]:
+    """A registered model, as everybody may see it: neither its address nor where its key is."""
+    return {
+        "name": model.name,
+        "provider": model.provider,
+        "model": model.model,
+        "dimension": model.dimension,
+        "enabled": model.enabled,
+    }
+
+
+def pack_embedding(pack: KnowledgePack) -> dict[str, Any]:
+    """The model that the pack has chosen (null: the settings'), the space that is searched, and the one that is being filled."""
+    spaces = pack.spaces.filter(state__in=[SpaceState.PRESENT, SpaceState.FUTURE]).select_related("embedding")
+    by_state = {space.state: space for space in spaces}
+    present, future = by_state.get(SpaceState.PRESENT), by_state.get(SpaceState.FUTURE)
+    return {
+        "pack": str(pack.pk),
+        "model": pack.embedding.name if pack.embedding else None,
+        "present": {**_space(present), "error": present.error or None} if present else None,
+        "future": {**_space(future), **_filling(future)} if future else None,
+    }
+
+
+def _space(space: EmbeddingSpace) -> dict[str, Any]:
+    return {
+        "id": space.pk,
+        "name": space.embedding.name if space.embedding else None,
+        "model": space.model,
+        "dimension": space.dimension,
+    }
+
+
+def _filling(space: EmbeddingSpace) -> dict[str, Any]:
+    return {
+        "done": space.done,
+        "total": space.total,
+        "rate": round(space.rate, 1),  # passages in a second
+        "error": space.error or None,
+        "started_at": rfc3339(space.created_at),
+    }

@@ -11,13 +11,14 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from knowledge import indexing, passages, services, words
+from knowledge import indexing, passages, services, spaces, words
 from knowledge.models import Entry
 from knowledge.quality import tasks as quality_tasks  # noqa: F401  # makes its tasks known to Celery
 from knowledge.services import locked_pack
 from realtime import nudge
 from realtime.errors import NotFound
 
+SWEEP_S = 5.0  # a wake-up that nobody took before the next sweep is one too many
 SLICE_S = 20.0  # then the pack goes to the end of the queue, so that one import does not hold up everybody
 
 
@@ -56,11 +57,33 @@ def reweigh_pack(pack_id: str) -> None:
         pack.save(update_fields=list(passages.STATISTICS))
 
 
+@shared_task(name="knowledge.tasks.fill_space")
+def fill_space(pack_id: str) -> None:
+    """Bring the pack's vectors on, on their way to another model."""
+    try:
+        if spaces.work(UUID(pack_id), time.monotonic() + SLICE_S):
+            nudge.send_task("knowledge.tasks.fill_space", [pack_id], "index")
+    except NotFound:
+        return  # purged meanwhile
+
+
+@shared_task(name="knowledge.tasks.drop_spaces")
+def drop_spaces() -> None:
+    """Remove the vectors that no search uses any more."""
+    for space_id in list(spaces.droppable(timezone.now()).values_list("pk", flat=True)):
+        spaces.drop(space_id)
+
+
 @shared_task(name="knowledge.tasks.sweep")
 def sweep() -> None:
     """Wake a worker for every pack with work that nobody is at: lost nudges, dead workers, pauses that are over."""
-    for pack_id in indexing.packs_with_work(timezone.now()):
-        nudge.send_task("knowledge.tasks.index_pack", [str(pack_id)], "index")
+    now = timezone.now()
+    for pack_id in indexing.packs_with_work(now):
+        nudge.send_task("knowledge.tasks.index_pack", [str(pack_id)], "index", expires_s=SWEEP_S)
+    for pack_id in spaces.packs_with_work(now):
+        nudge.send_task("knowledge.tasks.fill_space", [str(pack_id)], "index", expires_s=SWEEP_S)
+    if spaces.droppable(now).exists():
+        nudge.send_task("knowledge.tasks.drop_spaces", [], "index", expires_s=SWEEP_S)
 
 
 @shared_task(name="knowledge.tasks.purge_trash")

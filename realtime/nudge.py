@@ -79,22 +79,24 @@ def partial_key(turn: str) -> str:
     return f"quorum:partial:{turn}"
 
 
-def send_task(name: str, args: Sequence[Any], queue: str, *, delay_s: float = 0) -> None:
-    """Queue a Celery task by name, to be run now or after ``delay_s`` seconds."""
-    _attempt("task", lambda: _send(name, args, queue, delay_s))
+def send_task(name: str, args: Sequence[Any], queue: str, *, delay_s: float = 0, expires_s: float = 0) -> None:
+    """Queue a Celery task by name, to be run now or after ``delay_s`` seconds, and not at all when nobody has taken it within
+    ``expires_s`` (0: however late)."""
+    _attempt("task", lambda: _send(name, args, queue, delay_s, expires_s))
 
 
 def send_task_on_commit(name: str, args: Sequence[Any], queue: str) -> None:
     transaction.on_commit(lambda: send_task(name, args, queue), robust=True)
 
 
-def _send(name: str, args: Sequence[Any], queue: str, delay_s: float) -> None:
+def _send(name: str, args: Sequence[Any], queue: str, delay_s: float, expires_s: float) -> None:
     with producers[_broker()].acquire(block=True, timeout=TIMEOUT_S) as producer:
         current_app.send_task(
             name,
             args=list(args),
             queue=queue,
             countdown=delay_s or None,
+            expires=expires_s or None,
             producer=producer,
             retry=False,
             ignore_result=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accounts.api.urls import route
 from accounts.services import user_for_key
-from knowledge.api import bulk, entries, packs, quality, revisions, search
+from knowledge.api import bulk, entries, packs, quality, revisions, search, spaces
 from knowledge.consumers import KnowledgePacks
 from realtime.sse import stream_view
 
@@ -17,6 +17,9 @@ urlpatterns = [
     *route("knowledge-packs/<str:pk>/entries", entries.EntryListView, "knowledge-entries"),
     *route("knowledge-packs/<str:pk>/events", packs.EventsView, "knowledge-events"),
     *route("knowledge-packs/<uuid:pk>/stream", stream, "knowledge-stream"),
+    *route("embedding-models", spaces.EmbeddingModelListView, "embedding-models"),
+    *route("knowledge-packs/<str:pk>/embedding", spaces.EmbeddingView, "knowledge-embedding"),
+    *route("knowledge-packs/<str:pk>/embedding/migration", spaces.MigrationView, "knowledge-embedding-migration"),
     *route("knowledge-packs/<str:pk>/entries/search", search.SearchView, "knowledge-search"),
     *route("knowledge-packs/<str:pk>/entries/bulk", bulk.BulkView, "knowledge-entries-bulk"),
     *route("knowledge-packs/<str:pk>/entries/reorder", bulk.ReorderView, "knowledge-entries-reorder"),

@@ -127,6 +127,17 @@ class EmbeddingSpace(models.Model):
         "EmbeddingModel", null=True, blank=True, on_delete=models.PROTECT, related_name="spaces"
     )
     error = models.TextField(blank=True)  # why filling it does not get on
+    # Filling it: passages that have a vector, of how many, how many a second, and the last one of this pass.
+    done = models.PositiveIntegerField(default=0)
+    total = models.PositiveIntegerField(default=0)
+    rate = models.FloatField(default=0.0)
+    cursor = models.UUIDField(null=True)
+    attempt = models.PositiveSmallIntegerField(default=0)  # failures in a row
+    lease_token = models.BigIntegerField(default=0)
+    lease_expires_at = models.DateTimeField(null=True)
+    available_at = models.DateTimeField(null=True)
+    told_at = models.DateTimeField(null=True)  # when progress was last written to the pack's log
+    retired_at = models.DateTimeField(null=True)  # since when it is past
     # The partial HNSW index of a large space.
     ann_state = models.CharField(max_length=8, choices=AnnState, default=AnnState.NONE)
     ann_recall = models.FloatField(null=True)  # of the last sample against exact search
@@ -137,10 +148,11 @@ class EmbeddingSpace(models.Model):
         constraints = [
             one_of("space_state_known", "state", SpaceState.values),
             one_of("space_ann_state_known", "ann_state", AnnState.values),
-            models.UniqueConstraint(fields=["pack", "model", "dimension", "chunker_version"], name="space_unique"),
             models.UniqueConstraint(fields=["pack"], condition=Q(state="present"), name="space_one_present"),
+            models.UniqueConstraint(fields=["pack"], condition=Q(state="future"), name="space_one_future"),
             models.CheckConstraint(condition=Q(dimension__gte=1, dimension__lte=4000), name="space_dimension_range"),
         ]
+        indexes = [models.Index(fields=["pack"], name="space_pack")]
 
     def __str__(self) -> str:
         return f"{self.model} ({self.dimension})"

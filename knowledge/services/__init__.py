@@ -25,12 +25,21 @@ from knowledge.services.quality import (
     evaluate_or_queue,
     mark_reviewed,
 )
+from knowledge.services.spaces import (
+    cancel_migration,
+    choose_embedding,
+    create_embedding_model,
+    disable_embedding_model,
+    reembed,
+    update_embedding_model,
+)
 from knowledge.services.trash import delete_entry, purge_entries, purge_trash, restore_entry
 
 __all__ = [
     "EVALUATE_AT_ONCE", "PACK_FIELDS", "add_entries", "add_entry", "add_golden_question", "bulk_entries",
-    "change_golden_question", "create_pack", "delete_entry", "delete_golden_question", "delete_pack", "evaluate",
-    "evaluate_or_queue", "locked_entry", "locked_pack", "mark_reviewed", "purge_entries", "purge_trash",
+    "cancel_migration", "change_golden_question", "choose_embedding", "create_embedding_model", "create_pack",
+    "delete_entry", "delete_golden_question", "delete_pack", "disable_embedding_model", "evaluate",
+    "evaluate_or_queue", "locked_entry", "locked_pack", "mark_reviewed", "purge_entries", "purge_trash", "reembed",
     "reorder_entries", "request_indexing", "restore_entry", "retry_indexing", "revert_entry", "revise_entry",
-    "set_entry_enabled", "update_pack",
+    "set_entry_enabled", "update_embedding_model", "update_pack",
 ]  # fmt: skip

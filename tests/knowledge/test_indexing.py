@@ -17,10 +17,10 @@ from accounts.models import User
 from knowledge import embeddings, indexing, minilm, services, tasks
 from knowledge.embeddings import Vector
 from knowledge.errors import EmbeddingError
-from knowledge.indexing import Claim, Outcome
-from knowledge.models import EmbeddingSpace, Entry, KnowledgePack, PassageVector, SpaceState
+from knowledge.indexing import Claim, Origin, Outcome
+from knowledge.models import Entry, KnowledgePack, PassageVector
 from realtime import nudge
-from tests.knowledge.conftest import BREAD, ITEMS, SOLAR, Fill, index_all
+from tests.knowledge.conftest import BREAD, SOLAR, Fill, index_all
 
 
 class Scripted:
@@ -45,7 +45,7 @@ class Scripted:
 
 
 def run_once(pack: KnowledgePack, embedder: Scripted) -> int:
-    return indexing.finish(pack.pk, embedder.model, indexing.embed(embedder, indexing.claim(pack.pk)))
+    return indexing.finish(pack.pk, Origin(embedder.model), indexing.embed(embedder, indexing.claim(pack.pk)))
 
 
 def expire(entry_id: UUID) -> None:
@@ -81,13 +81,13 @@ def test_one_entry_can_be_indexed_alone(fill: Fill) -> None:
 
 def test_a_claim_takes_about_a_batch_of_passages(pack: KnowledgePack, fill: Fill) -> None:
     long = "\n\n".join(f"Paragraph {i}: " + "word " * 100 for i in range(60))
-    fill([{"title": f"Long {i}", "content": long} for i in range(5)], index=False)
+    fill([{"title": f"Long {i}", "content": long} for i in range(24)], index=False)
     claims = indexing.claim(pack.pk)
     sizes = [len(claim.passages) for claim in claims]
     assert sum(sizes[:-1]) < indexing.BATCH_PASSAGES <= sum(sizes)
     embedder = Scripted()
     indexing.embed(embedder, claims)
-    assert max(embedder.batches) <= indexing.BATCH_PASSAGES
+    assert max(embedder.batches) <= embeddings.SLICE
 
 
 def test_passages_are_embedded_under_pack_title_and_section(pack: KnowledgePack, fill: Fill) -> None:
@@ -122,10 +122,10 @@ def test_a_worker_whose_lease_was_taken_over_writes_nothing(fill: Fill, pack: Kn
     slow = indexing.embed(embedder, indexing.claim(pack.pk))
     expire(slow[0].claim.entry_id)
     (fresh,) = indexing.claim(pack.pk)
-    assert indexing.finish(pack.pk, embedder.model, slow) == 0
+    assert indexing.finish(pack.pk, Origin(embedder.model), slow) == 0
     assert not PassageVector.objects.exists()
     assert Entry.objects.get().index_status == "indexing"
-    assert indexing.finish(pack.pk, embedder.model, indexing.embed(embedder, [fresh])) == 1
+    assert indexing.finish(pack.pk, Origin(embedder.model), indexing.embed(embedder, [fresh])) == 1
 
 
 def test_a_revision_fences_off_the_worker_of_the_old_text(fill: Fill, pack: KnowledgePack, user: User) -> None:
@@ -134,7 +134,7 @@ def test_a_revision_fences_off_the_worker_of_the_old_text(fill: Fill, pack: Know
     embedder = Scripted()
     outcomes = indexing.embed(embedder, indexing.claim(pack.pk))
     services.revise_entry(result.entry.pk, user, {"content": "New words."})
-    assert indexing.finish(pack.pk, embedder.model, outcomes) == 0
+    assert indexing.finish(pack.pk, Origin(embedder.model), outcomes) == 0
     assert run_once(pack, embedder) == 1
     assert PassageVector.objects.get().passage.text == "New words."
 
@@ -145,7 +145,7 @@ def test_a_deletion_fences_off_the_worker(fill: Fill, pack: KnowledgePack) -> No
     embedder = Scripted()
     outcomes = indexing.embed(embedder, indexing.claim(pack.pk))
     services.delete_entry(result.entry.pk)
-    assert indexing.finish(pack.pk, embedder.model, outcomes) == 0
+    assert indexing.finish(pack.pk, Origin(embedder.model), outcomes) == 0
     assert not PassageVector.objects.exists()
 
 
@@ -298,7 +298,7 @@ def test_a_finish_that_fails_changes_nothing(fill: Fill, pack: KnowledgePack) ->
     vector = np.ones(4, dtype=np.float32)
     too_many = Outcome(claim, vectors=[vector] * (len(claim.passages) + 1))
     with pytest.raises(ValueError, match="zip"), transaction.atomic():
-        indexing.finish(pack.pk, Scripted.model, [too_many])
+        indexing.finish(pack.pk, Origin(Scripted.model), [too_many])
     assert pack.events.count() == before
     assert not PassageVector.objects.exists()
 
@@ -306,33 +306,38 @@ def test_a_finish_that_fails_changes_nothing(fill: Fill, pack: KnowledgePack) ->
 # --- Spaces, sweeping -----------------------------------------------------------------------------------------------
 
 
-def test_another_model_gets_a_space_of_its_own_and_everything_is_indexed_again(fill: Fill, pack: KnowledgePack) -> None:
-    fill()
-    fill([{"title": "One more", "content": "text"}], index=False)
-    while run_once(pack, Scripted()):
-        pass
-    present = EmbeddingSpace.objects.get(pack=pack, state=SpaceState.PRESENT)
-    assert (present.model, present.dimension) == ("scripted", 4)
-    assert PassageVector.objects.filter(space=present).count() == PassageVector.objects.count() == 4
-    assert set(Entry.objects.values_list("index_status", flat=True)) == {"ready"}
-
-
-def test_going_back_to_a_model_takes_its_space_up_again(fill: Fill, pack: KnowledgePack) -> None:
+def test_vectors_of_another_model_than_the_searched_one_are_not_stored(fill: Fill, pack: KnowledgePack) -> None:
     fill([SOLAR])
     fill([BREAD], index=False)
-    while run_once(pack, Scripted()):
-        pass
-    fill(ITEMS[2:])
-    assert EmbeddingSpace.objects.filter(pack=pack).count() == 2
+    assert run_once(pack, Scripted()) == 1
+    assert PassageVector.objects.count() == 1
+    entry = Entry.objects.get(external_id="bread")
+    assert (entry.index_status, entry.attempt, entry.lease_expires_at) == ("pending", 0, None)
     index_all(pack)
-    assert EmbeddingSpace.objects.get(state=SpaceState.PRESENT).dimension == 384
-    assert PassageVector.objects.count() == 3
+    assert PassageVector.objects.count() == 2
+
+
+def test_only_what_has_no_vector_yet_is_embedded(fill: Fill, pack: KnowledgePack) -> None:
+    fill([SOLAR])
+    indexing.queue_again(pack, Entry.objects.all())
+    (claim,) = indexing.claim(pack.pk)
+    assert claim.passages == ()
+    assert indexing.finish(pack.pk, Origin("any"), indexing.embed(Scripted(), [claim])) == 1
+    assert Entry.objects.get().index_status == "ready"
+
+
+def test_a_change_of_language_leaves_the_vectors_alone(fill: Fill, pack: KnowledgePack) -> None:
+    fill()
+    before = list(PassageVector.objects.order_by("pk").values_list("passage", flat=True))
+    services.update_pack(pack.pk, {"language": "german"})
+    assert not Entry.objects.exclude(index_status="ready").exists()
+    assert list(PassageVector.objects.order_by("pk").values_list("passage", flat=True)) == before
 
 
 def test_the_sweeper_wakes_packs_with_work(fill: Fill, pack: KnowledgePack, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(index=False)
     sent: list[tuple[str, list[str], str]] = []
-    monkeypatch.setattr(nudge, "send_task", lambda name, args, queue: sent.append((name, list(args), queue)))
+    monkeypatch.setattr(nudge, "send_task", lambda name, args, queue, **_: sent.append((name, list(args), queue)))
     tasks.sweep()
     assert sent == [("knowledge.tasks.index_pack", [str(pack.pk)], "index")]
     indexing.claim(pack.pk)

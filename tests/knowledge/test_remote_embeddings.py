@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from knowledge.embeddings import RemoteEmbedder, get_embedder
+from knowledge.embeddings import Endpoint, RemoteEmbedder, get_embedder
 from knowledge.errors import EmbeddingError
 
 
@@ -56,7 +56,7 @@ def server() -> Iterator[Any]:
 
 @pytest.fixture
 def embedder(server: Any) -> Iterator[RemoteEmbedder]:
-    embedder = RemoteEmbedder(f"http://127.0.0.1:{server.server_port}/v1", "secret", "some-model")
+    embedder = RemoteEmbedder(Endpoint(f"http://127.0.0.1:{server.server_port}/v1", "secret", "some-model"))
     yield embedder
     embedder.close()
 
@@ -89,7 +89,7 @@ def test_refusals_say_whether_trying_again_helps(
 
 
 def test_a_server_that_is_not_there_may_be_there_later() -> None:
-    embedder = RemoteEmbedder("http://127.0.0.1:9/v1", "none", "model")
+    embedder = RemoteEmbedder(Endpoint("http://127.0.0.1:9/v1", "none", "model"))
     with pytest.raises(EmbeddingError) as caught:
         embedder.embed_query("text")
     embedder.close()
@@ -97,8 +97,8 @@ def test_a_server_that_is_not_there_may_be_there_later() -> None:
 
 
 def test_a_dimension_other_than_the_configured_one_is_refused(server: Any) -> None:
-    embedder = RemoteEmbedder(f"http://127.0.0.1:{server.server_port}/v1", "none", "model", dimension=8)
-    with pytest.raises(EmbeddingError, match="EMBEDDING_DIMENSION is 8"):
+    embedder = RemoteEmbedder(Endpoint(f"http://127.0.0.1:{server.server_port}/v1", "none", "model", dimension=8))
+    with pytest.raises(EmbeddingError, match="8 dimensions were expected"):
         embedder.embed_query("text")
     embedder.close()
 
