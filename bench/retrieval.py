@@ -101,7 +101,9 @@ def fill(pack: KnowledgePack, documents: Sequence[Mapping[str, Any]]) -> None:
     ]
     started = time.perf_counter()
     for first in range(0, len(items), CHUNK):
-        failed = [r for r in services.add_entries(pack, None, items[first : first + CHUNK]) if r.errors]
+        failed = [
+            r for r in services.add_entries(pack, None, items[first : first + CHUNK], on_duplicate="skip") if r.errors
+        ]
         assert not failed, failed[0].errors
     committed = time.perf_counter()
     while indexing.index_once(pack.pk):

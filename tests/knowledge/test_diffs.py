@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knowledge import diffs
@@ -31,11 +31,13 @@ def apply(old: str, found: diffs.Diff) -> str:
     return "".join([*result, *left[at:]])
 
 
+@settings(deadline=None)
 @given(TEXT, TEXT)
 def test_a_diff_turns_the_old_text_into_the_new(old: str, new: str) -> None:
     assert apply(old, diffs.diff(old, new)) == new
 
 
+@settings(deadline=None)
 @given(TEXT, TEXT)
 def test_a_diff_is_the_shortest(old: str, new: str) -> None:
     found = diffs.diff(old, new)

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accounts.models import User
@@ -145,6 +145,7 @@ ITEM = st.builds(
 
 
 @pytest.mark.django_db
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(WAYS, st.lists(ITEM, max_size=5)), max_size=4))
 def test_no_batch_leaves_twins_or_raises(batches: list[tuple[batch.OnDuplicate, list[Any]]]) -> None:
     owner, _ = User.objects.get_or_create(email="property@example.org")
