@@ -191,12 +191,11 @@ def evaluate_now(request: HttpRequest, pack: KnowledgePack) -> None:
     except EmbeddingError as error:
         messages.error(request, str(error))
     else:
-        said = (
-            f"nDCG@10 is {made.ndcg_10:.3f} over {made.questions} questions."
-            if made
-            else "A worker asks the questions now."
-        )
-        messages.success(request, said)
+        messages.success(request, _measured(made) if made else "A worker asks the questions now.")
+
+
+def _measured(run: Evaluation) -> str:
+    return f"nDCG@10 is {run.ndcg_10:.3f} over {run.questions} {'question' if run.questions == 1 else 'questions'}."
 
 
 def hits(_admin: PackPages, request: HttpRequest, pack: KnowledgePack) -> Context:
