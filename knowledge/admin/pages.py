@@ -20,7 +20,6 @@ from django.utils.safestring import mark_safe
 from knowledge import services
 from knowledge.admin import charts
 from knowledge.admin.common import author
-from knowledge.errors import EmbeddingError
 from knowledge.models import Evaluation, KnowledgePack
 from knowledge.quality import evaluation as running
 from knowledge.quality import review, searches
@@ -188,8 +187,6 @@ def evaluate_now(request: HttpRequest, pack: KnowledgePack) -> None:
         made = services.evaluate_or_queue(pack, author(request), mode)
     except QuorumError as error:
         messages.error(request, error.detail)
-    except EmbeddingError as error:
-        messages.error(request, str(error))
     else:
         messages.success(request, _measured(made) if made else "A worker asks the questions now.")
 
@@ -206,8 +203,8 @@ def hits(_admin: PackPages, request: HttpRequest, pack: KnowledgePack) -> Contex
         return shown
     try:
         result = search([pack], text, mode=mode, limit=20, explain=True)
-    except (QuorumError, EmbeddingError) as error:
-        return {**shown, "problem": getattr(error, "detail", "") or str(error)}
+    except QuorumError as error:
+        return {**shown, "problem": error.detail}
     return {
         **shown,
         "result": result,
