@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-WIDTH, HEIGHT = 640, 180
-LEFT, RIGHT, TOP, BOTTOM = 40, 8, 12, 24
+WIDTH, HEIGHT = 440, 150
+LEFT, RIGHT, TOP, BOTTOM = 32, 8, 10, 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def line(title: str, points: Sequence[Point], *, top: float = 1.0, unit: str = "
     drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     dots = format_html_join(
         "",
-        '<circle class="dot" cx="{}" cy="{}" r="3.5"><title>{}: {}{}</title></circle>',
+        '<circle class="dot" cx="{}" cy="{}" r="3"><title>{}: {}{}</title></circle>',
         (
             (f"{x:.1f}", f"{y:.1f}", point.label, _figure(point.value), unit)
             for (x, y), point in zip(places, points, strict=True)

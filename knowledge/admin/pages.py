@@ -20,7 +20,6 @@ from django.utils.safestring import mark_safe
 from knowledge import services
 from knowledge.admin import charts
 from knowledge.admin.common import author
-from knowledge.errors import EmbeddingError
 from knowledge.models import Evaluation, KnowledgePack
 from knowledge.quality import evaluation as running
 from knowledge.quality import review, searches
@@ -188,15 +187,12 @@ def evaluate_now(request: HttpRequest, pack: KnowledgePack) -> None:
         made = services.evaluate_or_queue(pack, author(request), mode)
     except QuorumError as error:
         messages.error(request, error.detail)
-    except EmbeddingError as error:
-        messages.error(request, str(error))
     else:
-        said = (
-            f"nDCG@10 is {made.ndcg_10:.3f} over {made.questions} questions."
-            if made
-            else "A worker asks the questions now."
-        )
-        messages.success(request, said)
+        messages.success(request, _measured(made) if made else "A worker asks the questions now.")
+
+
+def _measured(run: Evaluation) -> str:
+    return f"nDCG@10 is {run.ndcg_10:.3f} over {run.questions} {'question' if run.questions == 1 else 'questions'}."
 
 
 def hits(_admin: PackPages, request: HttpRequest, pack: KnowledgePack) -> Context:
@@ -207,8 +203,8 @@ def hits(_admin: PackPages, request: HttpRequest, pack: KnowledgePack) -> Contex
         return shown
     try:
         result = search([pack], text, mode=mode, limit=20, explain=True)
-    except (QuorumError, EmbeddingError) as error:
-        return {**shown, "problem": getattr(error, "detail", "") or str(error)}
+    except QuorumError as error:
+        return {**shown, "problem": error.detail}
     return {
         **shown,
         "result": result,

@@ -71,7 +71,7 @@ def evaluate(pack: KnowledgePack, user: User | None = None, mode: str = Mode.HYB
 
     Raises ``IllegalState`` when there is no question to ask, ``InvalidInput`` for an unknown mode, ``EmbeddingError`` as search.
     """
-    epoch = KnowledgePack.objects.values_list("index_epoch", flat=True).get(pk=pack.pk)
+    epoch = KnowledgePack.objects.values_list("index_epoch", flat=True).filter(pk=pack.pk).first()
     done = running.run(pack, mode)
     with transaction.atomic():
         locked = _open_pack(pack.pk)
@@ -79,7 +79,7 @@ def evaluate(pack: KnowledgePack, user: User | None = None, mode: str = Mode.HYB
             pack=locked,
             created_by=user,
             mode=mode,
-            index_epoch=epoch,
+            index_epoch=epoch or 0,
             questions=len(done.results),
             ndcg_10=done.ndcg_10,
             recall_10=done.recall_10,

@@ -131,7 +131,7 @@ def test_a_curator_reads_a_diff_evaluates_and_reviews(page: Page, pack: Knowledg
     expect(page.locator("#main")).to_contain_text("recounted")
     show(page, f"{tools}/questions/?mode=lexical", "no earlier run")
     page.get_by_role("button", name="Evaluate now").click()
-    expect(page.locator("#main")).to_contain_text("nDCG@10 is 1.000 over 1 questions.")
+    expect(page.locator("#main")).to_contain_text("nDCG@10 is 1.000 over 1 question.")
     show(page, f"{tools}/review/")
     page.get_by_label("Night ferries").check()
     page.get_by_role("button", name="Mark the chosen as reviewed").click()
