@@ -214,10 +214,14 @@ class Pipeline:
             f"posted in {self.posted_s:.1f} s ({self.ready_when_posted} ready by then), ready after {self.ready_s:.1f} s"
         )
         print(
-            f"with posting:  {whole:.1f} passages/s, {whole / rate:.1%} of raw; by CPU of all processes {cpu / self.cpu:.1%}"
+            f"with posting:  {whole:.1f} passages/s, {whole / rate:.1%} of raw; by CPU of all processes {self._share(cpu, self.cpu)}"
         )
         print(f"after posting: {tail:.1f} passages/s, {tail / rate:.1%} of raw; "
-              f"by CPU of all processes {tail_cpu / (self.cpu - self.cpu_posting):.1%}")  # fmt: skip
+              f"by CPU of all processes {self._share(tail_cpu, self.cpu - self.cpu_posting)}")  # fmt: skip
+
+    def _share(self, of_model: float, of_all: float) -> str:
+        """Unknown after a kill: what the dead had spent goes with them."""
+        return "unknown" if self.killed else f"{of_model / of_all:.1%}"
 
 
 def arrays(entries: Sequence[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
