@@ -73,6 +73,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.actor_middleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -282,7 +283,14 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"queue": "control", "expires": 5},
     },
+    "knowledge-trash": {
+        "task": "knowledge.tasks.sweep_trash",
+        "schedule": 600.0,
+        "options": {"queue": "control", "expires": 600},
+    },
 }
+
+TRASH_DAYS = env.integer("TRASH_DAYS", 30)  # how long a deleted pack can be restored; then it is purged
 
 # --- Models ---------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from knowledge.models import Entry, KnowledgePack
+from knowledge.models import Entry, KnowledgePack, PackShare, Snapshot
 from realtime.times import rfc3339
 
 
@@ -54,3 +54,27 @@ def entry_header(entry: Entry) -> dict[str, Any]:
 def entry_progress(entry: Entry) -> dict[str, Any]:
     """The fields of an entry's header that indexing moves."""
     return {"id": str(entry.id), "status": entry.index_status, "error": entry.index_error or None}
+
+
+def snapshot_header(snapshot: Snapshot) -> dict[str, Any]:
+    """The snapshot without its entries."""
+    return {
+        "id": str(snapshot.id),
+        "pack": str(snapshot.pack_id),
+        "label": snapshot.label,
+        "note": snapshot.note,
+        "entry_count": snapshot.entry_count,
+        "passage_count": snapshot.passage_count,
+        "content_hash": snapshot.content_hash,
+        "created_at": rfc3339(snapshot.created_at),
+    }
+
+
+def share_json(share: PackShare) -> dict[str, Any]:
+    """Shown to the pack's owner, and to the person themself: it carries an e-mail address."""
+    return {
+        "id": str(share.id),
+        "user": {"id": str(share.user_id), "name": share.user.name or None, "email": share.user.email},
+        "role": share.role,
+        "created_at": rfc3339(share.created_at),
+    }

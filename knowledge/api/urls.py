@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accounts.api.urls import route
 from accounts.services import user_for_key
-from knowledge.api import entries, packs, search
+from knowledge.api import entries, packs, search, sharing, snapshots
 from knowledge.consumers import KnowledgePacks
 from realtime.sse import stream_view
 
@@ -17,5 +17,13 @@ urlpatterns = [
     *route("knowledge-packs/<str:pk>/entries", entries.EntryListView, "knowledge-entries"),
     *route("knowledge-packs/<str:pk>/events", packs.EventsView, "knowledge-events"),
     *route("knowledge-packs/<uuid:pk>/stream", stream, "knowledge-stream"),
+    *route("knowledge-packs/<str:pk>/restore", packs.RestoreView, "knowledge-restore"),
+    *route("knowledge-packs/<str:pk>/stats", packs.StatsView, "knowledge-stats"),
+    *route("knowledge-packs/<str:pk>/shares", sharing.ShareListView, "knowledge-shares"),
+    *route("knowledge-packs/<str:pk>/shares/<str:share>", sharing.ShareView, "knowledge-share"),
+    *route("knowledge-packs/<str:pk>/transfer", sharing.TransferView, "knowledge-transfer"),
+    *route("knowledge-packs/<str:pk>/snapshots", snapshots.SnapshotListView, "knowledge-snapshots"),
+    *route("knowledge-packs/<str:pk>/snapshots/<str:snapshot>", snapshots.SnapshotView, "knowledge-snapshot"),
+    *route("knowledge-packs/<str:pk>/fork", snapshots.ForkView, "knowledge-fork"),
     *route("knowledge-packs/<str:pk>/entries/search", search.SearchView, "knowledge-search"),
 ]

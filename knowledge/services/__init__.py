@@ -12,10 +12,14 @@ from knowledge.services.entries import (
     revise_entry,
     set_entry_enabled,
 )
+from knowledge.services.forking import fork
 from knowledge.services.locking import locked_entry, locked_pack, request_indexing
-from knowledge.services.packs import PACK_FIELDS, create_pack, delete_pack, update_pack
+from knowledge.services.packs import PACK_FIELDS, create_pack, delete_pack, restore_pack, update_pack
+from knowledge.services.sharing import change_role, share, transfer, unshare
+from knowledge.services.snapshots import delete_snapshot, publish
 
 __all__ = [
-    "PACK_FIELDS", "add_entries", "add_entry", "create_pack", "delete_entry", "delete_pack", "locked_entry", "locked_pack",
-    "request_indexing", "retry_indexing", "revise_entry", "set_entry_enabled", "update_pack",
+    "PACK_FIELDS", "add_entries", "add_entry", "change_role", "create_pack", "delete_entry", "delete_pack", "delete_snapshot",
+    "fork", "locked_entry", "locked_pack", "publish", "request_indexing", "restore_pack", "retry_indexing", "revise_entry",
+    "set_entry_enabled", "share", "transfer", "unshare", "update_pack",
 ]  # fmt: skip
