@@ -9,6 +9,7 @@ from uuid import UUID
 
 from council.deliberation import citations
 from council.deliberation.types import Evidence
+from council.models import SessionPack
 from knowledge.models import KnowledgePack, PackStatus
 from knowledge.search import Hit, search
 
@@ -17,10 +18,28 @@ JOINT_LIMIT = 8  # passages that the writer of the decision reads
 
 def retrieve(session_id: UUID, query: str, k: int) -> tuple[Evidence, ...]:
     """Search the session's packs as one seat: at most ``k`` passages, best first, numbered from 1."""
-    packs = list(KnowledgePack.objects.filter(council_sessions=session_id).exclude(status=PackStatus.DELETED))
-    if not packs or not k:
+    sources = _sources(session_id)
+    if not sources or not k:
         return ()
-    return tuple(_evidence(n, hit) for n, hit in enumerate(search(packs, query, limit=k).hits, start=1))
+    return tuple(_evidence(n, hit) for n, hit in enumerate(_hits(sources, query, k), start=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A pack of the session, and the snapshot of it that the session pins, if it does."""
+
+    pack: KnowledgePack
+    snapshot: UUID | None
+
+
+def _sources(session_id: UUID) -> list[Source]:
+    pins = SessionPack.objects.filter(councilsession=session_id).exclude(knowledgepack__status=PackStatus.DELETED)
+    return [Source(pin.knowledgepack, pin.snapshot_id) for pin in pins.select_related("knowledgepack").order_by("pk")]
+
+
+def _hits(sources: Sequence[Source], query: str, k: int) -> list[Hit]:
+    """The one place where councils search. Which snapshot each pack is asked in stands in ``Source.snapshot``."""
+    return search([source.pack for source in sources], query, limit=k).hits
 
 
 def _evidence(n: int, hit: Hit) -> Evidence:

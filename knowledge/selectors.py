@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -76,6 +77,17 @@ def snapshot_for(pack: KnowledgePack, snapshot_id: UUID | str) -> Snapshot:
     if found is None:
         raise NotFound("There is no such snapshot.")
     return found
+
+
+def snapshot_named(pack: KnowledgePack, wanted: UUID | str) -> Snapshot:
+    """A snapshot of the pack by its label or its id; a label goes first. Raises ``NotFound``."""
+    named = Q(label=str(wanted))
+    with suppress(ValueError):  # then it can only be a label
+        named |= Q(pk=UUID(str(wanted)))
+    found = sorted(Snapshot.objects.filter(named, pack=pack), key=lambda snapshot: snapshot.label != str(wanted))
+    if not found:
+        raise NotFound(f"The pack has no snapshot {str(wanted)!r}.")
+    return found[0]
 
 
 def packs_for(user: User) -> QuerySet[KnowledgePack]:

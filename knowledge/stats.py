@@ -75,4 +75,5 @@ def _searches(pack: KnowledgePack) -> dict[str, Any]:
 def _rows(statement: str, pack: KnowledgePack) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement, {"pack": pack.pk})
-        return cursor.fetchall()
+        rows: list[Any] = cursor.fetchall()
+        return rows

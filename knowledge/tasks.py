@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from knowledge import indexing, passages, words
 from knowledge.models import Entry
-from knowledge.services import locked_pack
+from knowledge.services import locked_pack, purging
 from realtime import nudge
 from realtime.errors import NotFound
 
@@ -58,3 +58,20 @@ def sweep() -> None:
     """Wake a worker for every pack with work that nobody is at: lost nudges, dead workers, pauses that are over."""
     for pack_id in indexing.packs_with_work(timezone.now()):
         nudge.send_task("knowledge.tasks.index_pack", [str(pack_id)], "index")
+
+
+@shared_task(name="knowledge.tasks.sweep_trash")
+def sweep_trash() -> None:
+    """Have every pack purged whose time in the trash is up."""
+    for pack_id in purging.due():
+        nudge.send_task("knowledge.tasks.purge_pack", [str(pack_id)], "index")
+
+
+@shared_task(name="knowledge.tasks.purge_pack")
+def purge_pack(pack_id: str) -> None:
+    """Purge a pack for a while; what is left goes to the end of the queue."""
+    until = time.monotonic() + SLICE_S
+    while purging.step(UUID(pack_id)):
+        if time.monotonic() > until:
+            nudge.send_task("knowledge.tasks.purge_pack", [pack_id], "index")
+            return

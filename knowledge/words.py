@@ -141,7 +141,7 @@ def remove(pack: KnowledgePack, entry_ids: Sequence[UUID]) -> None:
 
 def add_retired(pack: KnowledgePack) -> None:
     """Words of the pack's passages that have none yet, as of retired ones: not live, and in no statistics."""
-    values = {
+    values: dict[str, Any] = {
         "config": pack.text_config,
         "pack": pack.pk,
         "avgdl": pack.weighted_avgdl,

@@ -17,7 +17,7 @@ from knowledge.shapes import snapshot_header
 
 
 class SnapshotIn(serializers.Serializer[Any]):
-    label = Text(max_length=60)
+    label = Text(max_length=60)  # type: ignore[assignment]  # a field; DRF's own attribute of that name is not used
     note = Text(max_length=300, required=False, allow_blank=True)
 
 

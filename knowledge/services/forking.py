@@ -5,7 +5,7 @@ Everything is copied by statements that never bring texts or vectors into this p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -90,15 +90,12 @@ def fork(pack_id: UUID, owner: User, name: str, snapshot: Snapshot | None = None
 
 
 def _chosen(source: KnowledgePack, snapshot: Snapshot | None) -> list[Copy]:
+    rows: Iterable[tuple[UUID, UUID]]
     if snapshot is None:
-        rows = (
-            Entry.objects.filter(pack=source, deleted_at=None)
-            .order_by("ordinal", "pk")
-            .values_list("pk", "revision_id")
-        )
+        entries = Entry.objects.filter(pack=source, deleted_at=None)
+        rows = entries.order_by("ordinal", "pk").values_list("pk", "revision_id")
     else:
-        pinned = snapshot.entries.filter(entry__isnull=False)
-        rows = pinned.order_by("ordinal").values_list("entry_id", "revision_id")
+        rows = [(row.entry_id, row.revision_id) for row in snapshot.entries.order_by("ordinal") if row.entry_id]
     return [Copy(entry, revision, uuid7(), uuid7()) for entry, revision in rows]
 
 
@@ -139,7 +136,8 @@ def _copy_vectors(source: KnowledgePack, pack: KnowledgePack, ids: dict[str, lis
         embedding=space.embedding,
     )
     _run(_VECTORS, {"space": new.pk, "old_space": space.pk, "pack": pack.pk, **ids})
-    _run(_READY, {"space": new.pk, "pack": pack.pk})
+    for step in _STEPS:
+        _run(step, {"space": new.pk, "pack": pack.pk})
 
 
 # Entries all of whose passages have a vector. The table of transitions knows no step from pending to ready, so in two.
@@ -151,7 +149,10 @@ _STEP: Final = """
         WHERE p.revision_id = e.revision_id AND v.passage_id IS NULL)
       AND EXISTS (SELECT 1 FROM knowledge_passage p WHERE p.revision_id = e.revision_id)
 """
-_READY: Final = f"{_STEP.format(to='indexing', of='pending', lease='now()')};{_STEP.format(to='ready', of='indexing', lease='NULL')}"
+_STEPS: Final = (
+    _STEP.format(to="indexing", of="pending", lease="now()"),
+    _STEP.format(to="ready", of="indexing", lease="NULL"),
+)
 
 
 def _settle(pack: KnowledgePack, entries: int) -> None:

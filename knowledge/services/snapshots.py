@@ -6,7 +6,6 @@ import hashlib
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Q
 from django.db.models.deletion import ProtectedError, RestrictedError
 
 from accounts.models import User
@@ -74,19 +73,6 @@ def delete_snapshot(pack_id: UUID, snapshot_id: UUID) -> None:
         raise Conflict("A council pins this snapshot.", code="snapshot_pinned") from error
     retention.drop_useless(pack)
     log.append(pack, ("snapshot.deleted", {"snapshot": header}))
-
-
-def find(pack: KnowledgePack, wanted: UUID | str) -> Snapshot:
-    """A snapshot of the pack by its id or its label; an id goes first. Raises ``NotFound``."""
-    named = Q(label=str(wanted))
-    try:
-        named |= Q(pk=UUID(str(wanted)))
-    except ValueError:
-        pass  # then it can only be a label
-    found = {snapshot.label != str(wanted): snapshot for snapshot in pack.snapshots.filter(named)}
-    if not found:
-        raise NotFound(f"The pack has no snapshot {str(wanted)!r}.")
-    return found.get(True) or found[False]
 
 
 def _require_indexed(entries: int, waiting: int) -> None:
