@@ -84,7 +84,7 @@ def _delete_rows(pack: KnowledgePack, table: str, where: str) -> int:
     statement = f"DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT t.ctid FROM {table} t WHERE {where} LIMIT {ROWS}))"  # noqa: S608  # constants of ours
     with connection.cursor() as cursor:
         cursor.execute(statement, {"pack": pack.pk})
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def _delete_imports(pack: KnowledgePack) -> int:
@@ -134,7 +134,8 @@ def _cited() -> models.Q:
 def _keepers() -> Iterator[Any]:
     for relation in EntryRevision._meta.get_fields(include_hidden=True):
         keeps = getattr(relation, "on_delete", None) in (models.PROTECT, models.RESTRICT)
-        if keeps and relation.auto_created and relation.related_model._meta.app_label != "knowledge":
+        model: Any = relation.related_model
+        if keeps and relation.auto_created and model._meta.app_label != "knowledge":
             yield relation
 
 
