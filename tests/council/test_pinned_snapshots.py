@@ -78,8 +78,10 @@ def test_a_pinned_snapshot_cannot_be_deleted(api: Api, pack: KnowledgePack, snap
     address = f"/api/knowledge-packs/{pack.pk}/snapshots/{snapshot.pk}"
     problem(api.delete(address), 409, "snapshot_pinned")
     assert api.get(address).json()["entries"]
-    with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    with connection.cursor() as cursor:
         cursor.execute("DELETE FROM knowledge_snapshotterm")
         cursor.execute("DELETE FROM knowledge_snapshotentry")
         cursor.execute("DELETE FROM knowledge_snapshot")
+        with pytest.raises(IntegrityError), transaction.atomic():
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        transaction.set_rollback(True)

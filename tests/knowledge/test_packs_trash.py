@@ -34,6 +34,8 @@ from tests.knowledge.conftest import ITEMS, Fill, index_all
 from tests.knowledge.test_api_packs import PACKS, problem, url
 from tests.support.councils import Convene
 
+pytestmark = pytest.mark.django_db(transaction=True)
+
 Counts = dict[str, int]
 
 
@@ -111,7 +113,6 @@ def test_only_the_owner_restores_and_not_for_ever(
     assert api.get(f"{PACKS}?trash=1").json()["results"] == []
 
 
-@pytest.mark.django_db(transaction=True)
 def test_a_purge_leaves_no_row_no_file_no_index(user: User, other_user: User, root: Path) -> None:
     kept = furnish(user, other_user, root, "kept")
     before, files, indexed = rows(), set(root.iterdir()), indexes()
@@ -126,7 +127,6 @@ def test_a_purge_leaves_no_row_no_file_no_index(user: User, other_user: User, ro
     assert KnowledgePack.objects.get() == kept
 
 
-@pytest.mark.django_db(transaction=True)
 def test_a_purge_can_be_cut_off_after_any_step(
     user: User, other_user: User, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +142,6 @@ def test_a_purge_can_be_cut_off_after_any_step(
     assert rows() == before
 
 
-@pytest.mark.django_db(transaction=True)
 def test_two_workers_purge_one_pack(user: User, other_user: User, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(purging, "ROWS", 2)
     before = rows()
@@ -153,7 +152,7 @@ def test_two_workers_purge_one_pack(user: User, other_user: User, root: Path, mo
     def work() -> None:
         try:
             purging.purge(gone.pk)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # shown by the assertion below
             errors.append(error)
         finally:
             connections.close_all()
