@@ -73,6 +73,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.actor_middleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -283,6 +284,11 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"queue": "control", "expires": 5},
     },
     "knowledge-purge-trash": {"task": "knowledge.tasks.purge_trash", "schedule": 3600.0, "options": {"expires": 3600}},
+    "knowledge-trash": {
+        "task": "knowledge.tasks.sweep_trash",
+        "schedule": 600.0,
+        "options": {"queue": "control", "expires": 600},
+    },
     "knowledge-forget-searches": {
         "task": "knowledge.tasks.sweep_searches",
         "schedule": 3600.0,

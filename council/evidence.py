@@ -9,7 +9,8 @@ from uuid import UUID
 
 from council.deliberation import citations
 from council.deliberation.types import Evidence
-from knowledge.models import KnowledgePack, PackStatus
+from council.models import SessionPack
+from knowledge.models import KnowledgePack, PackStatus, Snapshot
 from knowledge.quality import log as quality_log
 from knowledge.search import Hit, search
 
@@ -18,12 +19,38 @@ JOINT_LIMIT = 8  # passages that the writer of the decision reads
 
 def retrieve(session_id: UUID, query: str, k: int) -> tuple[Evidence, ...]:
     """Search the session's packs as one seat: at most ``k`` passages, best first, numbered from 1."""
-    packs = list(KnowledgePack.objects.filter(council_sessions=session_id).exclude(status=PackStatus.DELETED))
-    if not packs or not k:
+    sources = _sources(session_id)
+    if not sources or not k:
         return ()
-    result = search(packs, query, limit=k)
-    quality_log.record(packs, None, query, result.mode, result, "council")
-    return tuple(_evidence(n, hit) for n, hit in enumerate(result.hits, start=1))
+    return tuple(_evidence(n, hit) for n, hit in enumerate(_hits(sources, query, k), start=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A pack of the session, and the snapshot of it that the session pins, if it does."""
+
+    pack: KnowledgePack
+    snapshot: Snapshot | None
+
+
+def _sources(session_id: UUID) -> list[Source]:
+    pins = SessionPack.objects.filter(councilsession=session_id).exclude(knowledgepack__status=PackStatus.DELETED)
+    return [
+        Source(pin.knowledgepack, pin.snapshot)
+        for pin in pins.select_related("knowledgepack", "snapshot").order_by("pk")
+    ]
+
+
+def _hits(sources: Sequence[Source], query: str, k: int) -> list[Hit]:
+    """Packs as they are now are searched together, each pinned snapshot by itself; then the best of all."""
+    live = [source.pack for source in sources if source.snapshot is None]
+    found = [search(live, query, limit=k)] if live else []
+    found += [search([one.pack], query, limit=k, snapshot=one.snapshot) for one in sources if one.snapshot is not None]
+    for result, packs in zip(
+        found, [live] * bool(live) + [[s.pack] for s in sources if s.snapshot is not None], strict=True
+    ):
+        quality_log.record(packs, None, query, result.mode, result, "council")
+    return sorted((hit for result in found for hit in result.hits), key=lambda hit: -hit.score)[:k]
 
 
 def _evidence(n: int, hit: Hit) -> Evidence:

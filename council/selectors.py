@@ -31,7 +31,8 @@ def listed_sessions(user: User) -> QuerySet[CouncilSession]:
 
 def session_for(user: User, session_id: UUID) -> CouncilSession:
     """Raises ``NotFound`` for an unknown session and for another user's alike."""
-    found = sessions_for(user).select_related("budget").prefetch_related("seats", "packs").filter(pk=session_id).first()
+    whole = sessions_for(user).select_related("budget").prefetch_related("seats", "packs", "pack_pins__snapshot")
+    found = whole.filter(pk=session_id).first()
     if found is None:
         raise NotFound("There is no such council session.")
     return found
@@ -65,7 +66,7 @@ def session_snapshot(session_id: UUID) -> Json:
         _repeatable_read()
         session = (
             CouncilSession.objects.select_related("budget")
-            .prefetch_related("seats", "packs")
+            .prefetch_related("seats", "packs", "pack_pins__snapshot")
             .filter(pk=session_id)
             .first()
         )

@@ -74,6 +74,7 @@ def session(session: CouncilSession) -> Json:
         "protocol": session.protocol,
         "agents": [seat(one) for one in session.seats.all()],
         "packs": [str(pack.pk) for pack in session.packs.all()],
+        "snapshots": {str(pin.knowledgepack_id): pin.snapshot.label for pin in session.pack_pins.all() if pin.snapshot},
         "usage": usage(session.budget),
         "budget": budget(session.budget),
         "created_at": when(session.created_at),

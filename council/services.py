@@ -20,13 +20,13 @@ from council import claims, events, orchestrator, steps, turns, validation
 from council.defaults import DEFAULT_AGENTS, Agent, with_chair
 from council.deliberation.types import Protocol
 from council.endpoints import default_endpoint
-from council.models import Budget, CouncilSession, CouncilTemplate, Message, Run, Seat, Turn
+from council.models import Budget, CouncilSession, CouncilTemplate, Message, Run, Seat, SessionPack, Turn
 from council.selectors import session_for, templates_for
 from council.state import protocol_of
 from council.states import FINISHED, RunStatus, SessionStatus
-from knowledge.models import KnowledgePack
+from knowledge.models import KnowledgePack, Snapshot
 from realtime import log
-from realtime.errors import IllegalState, InvalidInput, NotFound
+from realtime.errors import Conflict, IllegalState, InvalidInput, NotFound
 
 Json = dict[str, Any]
 
@@ -39,6 +39,7 @@ class Plan:
     title: str = ""
     options: Sequence[str] | None = None
     packs: Sequence[UUID] | None = None
+    pins: Mapping[UUID, str] = field(default_factory=dict)  # of packs, the label or id of the snapshot to read
     template: str | None = None
     agents: Sequence[Agent] | None = None
     protocol: Mapping[str, object] = field(default_factory=dict)
@@ -55,6 +56,7 @@ def create_session(owner: User, plan: Plan) -> CouncilSession:
     validation.check_options(options)
     protocol = validation.resolve_protocol({**(template.protocol if template else {}), **plan.protocol}, seats)
     packs = validation.visible_packs(owner, plan.packs) if plan.packs is not None else _template_packs(owner, template)
+    snapshots = validation.pinned_snapshots(packs, plan.packs or (), plan.pins)
     with transaction.atomic():
         session = CouncilSession.objects.create(
             owner=owner,
@@ -66,6 +68,7 @@ def create_session(owner: User, plan: Plan) -> CouncilSession:
             template_version=template.version if template else None,
         )
         session.packs.set(packs)
+        _pin(session, snapshots)
         Budget.objects.create(session=session, tokens_limit=plan.budget_tokens)
         _seat(session, seats)
         log.append(session, events.session_created(session))
@@ -93,6 +96,17 @@ def _template_packs(owner: User, template: CouncilTemplate | None) -> list[Knowl
     return validation.readable_packs(owner, list(template.packs.values_list("pk", flat=True)))
 
 
+def _pin(session: CouncilSession, snapshots: Mapping[UUID, Snapshot]) -> None:
+    """Have the session read these packs as their snapshots have them, and its other packs as they are."""
+    pins = SessionPack.objects.filter(councilsession=session)
+    pins.exclude(knowledgepack__in=snapshots).update(snapshot=None)
+    for pack, snapshot in snapshots.items():
+        # Held until the commit, so that it cannot be deleted between being found and being pinned.
+        if not Snapshot.objects.select_for_update(no_key=True).filter(pk=snapshot.pk).exists():
+            raise Conflict(f"The snapshot {snapshot.label!r} was deleted meanwhile.", code="snapshot_deleted")
+        pins.filter(knowledgepack=pack).update(snapshot=snapshot)
+
+
 def _title_of(question: str) -> str:
     line = " ".join(question.split())
     return line if len(line) <= 80 else f"{line[:79].rsplit(' ', 1)[0]}…"
@@ -118,7 +132,7 @@ def update_session(
 ) -> CouncilSession:
     """Change a session: its title at any time, everything else only while it is a draft.
 
-    ``changes`` may hold title, question, options, packs, agents, protocol (overrides) and budget_tokens. ``check_version`` is
+    ``changes`` may hold title, question, options, packs (with pins), agents, protocol (overrides) and budget_tokens. ``check_version`` is
     called with the current version under the row's lock and refuses a stale writer.
     """
     with transaction.atomic():
@@ -143,7 +157,10 @@ def _apply_changes(user: User, session: CouncilSession, changes: Mapping[str, An
         if name in changes:
             setattr(session, name, changes[name])
     if "packs" in changes:
-        session.packs.set(validation.visible_packs(user, changes["packs"]))
+        packs = validation.visible_packs(user, changes["packs"])
+        snapshots = validation.pinned_snapshots(packs, changes["packs"], changes.get("pins", {}))
+        session.packs.set(packs)
+        _pin(session, snapshots)
     if "agents" in changes:
         seats = with_chair(list(changes["agents"]))
         validation.check_agents(seats)

@@ -11,8 +11,8 @@ from council.defaults import Agent
 from council.deliberation.protocol import ProtocolError, check_seats, resolve
 from council.deliberation.types import Protocol
 from knowledge import selectors as knowledge
-from knowledge.models import KnowledgePack
-from realtime.errors import FieldError, InvalidInput
+from knowledge.models import KnowledgePack, Snapshot
+from realtime.errors import FieldError, InvalidInput, NotFound
 
 AGENTS_MAX = 12
 OPTIONS_MIN, OPTIONS_MAX = 2, 12
@@ -87,6 +87,23 @@ def visible_packs(user: User, wanted: Sequence[UUID]) -> list[KnowledgePack]:
         ]
     )
     return list(found.values())
+
+
+def pinned_snapshots(
+    packs: Sequence[KnowledgePack], wanted: Sequence[UUID], pins: Mapping[UUID, str]
+) -> dict[UUID, Snapshot]:
+    """The snapshots by pack that ``pins`` names by label or id. One that its pack does not have is a fault."""
+    found: dict[UUID, Snapshot] = {}
+    errors: list[FieldError] = []
+    for pack in packs:
+        if pack.pk not in pins:
+            continue
+        try:
+            found[pack.pk] = knowledge.snapshot_named(pack, pins[pack.pk])
+        except NotFound as error:
+            errors.append({"pointer": f"/packs/{list(wanted).index(pack.pk)}/snapshot", "detail": error.detail})
+    _raise(errors)
+    return found
 
 
 def is_uuid(text: Any) -> bool:

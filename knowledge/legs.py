@@ -159,7 +159,7 @@ def _dense_half(leg: Leg) -> str:
     """Exact: recall 1, and fast enough up to about 20,000 passages. "+ 0" keeps the planner off any approximate index."""
     return f"""
         SELECT passage_id FROM knowledge_passagevector {{join}}
-        WHERE space_id = %(space)s
+        WHERE space_id = %(space)s AND live
         ORDER BY ({_distance(leg, "embedding")}) + 0, passage_id LIMIT %(depth)s
     """  # noqa: S608
 

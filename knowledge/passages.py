@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from django.db import connection
-
-from knowledge import chunking, minilm, words
+from knowledge import chunking, minilm, retention, words
 from knowledge.chunking import Chunk
 from knowledge.models import Entry, EntryRevision, KnowledgePack, Passage
 from realtime import nudge
@@ -37,7 +35,8 @@ class Piece:
 
 
 def store(pack: KnowledgePack, pieces: Sequence[Piece]) -> None:
-    """Save the passages of entries that have none, and their words."""
+    """Save the passages of entries that have none, and their words. A revision whose passages a snapshot has kept gets those."""
+    kept = retention.revive([piece.revision.pk for piece in pieces], chunking.CHUNKER_VERSION) if pieces else set()
     Passage.objects.bulk_create(
         Passage(
             revision=piece.revision,
@@ -51,6 +50,7 @@ def store(pack: KnowledgePack, pieces: Sequence[Piece]) -> None:
             text=piece.revision.content[chunk.start : chunk.end],
         )
         for piece in pieces
+        if piece.revision.pk not in kept
         for ordinal, chunk in enumerate(piece.chunks)
     )
     if pieces:
@@ -58,18 +58,12 @@ def store(pack: KnowledgePack, pieces: Sequence[Piece]) -> None:
 
 
 def discard(pack: KnowledgePack, entries: Sequence[Entry]) -> None:
-    """Delete the entries' passages with their words and vectors."""
+    """Delete the entries' passages with their words and vectors; those that a snapshot pins are retired (``retention``)."""
     if not entries:
         return
     ids = [entry.pk for entry in entries]
     words.remove(pack, ids)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM knowledge_passagevector v USING knowledge_passage p"
-            " WHERE p.id = v.passage_id AND p.entry_id = ANY(%s)",
-            [ids],
-        )
-        cursor.execute("DELETE FROM knowledge_passage WHERE entry_id = ANY(%s)", [ids])
+    retention.retire(ids)
 
 
 def settle(pack: KnowledgePack) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from contextlib import suppress
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Case, CharField, Count, Exists, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce, JSONObject
+from django.utils import timezone
 
 from accounts.models import User
-from knowledge.models import EmbeddingModel, Entry, EntryRevision, KnowledgePack, PackShare, Role, Visibility
+from knowledge.models import EmbeddingModel, Entry, EntryRevision, KnowledgePack, PackShare, Role, Snapshot, Visibility
 from knowledge.shapes import entry_header, pack_header
 from knowledge.states import PackStatus
 from realtime.errors import Forbidden, NotFound
@@ -29,6 +32,62 @@ def readable_packs(user: User) -> QuerySet[KnowledgePack]:
         output_field=CharField(),
     )
     return KnowledgePack.objects.annotate(role=role).filter(role__isnull=False).exclude(status=PackStatus.DELETED)
+
+
+def public_packs(user: User) -> QuerySet[KnowledgePack]:
+    """Packs of others that everybody may read."""
+    return readable_packs(user).filter(visibility=Visibility.PUBLIC).exclude(owner=user)
+
+
+def packs_in_scope(user: User, scope: str | None) -> QuerySet[KnowledgePack]:
+    """``SCOPES``: one's own, those shared with one, public ones of others, or everything readable; by default the packs that a
+    person works with."""
+    match scope:
+        case "mine":
+            return readable_packs(user).filter(owner=user)
+        case "shared":
+            return packs_for(user).exclude(owner=user)
+        case "public":
+            return public_packs(user)
+        case "all":
+            return readable_packs(user)
+    return packs_for(user)
+
+
+SCOPES = ("mine", "shared", "public", "all")
+
+
+def trashed_packs(user: User) -> QuerySet[KnowledgePack]:
+    """The person's own packs in the trash that can still be restored."""
+    kept = timezone.now() - timedelta(days=settings.TRASH_DAYS)
+    role = Value(Role.OWNER.value, output_field=CharField())
+    trashed = KnowledgePack.objects.filter(owner=user, status=PackStatus.DELETED, deleted_at__gt=kept)
+    return trashed.annotate(role=role)
+
+
+def shares_of(user: User, pack: KnowledgePack) -> QuerySet[PackShare]:
+    """Every share for the pack's owner; for others their own alone, since a share shows an e-mail address."""
+    shares = PackShare.objects.filter(pack=pack).select_related("user")
+    return shares if role_in(pack) == Role.OWNER else shares.filter(user=user)
+
+
+def snapshot_for(pack: KnowledgePack, snapshot_id: UUID | str) -> Snapshot:
+    """A snapshot of a pack that was read for its reader. Raises ``NotFound``."""
+    found = Snapshot.objects.filter(pack=pack, pk=uuid_or_not_found(snapshot_id)).first()
+    if found is None:
+        raise NotFound("There is no such snapshot.")
+    return found
+
+
+def snapshot_named(pack: KnowledgePack, wanted: UUID | str) -> Snapshot:
+    """A snapshot of the pack by its label or its id; a label goes first. Raises ``NotFound``."""
+    named = Q(label=str(wanted))
+    with suppress(ValueError):  # then it can only be a label
+        named |= Q(pk=UUID(str(wanted)))
+    found = sorted(Snapshot.objects.filter(named, pack=pack), key=lambda snapshot: snapshot.label != str(wanted))
+    if not found:
+        raise NotFound(f"The pack has no snapshot {str(wanted)!r}.")
+    return found[0]
 
 
 def packs_for(user: User) -> QuerySet[KnowledgePack]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from accounts.models import User
-from knowledge.models import EmbeddingModel, EmbeddingSpace, Entry, EntryRevision, KnowledgePack, SpaceState
+from knowledge.models import (
+    EmbeddingModel,
+    EmbeddingSpace,
+    Entry,
+    EntryRevision,
+    KnowledgePack,
+    PackShare,
+    Snapshot,
+    SpaceState,
+)
 from realtime.times import rfc3339
 
 
@@ -121,4 +130,28 @@ def _filling(space: EmbeddingSpace) -> dict[str, Any]:
         "rate": round(space.rate, 1),  # passages in a second
         "error": space.error or None,
         "started_at": rfc3339(space.created_at),
+    }
+
+
+def snapshot_header(snapshot: Snapshot) -> dict[str, Any]:
+    """The snapshot without its entries."""
+    return {
+        "id": str(snapshot.id),
+        "pack": str(snapshot.pack_id),
+        "label": snapshot.label,
+        "note": snapshot.note,
+        "entry_count": snapshot.entry_count,
+        "passage_count": snapshot.passage_count,
+        "content_hash": snapshot.content_hash,
+        "created_at": rfc3339(snapshot.created_at),
+    }
+
+
+def share_json(share: PackShare) -> dict[str, Any]:
+    """Shown to the pack's owner, and to the person themself: it carries an e-mail address."""
+    return {
+        "id": str(share.id),
+        "user": {"id": str(share.user_id), "name": share.user.name or None, "email": share.user.email},
+        "role": share.role,
+        "created_at": rfc3339(share.created_at),
     }

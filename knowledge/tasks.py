@@ -13,8 +13,7 @@ from django.utils import timezone
 
 from knowledge import indexing, passages, services, spaces, words
 from knowledge.models import Entry
-from knowledge.quality import tasks as quality_tasks  # noqa: F401  # makes its tasks known to Celery
-from knowledge.services import locked_pack
+from knowledge.services import locked_pack, purging
 from realtime import nudge
 from realtime.errors import NotFound
 
@@ -90,3 +89,20 @@ def sweep() -> None:
 def purge_trash() -> None:
     """Remove entries for good that have been in the trash for ``TRASH_DAYS``."""
     services.purge_trash(timezone.now() - timedelta(days=settings.TRASH_DAYS))
+
+
+@shared_task(name="knowledge.tasks.sweep_trash")
+def sweep_trash() -> None:
+    """Have every pack purged whose time in the trash is up."""
+    for pack_id in purging.due():
+        nudge.send_task("knowledge.tasks.purge_pack", [str(pack_id)], "index")
+
+
+@shared_task(name="knowledge.tasks.purge_pack")
+def purge_pack(pack_id: str) -> None:
+    """Purge a pack for a while; what is left goes to the end of the queue."""
+    until = time.monotonic() + SLICE_S
+    while purging.step(UUID(pack_id)):
+        if time.monotonic() > until:
+            nudge.send_task("knowledge.tasks.purge_pack", [pack_id], "index")
+            return

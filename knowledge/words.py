@@ -36,6 +36,10 @@ _ADD: Final = f"""
         SELECT p.id, to_tsvector(%(config)s::regconfig, r.title || E'\\n' || p.heading || E'\\n' || p.text) AS tsv
         FROM knowledge_passage p JOIN knowledge_entryrevision r ON r.id = p.revision_id
         WHERE p.pack_id = %(pack)s AND (%(entries)s::uuid[] IS NULL OR p.entry_id = ANY(%(entries)s::uuid[]))
+          AND NOT EXISTS (SELECT 1 FROM knowledge_passagelexical known WHERE known.passage_id = p.id)
+          AND EXISTS (
+              SELECT 1 FROM knowledge_entry e
+              WHERE e.id = p.entry_id AND e.revision_id = p.revision_id AND e.deleted_at IS NULL)
     ), d AS MATERIALIZED (
         SELECT id, tsv, dl, coalesce(nullif(%(avgdl)s::float8, 0), greatest(avg(dl) OVER (), 1)) AS avgdl
         FROM words, LATERAL (SELECT coalesce(sum(cardinality(positions)), 0)::int AS dl FROM unnest(tsv)) AS counted
@@ -50,11 +54,32 @@ _ADD: Final = f"""
     SELECT count(*), coalesce(sum(dl), 0), coalesce(max(avgdl), 0) FROM d
 """  # noqa: S608
 
+_ADD_RETIRED: Final = f"""
+    WITH words AS MATERIALIZED (
+        SELECT p.id, to_tsvector(%(config)s::regconfig, r.title || E'\\n' || p.heading || E'\\n' || p.text) AS tsv
+        FROM knowledge_passage p JOIN knowledge_entryrevision r ON r.id = p.revision_id
+        WHERE p.pack_id = %(pack)s
+          AND NOT EXISTS (SELECT 1 FROM knowledge_passagelexical known WHERE known.passage_id = p.id)
+    ), d AS (
+        SELECT id, tsv, dl, coalesce(nullif(%(avgdl)s::float8, 0), greatest(dl, 1)) AS avgdl
+        FROM words, LATERAL (SELECT coalesce(sum(cardinality(positions)), 0)::int AS dl FROM unnest(tsv)) AS counted
+    )
+    INSERT INTO knowledge_passagelexical (passage_id, pack_id, live, tsv, dl, bm)
+    SELECT id, %(pack)s, false, tsv || array_to_tsvector(ARRAY[%(retired)s]), dl, {_WEIGHTS} FROM d
+"""  # noqa: S608
+
 _REMOVE: Final = """
     WITH gone AS MATERIALIZED (
-        DELETE FROM knowledge_passagelexical l USING knowledge_passage p
-        WHERE p.id = l.passage_id AND p.pack_id = %(pack)s AND p.entry_id = ANY(%(entries)s::uuid[])
-        RETURNING l.tsv, l.dl
+        SELECT l.passage_id, l.tsv, l.dl,
+               EXISTS (SELECT 1 FROM knowledge_snapshotentry pin WHERE pin.revision_id = p.revision_id) AS pinned
+        FROM knowledge_passagelexical l JOIN knowledge_passage p ON p.id = l.passage_id
+        WHERE p.pack_id = %(pack)s AND p.entry_id = ANY(%(entries)s::uuid[]) AND l.live
+    ), deleted AS (
+        DELETE FROM knowledge_passagelexical l USING gone WHERE l.passage_id = gone.passage_id AND NOT gone.pinned
+    ), retired AS (
+        UPDATE knowledge_passagelexical l
+        SET live = false, tsv = ts_delete(l.tsv, %(mark)s) || array_to_tsvector(ARRAY[%(retired)s])
+        FROM gone WHERE l.passage_id = gone.passage_id AND gone.pinned
     ), terms AS MATERIALIZED (
         SELECT lexeme, count(*) AS df FROM gone, unnest(gone.tsv) WHERE positions IS NOT NULL GROUP BY lexeme
     ), dropped AS (
@@ -79,8 +104,13 @@ def pack_mark(pack_id: UUID) -> str:
     return f"#{pack_id.hex}"
 
 
+def retired_mark(pack_id: UUID) -> str:
+    """The lexeme that stands in its place where only snapshots still show a passage (``knowledge.retention``)."""
+    return f"@{pack_id.hex}"
+
+
 def add(pack: KnowledgePack, entry_ids: Sequence[UUID] | None) -> None:
-    """Index the passages of these entries (None: of the whole pack), which must not be indexed yet. Updates ``pack``'s
+    """Index the passages of these entries' current revisions (None: of the whole pack) that have no words yet. Updates ``pack``'s
     statistics in memory; the caller saves them."""
     count, length, avgdl = _one(
         _ADD,
@@ -96,10 +126,29 @@ def add(pack: KnowledgePack, entry_ids: Sequence[UUID] | None) -> None:
 
 
 def remove(pack: KnowledgePack, entry_ids: Sequence[UUID]) -> None:
-    """Take the words of these entries' passages out again; the passages themselves must still be there."""
-    count, length = _one(_REMOVE, pack=pack.pk, entries=list(entry_ids))
+    """Take the words of these entries' passages out again; the passages themselves must still be there. Words of revisions that
+    a snapshot pins are kept under the other mark, and counted no more."""
+    count, length = _one(
+        _REMOVE,
+        pack=pack.pk,
+        entries=list(entry_ids),
+        mark=pack_mark(pack.pk),
+        retired=retired_mark(pack.pk),
+    )
     pack.passage_count -= count
     pack.passage_length -= int(length)
+
+
+def add_retired(pack: KnowledgePack) -> None:
+    """Words of the pack's passages that have none yet, as of retired ones: not live, and in no statistics."""
+    values: dict[str, Any] = {
+        "config": pack.text_config,
+        "pack": pack.pk,
+        "avgdl": pack.weighted_avgdl,
+        "retired": retired_mark(pack.pk),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD_RETIRED, values)
 
 
 def drifted(pack: KnowledgePack) -> bool:

@@ -13,7 +13,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 from django.utils import timezone
 
-from realtime import nudge
+from realtime import actor, nudge
 from realtime.errors import NotFound
 from realtime.groups import stream_group
 from realtime.models import Event, Stream
@@ -46,6 +46,8 @@ def append(stream: Stream, *events: NewEvent) -> None:
         )
     if not events:
         return
+    if stream.names_actor:
+        events = tuple((kind, {**payload, "actor": actor.current()}) for kind, payload in events)
     gathered = _gathered.get()
     if gathered is None:
         _write(stream, events)

@@ -15,6 +15,7 @@ class Stream(models.Model):
     """Owner of an event log. Concrete classes add an ``events`` relation through their ``Event`` subclass."""
 
     last_seq = models.BigIntegerField(default=0, editable=False)
+    names_actor = False  # whether each event says who brought it about
 
     class Meta:
         abstract = True

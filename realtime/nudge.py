@@ -56,6 +56,11 @@ def sign_out(user_id: UUID) -> None:
     _publish(user_group(user_id), {"type": "user.recheck"})
 
 
+def recheck(group: str) -> None:
+    """Tell every process to check again at once who may watch this stream."""
+    _publish(group, {"type": "stream.recheck"})
+
+
 def publish_delta(group: str, *, turn: str, attempt: int, start: int, text: str, partial: str) -> None:
     """Send ``text``, which begins at character ``start`` of the turn's live text, and keep ``partial`` (all of it so far) for
     those who join later."""

@@ -127,6 +127,9 @@ class StreamReader:
             case "stream.delta":
                 self._deltas.append(message)
                 self._wake.set()
+            case "stream.recheck":
+                for outbox in tuple(self._watchers):
+                    outbox.attention.set()
             case "stream.presence":
                 self.show_presence(int(message["watching"]))
             case unknown:

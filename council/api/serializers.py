@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from council import serial
@@ -27,15 +29,55 @@ class BudgetIn(serializers.Serializer[Any]):
     tokens = serializers.IntegerField(min_value=1, max_value=TOKENS_MAX, allow_null=True)
 
 
+class PackRef(NamedTuple):
+    id: UUID
+    snapshot: str | None
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string", "format": "uuid"},
+            {
+                "type": "object",
+                "properties": {"id": {"type": "string", "format": "uuid"}, "snapshot": {"type": "string"}},
+                "required": ["id"],
+                "additionalProperties": False,
+            },
+        ]
+    }
+)
+class PackRefField(serializers.Field[PackRef, Any, Any, Any]):
+    """A pack by its id, or ``{"id", "snapshot"}``: as the snapshot of that label or id has it."""
+
+    default_error_messages = {"invalid": "The id of a pack, or an object of its id and the label or id of a snapshot."}
+
+    def to_internal_value(self, data: Any) -> PackRef:
+        if not isinstance(data, dict):
+            return PackRef(serializers.UUIDField().run_validation(data), None)
+        snapshot = data.get("snapshot")
+        if set(data) - {"id", "snapshot"} or not isinstance(snapshot, str | None) or len(snapshot or "") > 60:
+            self.fail("invalid")
+        return PackRef(serializers.UUIDField().run_validation(data.get("id")), snapshot)
+
+
 class SessionFields(serializers.Serializer[Any]):
     """What may be said of a session when it is created and changed while it is a draft."""
 
     title = serializers.CharField(max_length=200, required=False)
-    packs = serializers.ListField(child=serializers.UUIDField(), max_length=20, required=False)
+    packs = serializers.ListField(child=PackRefField(), max_length=20, required=False)
     agents = AgentIn(many=True, required=False, allow_empty=False)
     protocol = serializers.JSONField(required=False, help_text="{preset, rule?, rounds?, quorum?, turn_deadline_s?, …}")
     options = serializers.ListField(child=serializers.CharField(max_length=OPTION_MAX), required=False)
     budget = BudgetIn(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Packs by id, and beside them the snapshots that are to be read of some."""
+        if "packs" not in attrs:
+            return attrs
+        refs: list[PackRef] = attrs["packs"]
+        pins = {ref.id: ref.snapshot for ref in refs if ref.snapshot is not None}
+        return {**attrs, "packs": [ref.id for ref in refs], "pins": pins}
 
     def validate_protocol(self, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -86,6 +128,9 @@ class SessionOut(SessionHeader):
     protocol = serializers.JSONField()
     agents = serializers.JSONField()
     packs = serializers.ListField(child=serializers.UUIDField())
+    snapshots = serializers.DictField(
+        child=serializers.CharField(), help_text="Labels of the snapshots that are read, by pack"
+    )
     usage = serializers.JSONField()
     budget = serializers.JSONField()
     last_seq = serializers.IntegerField()

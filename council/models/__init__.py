@@ -1,7 +1,7 @@
 from council.models.calls import Budget, LlmCall
 from council.models.decisions import Citation, Decision
 from council.models.rounds import Ballot, Round, Run, Turn
-from council.models.sessions import CouncilSession, Message, Seat, SessionEvent
+from council.models.sessions import CouncilSession, Message, Seat, SessionEvent, SessionPack
 from council.models.templates import CouncilTemplate
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "Run",
     "Seat",
     "SessionEvent",
+    "SessionPack",
     "Turn",
 ]

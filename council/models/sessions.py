@@ -7,7 +7,7 @@ from django.db import models
 
 from council.models.templates import CouncilTemplate
 from council.states import SESSION_TRANSITIONS, SessionStatus
-from knowledge.models import KnowledgePack
+from knowledge.models import KnowledgePack, Snapshot
 from realtime.ids import uuid7
 from realtime.models import Event, Stream
 from realtime.states import one_of, state_machine
@@ -23,7 +23,7 @@ class CouncilSession(Stream):
     options = models.JSONField(default=list, blank=True)  # texts of a closed question's options; [] = open
     status = models.CharField(max_length=16, choices=SessionStatus, default=SessionStatus.DRAFT)
     protocol = models.JSONField(default=dict)  # resolved: every field of deliberation.types.Protocol
-    packs = models.ManyToManyField(KnowledgePack, blank=True, related_name="council_sessions")
+    packs = models.ManyToManyField(KnowledgePack, blank=True, related_name="council_sessions", through="SessionPack")
     template = models.ForeignKey(CouncilTemplate, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     template_version = models.PositiveIntegerField(null=True, blank=True)
     reason = models.CharField(max_length=64, blank=True)  # why the latest run failed or was stopped
@@ -44,6 +44,23 @@ class CouncilSession(Stream):
 
     def __str__(self) -> str:
         return self.title
+
+
+class SessionPack(models.Model):
+    """A pack that a council reads: as it is at the time of each search, or as one of its snapshots has it."""
+
+    id = models.BigAutoField(primary_key=True)
+    councilsession = models.ForeignKey(CouncilSession, on_delete=models.CASCADE, related_name="pack_pins")
+    knowledgepack = models.ForeignKey(KnowledgePack, on_delete=models.CASCADE, related_name="+")
+    # Restricted: a decision is to be read again against what was known. With the whole pack it may go.
+    snapshot = models.ForeignKey(Snapshot, null=True, blank=True, on_delete=models.RESTRICT, related_name="+")
+
+    class Meta:
+        db_table = "council_councilsession_packs"
+        unique_together = [("councilsession", "knowledgepack")]
+
+    def __str__(self) -> str:
+        return f"{self.knowledgepack_id} at {self.snapshot_id or 'today'}"
 
 
 class SessionEvent(Event):

@@ -84,6 +84,22 @@ class PackPatch(PackIn):
     gate_publishing = Ratio(required=False, allow_null=True)
 
 
+class StatsOut(serializers.Serializer[Any]):
+    """Figures of a pack (``knowledge.stats``)."""
+
+    entries = serializers.JSONField(help_text="{total, disabled, by_status}")
+    passages = serializers.IntegerField()
+    words = serializers.IntegerField(help_text="Lexemes with their repetitions, as search counts them")
+    characters = serializers.IntegerField()
+    tags = serializers.JSONField(help_text="The 50 most used: [{tag, entries}]")
+    languages = serializers.JSONField(help_text="[{language, entries}]")
+    spaces = serializers.JSONField(help_text="[{model, dimension, state, ann_state}]")
+    searches = serializers.JSONField(help_text="{days, total, zero_result_share}")
+    snapshots = serializers.IntegerField()
+    gate_publishing = serializers.FloatField(allow_null=True)
+    bytes = serializers.JSONField(help_text="{text, words, vectors}")
+
+
 class PackOut(serializers.Serializer[KnowledgePack]):
     id = serializers.UUIDField()
     name = serializers.CharField()

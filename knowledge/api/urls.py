@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accounts.api.urls import route
 from accounts.services import user_for_key
-from knowledge.api import bulk, entries, packs, quality, revisions, search, spaces
+from knowledge.api import bulk, entries, packs, quality, revisions, search, sharing, snapshots, spaces
 from knowledge.consumers import KnowledgePacks
 from realtime.sse import stream_view
 
@@ -20,6 +20,14 @@ urlpatterns = [
     *route("embedding-models", spaces.EmbeddingModelListView, "embedding-models"),
     *route("knowledge-packs/<str:pk>/embedding", spaces.EmbeddingView, "knowledge-embedding"),
     *route("knowledge-packs/<str:pk>/embedding/migration", spaces.MigrationView, "knowledge-embedding-migration"),
+    *route("knowledge-packs/<str:pk>/restore", packs.RestoreView, "knowledge-restore"),
+    *route("knowledge-packs/<str:pk>/stats", packs.StatsView, "knowledge-stats"),
+    *route("knowledge-packs/<str:pk>/shares", sharing.ShareListView, "knowledge-shares"),
+    *route("knowledge-packs/<str:pk>/shares/<str:share>", sharing.ShareView, "knowledge-share"),
+    *route("knowledge-packs/<str:pk>/transfer", sharing.TransferView, "knowledge-transfer"),
+    *route("knowledge-packs/<str:pk>/snapshots", snapshots.SnapshotListView, "knowledge-snapshots"),
+    *route("knowledge-packs/<str:pk>/snapshots/<str:snapshot>", snapshots.SnapshotView, "knowledge-snapshot"),
+    *route("knowledge-packs/<str:pk>/fork", snapshots.ForkView, "knowledge-fork"),
     *route("knowledge-packs/<str:pk>/entries/search", search.SearchView, "knowledge-search"),
     *route("knowledge-packs/<str:pk>/entries/bulk", bulk.BulkView, "knowledge-entries-bulk"),
     *route("knowledge-packs/<str:pk>/entries/reorder", bulk.ReorderView, "knowledge-entries-reorder"),

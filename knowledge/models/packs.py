@@ -68,6 +68,8 @@ class KnowledgePack(Stream):
     """A curated, searchable body of text; the owner row of its event log. Every writer of a pack or its entries locks this row
     first (``FOR NO KEY UPDATE``), then entries."""
 
+    names_actor = True
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="knowledge_packs", db_index=False

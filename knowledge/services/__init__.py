@@ -13,9 +13,10 @@ from knowledge.services.entries import (
     revise_entry,
     set_entry_enabled,
 )
+from knowledge.services.forking import fork
 from knowledge.services.locking import locked_entry, locked_pack, request_indexing
 from knowledge.services.order import reorder_entries
-from knowledge.services.packs import PACK_FIELDS, create_pack, delete_pack, update_pack
+from knowledge.services.packs import PACK_FIELDS, create_pack, delete_pack, restore_pack, update_pack
 from knowledge.services.quality import (
     EVALUATE_AT_ONCE,
     add_golden_question,
@@ -25,6 +26,8 @@ from knowledge.services.quality import (
     evaluate_or_queue,
     mark_reviewed,
 )
+from knowledge.services.sharing import change_role, share, transfer, unshare
+from knowledge.services.snapshots import delete_snapshot, publish
 from knowledge.services.spaces import (
     cancel_migration,
     choose_embedding,
@@ -37,9 +40,10 @@ from knowledge.services.trash import delete_entry, purge_entries, purge_trash, r
 
 __all__ = [
     "EVALUATE_AT_ONCE", "PACK_FIELDS", "add_entries", "add_entry", "add_golden_question", "bulk_entries",
-    "cancel_migration", "change_golden_question", "choose_embedding", "create_embedding_model", "create_pack",
-    "delete_entry", "delete_golden_question", "delete_pack", "disable_embedding_model", "evaluate",
-    "evaluate_or_queue", "locked_entry", "locked_pack", "mark_reviewed", "purge_entries", "purge_trash", "reembed",
-    "reorder_entries", "request_indexing", "restore_entry", "retry_indexing", "revert_entry", "revise_entry",
-    "set_entry_enabled", "update_embedding_model", "update_pack",
+    "cancel_migration", "change_golden_question", "change_role", "choose_embedding", "create_embedding_model",
+    "create_pack", "delete_entry", "delete_golden_question", "delete_pack", "delete_snapshot",
+    "disable_embedding_model", "evaluate", "evaluate_or_queue", "fork", "locked_entry", "locked_pack",
+    "mark_reviewed", "publish", "purge_entries", "purge_trash", "reembed", "reorder_entries", "request_indexing",
+    "restore_entry", "restore_pack", "retry_indexing", "revert_entry", "revise_entry", "set_entry_enabled",
+    "share", "transfer", "unshare", "update_embedding_model", "update_pack",
 ]  # fmt: skip

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from knowledge import passages, words
+from knowledge import passages, retention, words
 from knowledge.models import KnowledgePack, Visibility
-from knowledge.services import locking
+from knowledge.services import locking, sharing
 from knowledge.shapes import pack_header
 from knowledge.states import PackStatus, check_pack_transition
 from realtime import log
+from realtime.errors import NotFound
 
 PACK_FIELDS = ("name", "description", "visibility", "status", "tags", "language", "gate_publishing")
 
@@ -59,10 +62,13 @@ def update_pack(
         setattr(pack, name, value)
     if "language" in changed:
         words.rebuild(pack)
+        retention.reindex(pack)
         pack.index_epoch += 1
     pack.version += 1
     pack.save(update_fields=[*changed, "version", "updated_at", *passages.STATISTICS])
     log.append(pack, ("pack.updated", {"pack": pack_header(pack)}))
+    if "visibility" in changed:
+        sharing.recheck_watchers(pack)
     return pack
 
 
@@ -74,7 +80,29 @@ def delete_pack(pack_id: UUID, *, precondition: Callable[[int], None] | None = N
         precondition(pack.version)
     locking.refuse_deleted(pack)
     check_pack_transition(pack.status, PackStatus.DELETED)
+    pack.deleted_from = pack.status
     pack.status, pack.deleted_at = PackStatus.DELETED, timezone.now()
     pack.version += 1
-    pack.save(update_fields=["status", "deleted_at", "version", "updated_at"])
+    pack.save(update_fields=["status", "deleted_at", "deleted_from", "version", "updated_at"])
     log.append(pack, ("pack.deleted", {"pack": pack_header(pack)}))
+    sharing.recheck_watchers(pack)
+
+
+@transaction.atomic
+def restore_pack(pack_id: UUID) -> KnowledgePack:
+    """Take a pack out of the trash, as it was. Raises ``NotFound`` for one that is not there, or whose time there is up: its
+    purge may have begun."""
+    pack = locking.locked_pack(pack_id)
+    if pack.status != PackStatus.DELETED or pack.deleted_at is None or pack.deleted_at <= purged_before():
+        raise NotFound("There is no such pack in the trash.")
+    pack.status, pack.deleted_at, pack.deleted_from = pack.deleted_from or PackStatus.ACTIVE, None, ""
+    pack.version += 1
+    pack.save(update_fields=["status", "deleted_at", "deleted_from", "version", "updated_at"])
+    log.append(pack, ("pack.restored", {"pack": pack_header(pack)}))
+    locking.request_indexing(pack)
+    return pack
+
+
+def purged_before() -> datetime:
+    """Packs that were deleted earlier than this cannot be restored any more."""
+    return timezone.now() - timedelta(days=settings.TRASH_DAYS)

@@ -53,7 +53,7 @@ async def test_a_newcomer_gets_a_snapshot_and_then_events(client: LiveClient, pa
     assert {name: event[name] for name in ("seq", "type", "data")} == {
         "seq": 2,
         "type": "entry.noted",
-        "data": {"text": "after"},
+        "data": {"text": "after", "actor": None},
     }
     assert event["at"].endswith("Z")
 

@@ -97,7 +97,7 @@ async def test_the_stream_begins_with_a_snapshot_and_goes_on_with_events(
         while not lines[0].startswith("id: 2"):
             lines = await stream.lines()
     assert (welcome["mode"], welcome["head_seq"]) == ("snapshot", 1)
-    assert json.loads(lines[1].removeprefix("data: "))["data"] == {"text": "two"}
+    assert json.loads(lines[1].removeprefix("data: "))["data"] == {"text": "two", "actor": None}
 
 
 async def test_last_event_id_resumes(server: LiveServer, pack: KnowledgePack, key: str) -> None:

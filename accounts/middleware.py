@@ -1,0 +1,41 @@
+"""Middleware of the accounts app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+from django.http import HttpRequest
+from django.utils.decorators import sync_and_async_middleware
+
+from accounts.models import User
+from realtime.actor import Actor, Who, acting
+
+
+@sync_and_async_middleware  # one that is only synchronous would hold a thread for each open stream
+def actor_middleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+    """What a request changes was done by its user, however it was recognised: the API sets ``request.user`` for keys too."""
+
+    async def asynchronous(request: HttpRequest) -> Any:
+        with acting(_user_of(request)):
+            return await get_response(request)
+
+    def synchronous(request: HttpRequest) -> Any:
+        with acting(_user_of(request)):
+            return get_response(request)
+
+    return asynchronous if iscoroutinefunction(get_response) else synchronous
+
+
+def _user_of(request: HttpRequest) -> Who:
+    def who() -> Actor | None:
+        user = request.user
+        return as_actor(user) if isinstance(user, User) else None
+
+    return who
+
+
+def as_actor(user: User) -> Actor:
+    """Never with the e-mail address: whoever may read the log need not know it."""
+    return {"id": str(user.pk), "name": user.name or None}
