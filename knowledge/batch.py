@@ -66,6 +66,33 @@ def known_entries(pack: KnowledgePack, prepared: Sequence[Prepared]) -> dict[str
     return {entry.external_id: entry for entry in found.order_by("pk") if entry.external_id}
 
 
+Pair = tuple[Entry | None, Prepared]
+
+
+def without_twins(pack: KnowledgePack, pairs: Sequence[Pair], on_duplicate: str) -> list[Pair]:
+    """The pairs that remain to be written when new items with the words of an entry of the pack, or of an earlier item, are left
+    out, turned into updates or failed."""
+    hashes = [item.draft.content_hash for entry, item in pairs if entry is None]
+    found = Entry.objects.select_for_update(no_key=True).filter(pack=pack, deleted_at=None, content_hash__in=hashes)
+    twins = {entry.content_hash: entry for entry in found.order_by("-pk")}
+    rest: list[Pair] = []
+    seen: set[str] = set()
+    for entry, item in pairs:
+        digest = item.draft.content_hash
+        twin = None if entry else twins.get(digest)
+        if twin is None and (entry is not None or digest not in seen):
+            rest.append((entry, item))
+        elif on_duplicate == "fail":
+            name = f"entry {twin.pk}" if twin else "an earlier item"
+            item.result.errors = [{"pointer": f"/{item.result.index}/content", "detail": f"{name} says the same"}]
+        elif on_duplicate == "update" and twin and digest not in seen:
+            rest.append((twin, item))
+        else:
+            item.result.status, item.result.entry = "unchanged", twin
+        seen.add(digest)
+    return rest
+
+
 def write(
     pack: KnowledgePack, author: User | None, pairs: Sequence[tuple[Entry | None, Prepared]], note: str = ""
 ) -> None:

@@ -1,11 +1,16 @@
 """Errors of the knowledge app.
 
+TooLarge           an upload is larger than the settings allow
 EmbeddingError     the model or its server gave no vectors; ``permanent`` says whether trying again can help
 """
 
 from __future__ import annotations
 
-from realtime.errors import Unavailable
+from realtime.errors import InvalidInput, Unavailable
+
+
+class TooLarge(InvalidInput):
+    code = "too_large"
 
 
 class EmbeddingError(Unavailable):

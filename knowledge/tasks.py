@@ -10,6 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from knowledge import indexing, passages, words
+from knowledge.imports import job as imports_job
 from knowledge.models import Entry
 from knowledge.services import locked_pack
 from realtime import nudge
@@ -58,3 +59,4 @@ def sweep() -> None:
     """Wake a worker for every pack with work that nobody is at: lost nudges, dead workers, pauses that are over."""
     for pack_id in indexing.packs_with_work(timezone.now()):
         nudge.send_task("knowledge.tasks.index_pack", [str(pack_id)], "index")
+    imports_job.nudge_lost()

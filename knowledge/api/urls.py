@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accounts.api.urls import route
 from accounts.services import user_for_key
-from knowledge.api import entries, packs, search
+from knowledge.api import entries, exports, imports, packs, search
 from knowledge.consumers import KnowledgePacks
 from realtime.sse import stream_view
 
@@ -18,4 +18,14 @@ urlpatterns = [
     *route("knowledge-packs/<str:pk>/events", packs.EventsView, "knowledge-events"),
     *route("knowledge-packs/<uuid:pk>/stream", stream, "knowledge-stream"),
     *route("knowledge-packs/<str:pk>/entries/search", search.SearchView, "knowledge-search"),
+    *route("knowledge-packs/<str:pk>/export", exports.ExportView, "knowledge-export"),
+    *route("knowledge-packs/<str:pk>/imports", imports.ImportListView, "knowledge-imports"),
+    *route("knowledge-packs/<str:pk>/imports/<str:import_id>", imports.ImportView, "knowledge-import"),
+    *route("knowledge-packs/<str:pk>/imports/<str:import_id>/items", imports.ImportItemsView, "knowledge-import-items"),
+    *route(
+        "knowledge-packs/<str:pk>/imports/<str:import_id>/commit", imports.ImportCommitView, "knowledge-import-commit"
+    ),
+    *route(
+        "knowledge-packs/<str:pk>/imports/<str:import_id>/cancel", imports.ImportCancelView, "knowledge-import-cancel"
+    ),
 ]

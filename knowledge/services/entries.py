@@ -22,18 +22,28 @@ from realtime.errors import Conflict, IllegalState, InvalidInput, NotFound
 _UNINDEXED_EDIT = ("enabled", "updated_at", "version")
 
 
-def add_entries(pack: KnowledgePack, author: User | None, items: Sequence[object], note: str = "") -> list[ItemResult]:
+def add_entries(
+    pack: KnowledgePack,
+    author: User | None,
+    items: Sequence[object],
+    note: str = "",
+    on_duplicate: str | None = None,
+) -> list[ItemResult]:
     """Add entries, or revise those of the same ``external_id``; one result for each item (shape: ``drafts.EntryDraft``), in order.
 
     A bad item is reported and does not sink the rest. The good ones are committed together, and their words are searchable from
     then on; their vectors follow. Raises ``IllegalState`` when the pack is archived or deleted.
+
+    ``on_duplicate`` (skip, update, fail) says what happens to an item whose title and content the pack already has under another
+    or no external id; None adds it.
     """
     results, good = batch.prepare(items)
     with transaction.atomic():
         locked = locking.locked_pack(pack.pk)
         locking.require_open(locked)
         known = batch.known_entries(locked, good)
-        batch.write(locked, author, [(known.get(item.draft.external_id or ""), item) for item in good], note)
+        pairs = [(known.get(item.draft.external_id or ""), item) for item in good]
+        batch.write(locked, author, batch.without_twins(locked, pairs, on_duplicate) if on_duplicate else pairs, note)
         _record(locked, results)
     return results
 
