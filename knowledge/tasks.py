@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from knowledge import indexing, passages, words
 from knowledge.imports import job as imports_job
+from knowledge.imports.tasks import run_import  # noqa: F401  # Celery looks for tasks here
 from knowledge.models import Entry
 from knowledge.services import locked_pack
 from realtime import nudge

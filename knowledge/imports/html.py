@@ -27,6 +27,11 @@ _CHARSET: Final = re.compile(
 _HIDDEN: Final = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _WEB: Final = re.compile(r"(https?://|mailto:)", re.IGNORECASE)
 _ENTITY: Final = re.compile(r"<!ENTITY\b", re.IGNORECASE)
+_TAG: Final = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
+_VOID: Final = frozenset(
+    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"]
+)
+_DEPTH: Final = 1000  # the parser's time grows with the square of it
 _BLANK: Final = re.compile(r"\n{3,}")
 
 
@@ -39,12 +44,24 @@ def read(text: str, name: str, limits: Limits) -> Iterator[Draft]:
     """One draft."""
     if _ENTITY.search(text[:100_000]):
         raise Refused("The page declares XML entities, which are not read.")
+    if _depth(text) > _DEPTH:
+        raise Refused("The page is nested too deeply.")
     soup = _parsed(text)
     title = tidy_title(soup.title.get_text() if soup.title else "", limits.title_chars)
     content = to_markdown(soup)
     if not content:
         raise Refused("The page holds no text.")
     yield {"title": title or heading(content, limits.title_chars) or stem(name), "content": content}
+
+
+def _depth(text: str) -> int:
+    """How deeply tags are nested, at most."""
+    depth = deepest = 0
+    for end, name in _TAG.findall(text):
+        if name.lower() not in _VOID:
+            depth = max(0, depth + (-1 if end else 1))
+            deepest = max(deepest, depth)
+    return deepest
 
 
 def from_fragment(markup: str) -> str:

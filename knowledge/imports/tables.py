@@ -153,6 +153,6 @@ def _finite(literal: str) -> float:
 
 
 def _integer(literal: str) -> int:
-    if len(literal) > 20:
-        raise Refused("A whole number has more than 20 digits.")
+    if len(literal) > 310:  # a double as PostgreSQL writes it out
+        raise Refused("A whole number has more than 310 digits.")
     return int(literal)
