@@ -28,6 +28,7 @@ PACK_FIELDS: Final = ("name", "description", "visibility", "tags", "language")
 MEDIA_TYPES: Final = {"jsonl": "application/x-ndjson", "markdown": "application/zip"}
 SUFFIXES: Final = {"jsonl": ".jsonl", "markdown": ".zip"}
 _BATCH: Final = 100
+_BREAKS: Final = re.compile("[\x85\u2028\u2029\ufeff]")  # PyYAML reads its own unescaped ones back as spaces
 _STEM_MAX: Final = 60
 
 
@@ -81,8 +82,14 @@ def markdown(entry: Entry) -> bytes:
     """The entry's fields as front matter, then its content to the letter."""
     fields = _without_nulls(entry_fields(entry))
     content = fields.pop("content")
-    front = yaml.safe_dump({OWN: VERSION, **fields}, sort_keys=False, allow_unicode=True, width=2**31)
+    front = _yaml({OWN: VERSION, **fields}, readable=True)
+    if _BREAKS.search(front):
+        front = _yaml({OWN: VERSION, **fields}, readable=False)
     return f"---\n{front}---\n{content}".encode()
+
+
+def _yaml(fields: dict[str, Any], *, readable: bool) -> str:
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=readable, width=2**31)
 
 
 def in_order(pack: KnowledgePack) -> Iterator[Entry]:

@@ -70,12 +70,12 @@ def killed_and_resumed(start: Start, first: subprocess.Popen[bytes], job: Import
 def test_a_worker_killed_while_reading_is_followed_by_one_that_begins_anew(
     start: Start, pack: KnowledgePack, user: User
 ) -> None:
-    pages = {f"{number:03}.pdf": hostile.pdf(*[f"page {number} {page}" for page in range(200)]) for number in range(60)}
+    pages = {f"{number:03}.pdf": hostile.pdf(*[f"page {number} {page}" for page in range(200)]) for number in range(30)}
     job = queue(pack, user, "a.zip", hostile.zipped(pages))
     first = start()
     wait_for(lambda: status(job) == "reading")
     killed_and_resumed(start, first, job)
-    assert (job.items.filter(status="created").count(), Entry.objects.count()) == (60, 60)
+    assert (job.items.filter(status="created").count(), Entry.objects.count()) == (30, 30)
     assert list(files.folder().glob("*")) == list(files.folder().glob("*.d"))  # the dead one's, for the sweeper
     assert job.lease_token >= 2
 
@@ -83,16 +83,16 @@ def test_a_worker_killed_while_reading_is_followed_by_one_that_begins_anew(
 def test_a_worker_killed_while_writing_is_followed_by_one_that_goes_on(
     start: Start, pack: KnowledgePack, user: User
 ) -> None:
-    text = "Heat flows through the wall, slowly. " * 100
-    rows = [{"title": f"Entry {number}", "content": f"{number} {text}"} for number in range(1500)]
+    text = "Heat flows through the wall, slowly. " * 20
+    rows = [{"title": f"Entry {number}", "content": f"{number} {text}"} for number in range(600)]
     job = queue(pack, user, "a.jsonl", "\n".join(map(json.dumps, rows)).encode())
     first = start()
     wait_for(lambda: ImportItem.objects.filter(status="created").exists())
     assert status(job) == "writing"
     killed_and_resumed(start, first, job)
     titles = list(Entry.objects.order_by("ordinal").values_list("title", flat=True))
-    assert titles == [f"Entry {number}" for number in range(1500)]
-    assert job.items.filter(status="created").count() == 1500
+    assert titles == [f"Entry {number}" for number in range(600)]
+    assert job.items.filter(status="created").count() == 600
 
 
 def test_pages_are_fetched_from_allowed_hosts(

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
+from django.conf import LazySettings, settings
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
@@ -450,3 +451,15 @@ def test_addresses_off_the_list_are_refused_at_once(api: Api, pack: KnowledgePac
         f"/api/knowledge-packs/{pack.pk}/imports", {"urls": ["https://example.org/", "http://localhost/"]}
     )
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/urls/1")
+
+
+def test_a_browser_may_send_its_csrf_token_in_the_form(user: User, pack: KnowledgePack) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    token = "a" * 32
+    client.cookies[settings.CSRF_COOKIE_NAME] = token
+    path = f"/api/knowledge-packs/{pack.pk}/imports"
+    file = SimpleUploadedFile("a.md", b"# A\n\nb")
+    assert client.post(path, {"file": file, "csrfmiddlewaretoken": "b" * 32}).status_code == 403
+    file.seek(0)
+    assert client.post(path, {"file": file, "csrfmiddlewaretoken": token}).status_code == 202
