@@ -30,6 +30,7 @@ from accounts import errors as accounts_errors
 from accounts.api.pointers import field_errors
 from accounts.limits import refusal_headers
 from council import errors as council_errors
+from knowledge import errors as knowledge_errors
 from realtime import errors
 from realtime.errors import FieldError, QuorumError
 
@@ -47,6 +48,7 @@ STATUSES: dict[type[Exception], int] = {
     accounts_errors.PreconditionFailed: 412,
     accounts_errors.IdempotencyMismatch: 422,
     accounts_errors.RateLimited: 429,
+    knowledge_errors.TooLarge: 413,
     council_errors.Fenced: 409,  # workers discard it; a caller would only ever see that somebody else was faster
     Http404: 404,
     PermissionDenied: 403,

@@ -316,6 +316,19 @@ EMBEDDING_MODEL = env.text("EMBEDDING_MODEL", "")
 EMBEDDING_DIMENSION = env.integer("EMBEDDING_DIMENSION", 0)
 SPACE_GRACE_S = env.integer("SPACE_GRACE_S", 0)  # how long the vectors of a pack's former model are kept
 
+# --- Imports --------------------------------------------------------------------------------------------------------
+
+IMPORT_MAX_BYTES = env.integer("IMPORT_MAX_BYTES", 50 * 1024 * 1024, at_least=1)  # of one file
+IMPORT_MAX_UNPACKED_BYTES = env.integer("IMPORT_MAX_UNPACKED_BYTES", 200 * 1024 * 1024, at_least=1)
+IMPORT_MAX_FILES = env.integer("IMPORT_MAX_FILES", 10_000, at_least=1)  # of an archive
+IMPORT_MAX_ITEMS = env.integer("IMPORT_MAX_ITEMS", 10_000, at_least=1)  # entries of one import
+IMPORT_MAX_PAGES = env.integer("IMPORT_MAX_PAGES", 2_000, at_least=1)  # of a PDF
+IMPORT_MEMORY_BYTES = env.integer("IMPORT_MEMORY_BYTES", 768 * 1024 * 1024, at_least=128 * 1024 * 1024)
+IMPORT_FILE_SECONDS = env.integer("IMPORT_FILE_SECONDS", 60, at_least=1)
+IMPORT_TOTAL_SECONDS = env.integer("IMPORT_TOTAL_SECONDS", 900, at_least=1)
+# Hosts that pages may be fetched from: "example.org", or ".example.org" for everything below it. Empty: none.
+IMPORT_URL_ALLOWLIST = env.words("IMPORT_URL_ALLOWLIST")
+
 # --- Council --------------------------------------------------------------------------------------------------------
 
 TURN_LEASE_S = 15.0

@@ -3,13 +3,18 @@
 Duplicate          the pack has an entry of the very same title and content; ``errors`` names it
 EmbeddingError     the model or its server gave no vectors; ``permanent`` says whether trying again can help, ``about_text`` whether
                    one of several texts may be at fault, so that the others are worth a try without it
+TooLarge           an upload is larger than the settings allow
 """
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from realtime.errors import Conflict, FieldError, Unavailable
+from realtime.errors import Conflict, FieldError, InvalidInput, Unavailable
+
+
+class TooLarge(InvalidInput):
+    code = "too_large"
 
 
 class EmbeddingError(Unavailable):

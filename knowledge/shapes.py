@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Count
+
 from accounts.models import User
 from knowledge.models import (
     EmbeddingModel,
     EmbeddingSpace,
     Entry,
     EntryRevision,
+    Import,
+    ImportItem,
     KnowledgePack,
     PackShare,
     Snapshot,
     SpaceState,
 )
+from knowledge.states import ItemStatus
 from realtime.times import rfc3339
 
 
@@ -154,4 +159,45 @@ def share_json(share: PackShare) -> dict[str, Any]:
         "user": {"id": str(share.user_id), "name": share.user.name or None, "email": share.user.email},
         "role": share.role,
         "created_at": rfc3339(share.created_at),
+    }
+
+
+def import_header(job: Import) -> dict[str, Any]:
+    """The import and how many of its items are where; ``plan`` counts what committing would do (or would have done)."""
+    counts = dict.fromkeys(ItemStatus.values, 0)
+    plan = {"created": 0, "updated": 0, "unchanged": 0}
+    for status, planned, number in job.items.order_by().values_list("status", "planned").annotate(number=Count("pk")):
+        counts[status] += number
+        if planned:
+            plan[planned] += number
+    return {
+        "id": str(job.id),
+        "pack": str(job.pack_id),
+        "status": job.status,
+        "dry_run": job.dry_run,
+        "on_duplicate": job.on_duplicate,
+        "filename": job.filename,
+        "media_type": job.media_type,
+        "size": job.size,
+        "urls": job.urls,
+        "options": job.options,
+        "total": sum(counts.values()),
+        "counts": counts,
+        "plan": plan,
+        "error": job.error or None,
+        "created_at": rfc3339(job.created_at),
+        "finished_at": rfc3339(job.finished_at) if job.finished_at else None,
+    }
+
+
+def import_item(item: ImportItem) -> dict[str, Any]:
+    return {
+        "ordinal": item.ordinal,
+        "source": item.source,
+        "status": item.status,
+        "planned": item.planned or None,
+        "title": item.draft.get("title"),
+        "diff": item.diff or None,
+        "error": item.error or None,
+        "entry": str(item.entry_id) if item.entry_id else None,
     }

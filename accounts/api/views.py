@@ -144,8 +144,12 @@ class ApiView(APIView):
             raise InvalidInput(
                 "An Idempotency-Key has 1 to 255 printable ASCII characters.", code="bad_idempotency_key"
             )
-        found = idempotency.begin(self.request.user, key, _fingerprint(self.request))
+        found = idempotency.begin(self.request.user, key, _fingerprint(self.request, self.body_for_fingerprint()))
         return _replay(found) if isinstance(found, idempotency.Answer) else self._claimed(found, handler)
+
+    def body_for_fingerprint(self) -> bytes:
+        """What of the body makes two requests the same; views that take uploads do not hold them in memory for this."""
+        return self.request._request.body
 
     def _claimed(self, claim: idempotency.Claim, handler: _Handler) -> HttpResponseBase:
         """Runs the handler; its changes and the stored answer are committed together or not at all."""
@@ -180,12 +184,12 @@ def _replay(answer: idempotency.Answer) -> HttpResponse:
     return HttpResponse(answer.body, status=answer.status, headers=headers)
 
 
-def _fingerprint(request: Request) -> bytes:
+def _fingerprint(request: Request, body: bytes) -> bytes:
     """SHA-256 over what makes two requests the same; a trailing slash makes no difference (``urls.route``)."""
     digest = hashlib.sha256()
-    for part in (request.method or "", request.path.rstrip("/"), request.META["QUERY_STRING"], request.content_type):
+    for part in (request.method or "", request.path.rstrip("/"), request.META["QUERY_STRING"], _media_type(request)):
         digest.update(part.encode() + b"\x00")
-    digest.update(request._request.body)
+    digest.update(body)
     return digest.digest()
 
 
@@ -202,3 +206,8 @@ def _buffer_body(request: Request) -> None:
     if len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
         raise RequestDataTooBig(f"A body may have at most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes.")
     http.META["CONTENT_LENGTH"] = str(len(body))
+
+
+def _media_type(request: Request) -> str:
+    """Without parameters: the boundary of a form is another one each time that it is sent."""
+    return request.content_type.partition(";")[0].strip().lower()

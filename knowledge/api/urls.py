@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accounts.api.urls import route
 from accounts.services import user_for_key
-from knowledge.api import bulk, entries, packs, quality, revisions, search, sharing, snapshots, spaces
+from knowledge.api import bulk, entries, exports, imports, packs, quality, revisions, search, sharing, snapshots, spaces
 from knowledge.consumers import KnowledgePacks
 from realtime.sse import stream_view
 
@@ -42,4 +42,14 @@ urlpatterns = [
     *route("knowledge-packs/<str:pk>/searches", quality.SearchesView, "knowledge-searches"),
     *route("knowledge-packs/<str:pk>/searches/summary", quality.SearchesSummaryView, "knowledge-searches-summary"),
     *route("knowledge-packs/<str:pk>/review-queue", quality.ReviewQueueView, "review-queue"),
+    *route("knowledge-packs/<str:pk>/export", exports.ExportView, "knowledge-export"),
+    *route("knowledge-packs/<str:pk>/imports", imports.ImportListView, "knowledge-imports"),
+    *route("knowledge-packs/<str:pk>/imports/<str:import_id>", imports.ImportView, "knowledge-import"),
+    *route("knowledge-packs/<str:pk>/imports/<str:import_id>/items", imports.ImportItemsView, "knowledge-import-items"),
+    *route(
+        "knowledge-packs/<str:pk>/imports/<str:import_id>/commit", imports.ImportCommitView, "knowledge-import-commit"
+    ),
+    *route(
+        "knowledge-packs/<str:pk>/imports/<str:import_id>/cancel", imports.ImportCancelView, "knowledge-import-cancel"
+    ),
 ]

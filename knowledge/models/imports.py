@@ -62,6 +62,7 @@ class ImportItem(models.Model):
     status = models.CharField(max_length=9, choices=ItemStatus, default=ItemStatus.PLANNED)
     planned = models.CharField(max_length=9, blank=True)  # what committing would do: created, updated, unchanged
     draft = models.JSONField(default=dict, blank=True)  # an EntryDraft; emptied once it is written
+    diff = models.JSONField(default=dict, blank=True)  # of a planned update: which fields, how many lines
     error = models.TextField(blank=True)
     entry = models.ForeignKey(Entry, null=True, on_delete=models.SET_NULL, related_name="+")
 
