@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from knowledge import minilm
 from knowledge.errors import EmbeddingError
+from knowledge.models import EmbeddingModel
 
 Vector = NDArray[np.float32]
 QUERY_CACHE = 1024
@@ -104,9 +105,14 @@ def get_embedder() -> Embedder:
     return _built_in(str(settings.DATA_DIR), getattr(settings, "EMBEDDING_THREADS", 0))
 
 
-def query_vector(text: str) -> Vector:
+def embedder_for(model: EmbeddingModel | None) -> Embedder:
+    """The embedder of a registered model; None is the one that the settings name."""
+    return get_embedder()
+
+
+def query_vector(text: str, model: EmbeddingModel | None = None) -> Vector:
     """The query's vector; repeated queries (every seat of a council may ask the same) cost nothing."""
-    return _query_vector(get_embedder(), text)
+    return _query_vector(embedder_for(model), text)
 
 
 @lru_cache(maxsize=QUERY_CACHE)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from uuid import UUID
 
+import numpy as np
 from celery import shared_task
 from django.db import transaction
 from django.utils import timezone
 
-from knowledge import indexing, passages, words
+from knowledge import ann, indexing, passages, words
 from knowledge.models import Entry
 from knowledge.services import locked_pack
 from realtime import nudge
@@ -58,3 +59,21 @@ def sweep() -> None:
     """Wake a worker for every pack with work that nobody is at: lost nudges, dead workers, pauses that are over."""
     for pack_id in indexing.packs_with_work(timezone.now()):
         nudge.send_task("knowledge.tasks.index_pack", [str(pack_id)], "index")
+
+
+@shared_task(name="knowledge.tasks.build_ann")
+def build_ann(space_id: int) -> None:
+    """Build the HNSW index of a space that has grown large."""
+    ann.build(space_id)
+
+
+@shared_task(name="knowledge.tasks.check_ann_recall")
+def check_ann_recall(space_id: int, query: list[float]) -> None:
+    """Compare one approximate search with exact search."""
+    ann.check_recall(space_id, np.asarray(query, dtype=np.float32))
+
+
+@shared_task(name="knowledge.tasks.sweep_ann")
+def sweep_ann() -> None:
+    """Start and drop indexes as spaces grow, shrink and go; find builds whose worker died."""
+    ann.sweep()
