@@ -1,4 +1,4 @@
-"""An optional second opinion on the first hits: any server with ``POST /rerank`` as Cohere and Jina defined it (vLLM, TEI, Infinity).
+"""An optional second opinion on the first hits: any server with ``POST /rerank`` as Cohere and Jina defined it (vLLM, Infinity).
 
 Off unless ``RERANKER_BASE_URL`` is set. Time-boxed: when the server is late or fails, the order stays as it was.
 """
