@@ -9,6 +9,8 @@ import structlog
 from csp.constants import NONCE, NONE, SELF
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from config import env
 
@@ -141,7 +143,8 @@ CACHES = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "quorum",
-        "OPTIONS": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5},
+        # No retries: redis-py would wait several times over, and a dead cache must not slow anything down.
+        "OPTIONS": {"socket_timeout": 0.4, "socket_connect_timeout": 0.4, "retry": Retry(NoBackoff(), 0)},
     },
 }
 
@@ -278,6 +281,11 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_BEAT_SCHEDULE = {
     "council-sweep": {"task": "council.tasks.sweep", "schedule": 5.0, "options": {"queue": "control", "expires": 5}},
+    "knowledge-sweep-ann": {
+        "task": "knowledge.tasks.sweep_ann",
+        "schedule": 30.0,
+        "options": {"queue": "control", "expires": 30},
+    },
     "knowledge-sweep": {
         "task": "knowledge.tasks.sweep",
         "schedule": 5.0,
@@ -328,6 +336,20 @@ IMPORT_FILE_SECONDS = env.integer("IMPORT_FILE_SECONDS", 60, at_least=1)
 IMPORT_TOTAL_SECONDS = env.integer("IMPORT_TOTAL_SECONDS", 900, at_least=1)
 # Hosts that pages may be fetched from: "example.org", or ".example.org" for everything below it. Empty: none.
 IMPORT_URL_ALLOWLIST = env.words("IMPORT_URL_ALLOWLIST")
+
+# --- Search ---------------------------------------------------------------------------------------------------------
+
+SEARCH_CACHE_S = env.integer("SEARCH_CACHE_S", 300)  # how long a result is kept; 0 switches the cache off
+# Spaces of this many passages get an HNSW index, and lose it again below the second number.
+ANN_BUILD_FROM = env.integer("ANN_BUILD_FROM", 20_000, at_least=1)
+ANN_DROP_BELOW = env.integer("ANN_DROP_BELOW", 15_000)
+ANN_SAMPLE_SHARE = env.integer("ANN_SAMPLE_PERCENT", 1) / 100  # of searches, compared with exact search
+ANN_MIN_RECALL = env.integer("ANN_MIN_RECALL_PERCENT", 90) / 100  # below it, search of the space is exact again
+# A second model for the first 30 hits, behind POST /rerank (Cohere's and Jina's protocol). Empty = none.
+RERANKER_BASE_URL = env.url("RERANKER_BASE_URL", ("http", "https"))
+RERANKER_API_KEY = env.text("RERANKER_API_KEY")
+RERANKER_MODEL = env.text("RERANKER_MODEL")
+RERANKER_TIMEOUT_MS = env.integer("RERANKER_TIMEOUT_MS", 300, at_least=1)
 
 # --- Council --------------------------------------------------------------------------------------------------------
 

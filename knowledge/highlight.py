@@ -22,15 +22,19 @@ _COLUMNS: Final = (
     "passage_id", "pack_id", "entry_id", "title", "tags", "metadata", "source_url", "external_id", "revision_id",
     "revision", "ordinal", "start", "end", "heading", "text", "highlight",
 )  # fmt: skip
+# Between two statements an entry may have been revised, disabled or deleted: it is looked at again, except for snapshots.
 _DETAILS: Final = """
     SELECT p.id, p.pack_id, e.id, r.title, e.tags, e.metadata, e.source_url, e.external_id, r.id, r.number,
            p.ordinal, p.start, p."end", p.heading, p.text,
-           ts_headline(k.config::regconfig, translate(p.text, %(marks)s, ''), k.query::tsquery, %(options)s)
+           ts_headline(coalesce('quorum_' || nullif(e.language, ''), k.config)::regconfig, translate(p.text, %(marks)s, ''),
+                       k.query::tsquery, %(options)s)
     FROM knowledge_passage p
     JOIN knowledge_entry e ON e.id = p.entry_id
     JOIN knowledge_entryrevision r ON r.id = p.revision_id
-    JOIN unnest(%(packs)s::uuid[], %(configs)s::text[], %(queries)s::text[]) AS k(pack, config, query) ON k.pack = p.pack_id
+    JOIN unnest(%(packs)s::uuid[], %(configs)s::text[], %(queries)s::text[], %(frozen)s::bool[]) AS k(pack, config, query, frozen)
+      ON k.pack = p.pack_id
     WHERE p.id = ANY(%(passages)s::uuid[])
+      AND (k.frozen OR (e.enabled AND e.deleted_at IS NULL AND e.revision_id = p.revision_id))
 """
 _MATCHED: Final = """
     SELECT l.passage_id, array_agg(t.lexeme ORDER BY t.lexeme)
@@ -51,6 +55,7 @@ def details(legs: Sequence[Leg], passages: Sequence[UUID]) -> dict[UUID, dict[st
         "packs": [leg.pack.pk for leg in legs],
         "configs": [leg.pack.text_config for leg in legs],
         "queries": [tsquery([term.lexeme for term in leg.terms]) for leg in legs],
+        "frozen": [leg.snapshot is not None for leg in legs],
         "options": _OPTIONS,
         "marks": _OPEN + _CLOSE,
     }
@@ -62,6 +67,17 @@ def details(legs: Sequence[Leg], passages: Sequence[UUID]) -> dict[UUID, dict[st
         row["passage_id"]: {**row, "metadata": json.loads(row["metadata"]), "highlight": to_html(row["highlight"])}
         for row in rows
     }
+
+
+def texts(passages: Sequence[UUID]) -> dict[UUID, str]:
+    """Title and text of passages, as a reranker reads them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT p.id, r.title || E'\\n' || p.text FROM knowledge_passage p"
+            " JOIN knowledge_entryrevision r ON r.id = p.revision_id WHERE p.id = ANY(%s::uuid[])",
+            [list(passages)],
+        )
+        return dict(cursor.fetchall())
 
 
 def matched_terms(legs: Sequence[Leg], passages: Sequence[UUID]) -> dict[UUID, list[str]]:

@@ -78,7 +78,7 @@ def settle(pack: KnowledgePack) -> None:
         nudge.send_task_on_commit("knowledge.tasks.reweigh_pack", [str(pack.pk)], "index")
 
 
-STATISTICS = ("index_epoch", "passage_count", "passage_length", "weighted_avgdl")
+STATISTICS = ("index_epoch", "passage_count", "passage_length", "weighted_avgdl", "weighted_entry_avgdl")
 
 
 def text_to_embed(pack_name: str, title: str, heading: str, text: str) -> str:

@@ -12,6 +12,7 @@ from knowledge.models import LEXEME_DIMENSIONS
 
 MAX_CHARS: Final = 2000
 BUDGET: Final = 1000  # passages that the gate may fetch; an absolute number, for fractions lose results on small packs
+FILTERED_BUDGET: Final = 10 * BUDGET  # when filters throw away some of what the gate fetched
 
 _EXCLUDED: Final = re.compile(r'(?:(?<=\s)|^)-(?:"[^"]*"|[^\s"-][^\s"]*)')
 _PHRASE: Final = re.compile(r'"[^"]*\w[^"]*"')

@@ -93,9 +93,8 @@ def count_terms(snapshot_ids: Sequence[UUID]) -> None:
 
 
 def reindex(pack: KnowledgePack) -> None:
-    """After the words of the whole pack were made anew (``words.rebuild``): those of retired passages, and the statistics of
-    snapshots, so that a snapshot is asked in the language that its words are in."""
-    words.add_retired(pack)
+    """After the words of the whole pack were made anew (``words.rebuild``): the statistics of its snapshots, so that a snapshot is
+    asked in the language that its words are in."""
     count_terms(list(pack.snapshots.values_list("pk", flat=True)))
 
 

@@ -1,26 +1,31 @@
-"""Hybrid search over packs: true BM25 and exact cosine, each scoring the union of both candidate lists.
+"""Hybrid search over packs: true BM25 and cosine, each scoring the union of both candidate lists.
 
-Who may search which pack is the selectors' business: callers pass packs that they were given there. Three statements: the query's
-terms as each pack knows them; candidates with both scores (one leg for each pack); text and highlight of the final hits.
+Who may search which pack is the selectors' business: callers pass packs that they were given there. Four statements: the state of
+the packs and their spaces; the query's terms as each pack knows them; candidates with both scores (one leg for each pack); text and
+highlight of the final hits. A cached result takes the first of them.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from knowledge import highlight, legs, query, ranking
-from knowledge.embeddings import get_embedder, query_vector
+from django.conf import settings
+from prometheus_client import Counter
+
+from knowledge import ann, embeddings, highlight, legs, query, ranking, reranking, results_cache
 from knowledge.errors import EmbeddingError
-from knowledge.models import EmbeddingSpace, KnowledgePack, SpaceState
+from knowledge.filters import Filters
+from knowledge.models import AnnState, EmbeddingModel, EmbeddingSpace, KnowledgePack, Snapshot, SpaceState
 from knowledge.ranking import Candidate, Mode, Ranked
 from realtime.errors import InvalidInput
 
-LIMIT_MAX = 50
+LIMIT_MAX = 100
 CANDIDATES = 100  # each half's contribution to the union
+PATHS = Counter("quorum_search_paths_total", "Ways in which the dense half of a search was carried out", ["path"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,8 @@ class Hit:
     heading: str
     text: str
     score: float
-    lexical: float | None
-    semantic: float | None
+    lexical: float | None  # BM25 of the entry
+    semantic: float | None  # cosine of the entry's nearest passage
     highlight: str  # HTML: escaped text with <mark>
     more: int  # further passages of the entry among the candidates
     explain: dict[str, Any] | None = None
@@ -58,6 +63,19 @@ class SearchResult:
     took_ms: float
     hits: list[Hit] = field(default_factory=list)
     explain: dict[str, Any] | None = None
+    path: str = "none"  # of the dense half: exact, hnsw (any leg), none
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    text: str
+    mode: Mode
+    limit: int
+    filters: Filters
+    snapshot: Snapshot | None
+    min_score: float | None
+    explain: bool
 
 
 def search(
@@ -67,30 +85,37 @@ def search(
     mode: str = Mode.HYBRID,
     limit: int = 10,
     tags: Sequence[str] = (),
+    filters: Filters | None = None,
+    snapshot: Snapshot | None = None,
+    min_score: float | None = None,
     explain: bool = False,
 ) -> SearchResult:
-    """The best entries of ``packs`` for ``text``; with ``tags``, only entries that carry all of them.
+    """The best entries of ``packs`` for ``text``; with ``tags``, only entries that carry all of them (short for ``filters``). With
+    a ``snapshot`` of the one pack that is given, exactly its revisions are searched, whatever became of them.
 
     Double quotes and minus signs filter as in web search. Raises ``InvalidInput`` for a blank query, an unknown mode or a limit
-    outside 1 to 50, ``EmbeddingError`` when ``semantic`` is asked for and the model does not answer; no query is an error in itself.
+    outside 1 to 100, ``EmbeddingError`` when ``semantic`` is asked for and the model does not answer; no query is an error in
+    itself.
     """
     started = time.perf_counter()
-    asked = _checked(text, mode, limit)
-    parsed = query.parse(text)
-    vectors, carried_out = _vectors(packs, parsed.text, asked)
-    depth = max(CANDIDATES, 4 * limit)
-    plans = legs.plan(packs, parsed, vectors, carried_out, tags)
-    candidates = [candidate for plan in plans for candidate in legs.run(plan, depth)]
-    ranked = ranking.fuse(candidates, carried_out)[:limit]
-    notes = _explain(plans, candidates, ranked) if explain else None
-    hits = _hits(packs, plans, ranked, notes)
-    return SearchResult(
-        query=text,
-        mode=carried_out.value,
-        took_ms=round((time.perf_counter() - started) * 1000, 2),
-        hits=hits,
-        explain=notes["search"] if notes else None,
-    )
+    filters = filters or Filters()
+    if tags:
+        filters = replace(filters, tags=[*filters.tags, *tags])
+    if snapshot and [pack.pk for pack in packs] != [snapshot.pack_id]:
+        raise _invalid("snapshot", "A snapshot is searched on its own pack alone.")
+    asked = _Asked(text, _checked(text, mode, limit), limit, filters, snapshot, min_score, explain)
+    states = _states(packs)
+    name = _cache_key(asked, states)
+    result: SearchResult | None = results_cache.get(name)
+    if result is not None:
+        result = replace(result, cached=True)
+    else:
+        result, lasting = _search(packs, asked, states)
+        if lasting:
+            results_cache.put(name, result)
+    took = round((time.perf_counter() - started) * 1000, 2)
+    notes = {**result.explain, "cache": "hit" if result.cached else "miss"} if result.explain else None
+    return replace(result, took_ms=took, explain=notes)
 
 
 def _checked(text: str, mode: str, limit: int) -> Mode:
@@ -107,27 +132,126 @@ def _invalid(parameter: str, detail: str) -> InvalidInput:
     return InvalidInput(detail, code=f"bad_{parameter}", errors=[{"pointer": f"/{parameter}", "detail": detail}])
 
 
-def _vectors(packs: Sequence[KnowledgePack], text: str, mode: Mode) -> tuple[legs.Vectors | None, Mode]:
-    """The query's vector and the spaces to look in, and the mode that remains possible."""
-    if mode is Mode.LEXICAL or not text:
-        return None, mode
-    present = EmbeddingSpace.objects.filter(pack__in=packs, state=SpaceState.PRESENT)
-    spaces = {space.pack_id: space for space in present}
-    if not spaces:
-        return None, mode
-    try:
-        embedder = get_embedder()
-        vector = query_vector(text)
-    except EmbeddingError:
-        if mode is Mode.SEMANTIC:
-            raise
-        return None, Mode.LEXICAL
-    usable = {
-        pack: space.pk
-        for pack, space in spaces.items()
-        if (space.model, space.dimension) == (embedder.model, len(vector))
+def _states(packs: Sequence[KnowledgePack]) -> list[dict[str, Any]]:
+    """What a result may depend on besides the request, read now and not when the caller read the packs."""
+    present = {
+        space.pack_id: space
+        for space in EmbeddingSpace.objects.filter(pack__in=packs, state=SpaceState.PRESENT).select_related("embedding")
     }
-    return legs.Vectors(vector, usable), mode
+    names = ("id", "index_epoch", "name", "language", "lexical_weight")
+    rows = (
+        {row["id"]: row for row in KnowledgePack.objects.filter(pk__in=[pack.pk for pack in packs]).values(*names)}
+        if packs
+        else {}
+    )
+    return [{**rows[pack.pk], "space": present.get(pack.pk)} for pack in packs if pack.pk in rows]
+
+
+def _cache_key(asked: _Asked, states: Sequence[dict[str, Any]]) -> str:
+    packs = [
+        {**state, "space": (state["space"].pk, state["space"].ann_state) if state["space"] else None}
+        for state in states
+    ]
+    snapshot = asked.snapshot.pk if asked.snapshot else None
+    reranker = (settings.RERANKER_BASE_URL, settings.RERANKER_MODEL)
+    asked = replace(asked, snapshot=None)
+    return results_cache.key({"asked": repr(asked), "packs": packs, "snapshot": snapshot, "reranker": reranker})
+
+
+def _search(
+    packs: Sequence[KnowledgePack], asked: _Asked, states: Sequence[dict[str, Any]]
+) -> tuple[SearchResult, bool]:
+    """The result, and whether it would be the same again: not while a model did not answer."""
+    clock = _Clock()
+    parsed = query.parse(asked.text)
+    spaces, mode, lasting = _spaces(states, parsed.text, asked.mode)
+    clock.lap("embedding")
+    depth = max(CANDIDATES, 4 * asked.limit)
+    plans = legs.plan(packs, parsed, spaces, mode, asked.filters, asked.snapshot)
+    clock.lap("terms")
+    candidates = [candidate for plan in plans for candidate in legs.run(plan, depth)]
+    clock.lap("candidates")
+    ranked = ranking.fuse(candidates, mode)
+    if asked.min_score is not None:
+        ranked = [item for item in ranked if item.score >= asked.min_score]
+    reranker = "off"
+    if reranking.enabled() and ranked:
+        ranked, reranker = _reranked(plans, parsed.text, ranked)
+        lasting = lasting and reranker == "applied"
+        clock.lap("reranker")
+    ranked = ranked[: asked.limit]
+    notes = _explain(plans, candidates, ranked) if asked.explain else None
+    hits = _hits(packs, plans, ranked, notes)
+    clock.lap("details")
+    _observe(plans)
+    paths = {plan.path for plan in plans}
+    result = SearchResult(
+        query=asked.text,
+        mode=mode.value,
+        took_ms=0.0,
+        hits=hits,
+        explain={**notes["search"], "reranker": reranker, "timings_ms": clock.laps} if notes else None,
+        path=next((path for path in ("hnsw", "exact") if path in paths), "none"),
+    )
+    return result, lasting
+
+
+class _Clock:
+    """Milliseconds of each part."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round((now - self._last) * 1000, 2)
+        self._last = now
+
+
+def _spaces(states: Sequence[dict[str, Any]], text: str, mode: Mode) -> tuple[dict[UUID, legs.Space], Mode, bool]:
+    """The space to search of each pack that has one, with the query embedded once for each model; the mode that remains possible;
+    and whether every model answered."""
+    present: list[EmbeddingSpace] = [state["space"] for state in states if state["space"] is not None]
+    if mode is Mode.LEXICAL or not text or not present:
+        return {}, mode, True
+    vectors: dict[UUID | None, tuple[str, embeddings.Vector]] = {}
+    answered = True
+    for model in {space.embedding_id: space.embedding for space in present}.values():
+        try:
+            vectors[model.pk if model else None] = _embedded(text, model)
+        except EmbeddingError:
+            if mode is Mode.SEMANTIC:
+                raise
+            answered = False
+    spaces = {}
+    for space in present:
+        name, vector = vectors.get(space.embedding_id, ("", None))
+        if vector is not None and (space.model, space.dimension) == (name, len(vector)):
+            spaces[space.pack_id] = legs.Space(space.pk, vector, space.ann_state == AnnState.READY)
+    return spaces, mode if vectors else Mode.LEXICAL, answered
+
+
+def _embedded(text: str, model: EmbeddingModel | None) -> tuple[str, embeddings.Vector]:
+    return embeddings.embedder_for(model).model, embeddings.query_vector(text, model)
+
+
+def _reranked(plans: Sequence[legs.Leg], text: str, ranked: list[Ranked]) -> tuple[list[Ranked], str]:
+    """The first hits in the reranker's order, the rest after them. Scores stay those of the fusion."""
+    top = ranked[: reranking.TOP]
+    texts = highlight.texts([item.candidate.passage for item in top])
+    scores, outcome = reranking.scores(text, [texts.get(item.candidate.passage, "") for item in top])
+    if scores is None:
+        return ranked, outcome
+    order = sorted(range(len(top)), key=lambda place: (-scores[place], place))
+    return [*(top[place] for place in order), *ranked[reranking.TOP :]], outcome
+
+
+def _observe(plans: Sequence[legs.Leg]) -> None:
+    for plan in plans:
+        PATHS.labels(plan.path).inc()
+        if plan.path == "hnsw" and plan.space:
+            ann.maybe_sample(plan.space.id, plan.space.query)
 
 
 def _hits(
@@ -162,11 +286,20 @@ def _explain(plans: Sequence[legs.Leg], candidates: Sequence[Candidate], ranked:
     return {
         "search": {"candidates": len(candidates), "packs": [plan.explain() for plan in plans]},
         "hits": {
-            passage: {
-                "ranks": {"lexical": lexical.get(passage), "semantic": semantic.get(passage)},
-                "matched_terms": matched.get(passage, []),
+            item.candidate.passage: {
+                "ranks": {
+                    "lexical": lexical.get(item.candidate.passage),
+                    "semantic": semantic.get(item.candidate.passage),
+                },
+                "scores": {
+                    "fused": round(item.score, 6),
+                    "lexical": item.candidate.lexical,
+                    "passage_lexical": item.candidate.own_lexical,
+                    "semantic": item.candidate.semantic,
+                },
+                "matched_terms": matched.get(item.candidate.passage, []),
             }
-            for passage in passages
+            for item in ranked
         },
     }
 

@@ -6,12 +6,13 @@ import time
 from datetime import timedelta
 from uuid import UUID
 
+import numpy as np
 from celery import shared_task
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from knowledge import indexing, passages, services, spaces, words
+from knowledge import ann, indexing, passages, services, spaces, words
 from knowledge.imports import job as imports_job
 from knowledge.imports.tasks import run_import  # noqa: F401  # Celery looks for tasks here
 from knowledge.models import Entry
@@ -110,3 +111,21 @@ def purge_pack(pack_id: str) -> None:
         if time.monotonic() > until:
             nudge.send_task("knowledge.tasks.purge_pack", [pack_id], "index")
             return
+
+
+@shared_task(name="knowledge.tasks.build_ann")
+def build_ann(space_id: int) -> None:
+    """Build the HNSW index of a space that has grown large."""
+    ann.build(space_id)
+
+
+@shared_task(name="knowledge.tasks.check_ann_recall")
+def check_ann_recall(space_id: int, query: list[float]) -> None:
+    """Compare one approximate search with exact search."""
+    ann.check_recall(space_id, np.asarray(query, dtype=np.float32))
+
+
+@shared_task(name="knowledge.tasks.sweep_ann")
+def sweep_ann() -> None:
+    """Start and drop indexes as spaces grow, shrink and go; find builds whose worker died."""
+    ann.sweep()

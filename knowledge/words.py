@@ -23,6 +23,8 @@ B: Final = 0.75
 DRIFT: Final = 0.05  # of the average length, at which stored weights are computed again
 KEY: Final = f"((hashtext(lexeme) & {LEXEME_DIMENSIONS - 1}) + 1)"
 
+MAX_LEXEMES: Final = 16_000  # of an entry: the most that pgvector stores in a sparse vector
+
 _WEIGHTS: Final = f"""
     (SELECT ('{{' || coalesce(string_agg(w.key || ':' || w.weight, ','), '') || '}}/{LEXEME_DIMENSIONS}')::sparsevec
      FROM (SELECT {KEY} AS key,
@@ -31,41 +33,55 @@ _WEIGHTS: Final = f"""
            FROM unnest(d.tsv) WHERE positions IS NOT NULL GROUP BY 1) AS w)
 """  # noqa: S608  # constants of this module
 
+# Whole entries as BM25 documents, of the passages in d(id, revision_id, ordinal, tsv, dl). What has no positions is a pack's mark.
+_ENTRIES: Final = f"""
+    docs AS (
+        SELECT revision_id, (array_agg(id ORDER BY ordinal))[1] AS first, sum(dl) AS dl,
+               coalesce(nullif(%(entry_avgdl)s::float8, 0), greatest(avg(sum(dl)) OVER (), 1)) AS avgdl
+        FROM d GROUP BY revision_id
+    ), counted AS (
+        SELECT revision_id, {KEY} AS key, sum(cardinality(positions)) AS tf
+        FROM d, unnest(d.tsv) WHERE positions IS NOT NULL GROUP BY 1, 2
+    ), frequent AS (
+        SELECT *, row_number() OVER (PARTITION BY revision_id ORDER BY tf DESC, key) AS place FROM counted
+    ), weighed AS (
+        SELECT revision_id, string_agg(key || ':' || (tf * {K1 + 1} / (tf + {K1} * ({1 - B} + {B} * dl / avgdl)))::real, ',') AS bm
+        FROM frequent JOIN docs USING (revision_id) WHERE place <= {MAX_LEXEMES} GROUP BY revision_id
+    ), entries AS (
+        INSERT INTO knowledge_entrylexical (passage_id, revision_id, pack_id, bm)
+        SELECT docs.first, docs.revision_id, %(pack)s, ('{{' || coalesce(weighed.bm, '') || '}}/{LEXEME_DIMENSIONS}')::sparsevec
+        FROM docs LEFT JOIN weighed USING (revision_id)
+        ON CONFLICT (revision_id) DO UPDATE SET bm = excluded.bm
+    )
+"""  # noqa: S608
+
+# A passage of a revision that is no longer the entry's is there for snapshots alone: it gets the other mark and does not count.
 _ADD: Final = f"""
     WITH words AS MATERIALIZED (
-        SELECT p.id, to_tsvector(%(config)s::regconfig, r.title || E'\\n' || p.heading || E'\\n' || p.text) AS tsv
-        FROM knowledge_passage p JOIN knowledge_entryrevision r ON r.id = p.revision_id
+        SELECT p.id, p.revision_id, p.ordinal, e.revision_id = p.revision_id AND e.deleted_at IS NULL AS live,
+               to_tsvector(coalesce('quorum_' || nullif(e.language, ''), %(config)s)::regconfig,
+                           r.title || E'\n' || p.heading || E'\n' || p.text) AS tsv
+        FROM knowledge_passage p
+        JOIN knowledge_entryrevision r ON r.id = p.revision_id
+        JOIN knowledge_entry e ON e.id = p.entry_id
         WHERE p.pack_id = %(pack)s AND (%(entries)s::uuid[] IS NULL OR p.entry_id = ANY(%(entries)s::uuid[]))
-          AND NOT EXISTS (SELECT 1 FROM knowledge_passagelexical known WHERE known.passage_id = p.id)
-          AND EXISTS (
-              SELECT 1 FROM knowledge_entry e
-              WHERE e.id = p.entry_id AND e.revision_id = p.revision_id AND e.deleted_at IS NULL)
+          AND NOT EXISTS (SELECT FROM knowledge_passagelexical l WHERE l.passage_id = p.id)
     ), d AS MATERIALIZED (
-        SELECT id, tsv, dl, coalesce(nullif(%(avgdl)s::float8, 0), greatest(avg(dl) OVER (), 1)) AS avgdl
-        FROM words, LATERAL (SELECT coalesce(sum(cardinality(positions)), 0)::int AS dl FROM unnest(tsv)) AS counted
+        SELECT id, revision_id, ordinal, live, tsv, dl,
+               coalesce(nullif(%(avgdl)s::float8, 0), greatest(avg(dl) OVER (), 1)) AS avgdl
+        FROM words, LATERAL (SELECT coalesce(sum(cardinality(positions)), 0)::int AS dl FROM unnest(tsv)) AS measured
     ), stats AS (
         INSERT INTO knowledge_termstats AS t (pack_id, lexeme, df)
-        SELECT %(pack)s, lexeme, count(*) FROM d, unnest(d.tsv) GROUP BY lexeme
+        SELECT %(pack)s, lexeme, count(*) FROM d, unnest(d.tsv) WHERE live GROUP BY lexeme
         ON CONFLICT (pack_id, lexeme) DO UPDATE SET df = t.df + excluded.df
     ), added AS (
         INSERT INTO knowledge_passagelexical (passage_id, pack_id, live, tsv, dl, bm)
-        SELECT id, %(pack)s, true, tsv || array_to_tsvector(ARRAY[%(mark)s]), dl, {_WEIGHTS} FROM d
-    )
-    SELECT count(*), coalesce(sum(dl), 0), coalesce(max(avgdl), 0) FROM d
-"""  # noqa: S608
-
-_ADD_RETIRED: Final = f"""
-    WITH words AS MATERIALIZED (
-        SELECT p.id, to_tsvector(%(config)s::regconfig, r.title || E'\\n' || p.heading || E'\\n' || p.text) AS tsv
-        FROM knowledge_passage p JOIN knowledge_entryrevision r ON r.id = p.revision_id
-        WHERE p.pack_id = %(pack)s
-          AND NOT EXISTS (SELECT 1 FROM knowledge_passagelexical known WHERE known.passage_id = p.id)
-    ), d AS (
-        SELECT id, tsv, dl, coalesce(nullif(%(avgdl)s::float8, 0), greatest(dl, 1)) AS avgdl
-        FROM words, LATERAL (SELECT coalesce(sum(cardinality(positions)), 0)::int AS dl FROM unnest(tsv)) AS counted
-    )
-    INSERT INTO knowledge_passagelexical (passage_id, pack_id, live, tsv, dl, bm)
-    SELECT id, %(pack)s, false, tsv || array_to_tsvector(ARRAY[%(retired)s]), dl, {_WEIGHTS} FROM d
+        SELECT id, %(pack)s, live, tsv || array_to_tsvector(ARRAY[CASE WHEN live THEN %(mark)s ELSE %(old)s END]), dl, {_WEIGHTS}
+        FROM d
+    ), {_ENTRIES}
+    SELECT count(*) FILTER (WHERE live), coalesce(sum(dl) FILTER (WHERE live), 0), coalesce(max(avgdl), 0),
+           coalesce((SELECT max(avgdl) FROM docs), 0)
+    FROM d
 """  # noqa: S608
 
 _REMOVE: Final = """
@@ -98,6 +114,14 @@ _REWEIGH: Final = f"""
     WHERE target.passage_id = d.passage_id
 """  # noqa: S608
 
+_REWEIGH_ENTRIES: Final = f"""
+    WITH d AS MATERIALIZED (
+        SELECT p.id, p.revision_id, p.ordinal, l.tsv, l.dl
+        FROM knowledge_passagelexical l JOIN knowledge_passage p ON p.id = l.passage_id WHERE l.pack_id = %(pack)s
+    ), {_ENTRIES}
+    SELECT 1
+"""  # noqa: S608
+
 
 def pack_mark(pack_id: UUID) -> str:
     """The lexeme that stands in every tsvector of a pack, so that GIN finds words and pack in one go. No parser yields it."""
@@ -110,19 +134,22 @@ def retired_mark(pack_id: UUID) -> str:
 
 
 def add(pack: KnowledgePack, entry_ids: Sequence[UUID] | None) -> None:
-    """Index the passages of these entries' current revisions (None: of the whole pack) that have no words yet. Updates ``pack``'s
-    statistics in memory; the caller saves them."""
-    count, length, avgdl = _one(
+    """Index the passages of these entries (None: of the whole pack) that are not indexed yet, each in its entry's language.
+    Updates ``pack``'s statistics in memory; the caller saves them."""
+    count, length, avgdl, entry_avgdl = _one(
         _ADD,
         config=pack.text_config,
         pack=pack.pk,
         entries=None if entry_ids is None else list(entry_ids),
         avgdl=pack.weighted_avgdl,
+        entry_avgdl=pack.weighted_entry_avgdl,
         mark=pack_mark(pack.pk),
+        old=retired_mark(pack.pk),
     )
     pack.passage_count += count
     pack.passage_length += int(length)
     pack.weighted_avgdl = pack.weighted_avgdl or float(avgdl)
+    pack.weighted_entry_avgdl = pack.weighted_entry_avgdl or float(entry_avgdl)
 
 
 def remove(pack: KnowledgePack, entry_ids: Sequence[UUID]) -> None:
@@ -139,30 +166,25 @@ def remove(pack: KnowledgePack, entry_ids: Sequence[UUID]) -> None:
     pack.passage_length -= int(length)
 
 
-def add_retired(pack: KnowledgePack) -> None:
-    """Words of the pack's passages that have none yet, as of retired ones: not live, and in no statistics."""
-    values: dict[str, Any] = {
-        "config": pack.text_config,
-        "pack": pack.pk,
-        "avgdl": pack.weighted_avgdl,
-        "retired": retired_mark(pack.pk),
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(_ADD_RETIRED, values)
-
-
 def drifted(pack: KnowledgePack) -> bool:
-    """Whether the stored weights were made for an average length that is more than 5 % off by now."""
+    """Whether the stored weights were made for average lengths (of passages or of entries) that are more than 5 % off by now."""
     if not pack.passage_count or not pack.weighted_avgdl:
         return False
-    return abs(pack.passage_length / pack.passage_count / pack.weighted_avgdl - 1) > DRIFT
+    made_for = ((pack.weighted_avgdl, pack.passage_count), (pack.weighted_entry_avgdl, pack.entry_count))
+    return any(abs(_average(pack, count) / (old or 1.0) - 1) > DRIFT for old, count in made_for)
 
 
 def reweigh(pack: KnowledgePack) -> None:
-    """Compute all BM25 weights of the pack for today's average length."""
-    pack.weighted_avgdl = max(pack.passage_length / pack.passage_count, 1.0) if pack.passage_count else 0.0
+    """Compute all BM25 weights of the pack for today's average lengths."""
+    pack.weighted_avgdl = _average(pack, pack.passage_count) if pack.passage_count else 0.0
+    pack.weighted_entry_avgdl = _average(pack, pack.entry_count) if pack.passage_count else 0.0
     with connection.cursor() as cursor:
         cursor.execute(_REWEIGH, {"pack": pack.pk, "avgdl": pack.weighted_avgdl})
+        cursor.execute(_REWEIGH_ENTRIES, {"pack": pack.pk, "entry_avgdl": pack.weighted_entry_avgdl})
+
+
+def _average(pack: KnowledgePack, count: int) -> float:
+    return max(pack.passage_length / max(count, 1), 1.0)
 
 
 def rebuild(pack: KnowledgePack) -> None:
@@ -170,7 +192,8 @@ def rebuild(pack: KnowledgePack) -> None:
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM knowledge_passagelexical WHERE pack_id = %s", [pack.pk])
         cursor.execute("DELETE FROM knowledge_termstats WHERE pack_id = %s", [pack.pk])
-    pack.passage_count, pack.passage_length, pack.weighted_avgdl = 0, 0, 0.0
+    pack.passage_count, pack.passage_length = 0, 0
+    pack.weighted_avgdl = pack.weighted_entry_avgdl = 0.0
     add(pack, None)
 
 

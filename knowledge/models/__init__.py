@@ -7,6 +7,7 @@ from knowledge.models.index import (
     AnnState,
     EmbeddingModel,
     EmbeddingSpace,
+    EntryLexical,
     Passage,
     PassageLexical,
     PassageVector,
@@ -29,7 +30,7 @@ from knowledge.models.snapshots import Snapshot, SnapshotEntry, SnapshotTerm
 from knowledge.states import ImportStatus, IndexStatus, ItemStatus, PackStatus
 
 __all__ = [
-    "LEXEME_DIMENSIONS", "TAG_MAX", "TITLE_MAX", "AnnState", "EmbeddingModel", "EmbeddingSpace", "Entry", "EntryRevision",
+    "LEXEME_DIMENSIONS", "TAG_MAX", "TITLE_MAX", "AnnState", "EmbeddingModel", "EmbeddingSpace", "Entry", "EntryLexical", "EntryRevision",
     "EntryUse", "Evaluation", "GoldenQuestion", "Import", "ImportItem", "ImportStatus", "IndexStatus", "ItemStatus",
     "KnowledgePack", "Language", "PackEvent", "PackShare", "PackStatus", "Passage", "PassageLexical", "PassageVector",
     "Provider", "Role", "SearchLog", "Snapshot", "SnapshotEntry", "SnapshotTerm", "SpaceState", "TermStats", "Visibility",

@@ -70,6 +70,9 @@ class Entry(models.Model):
             models.Index(  # tells a search whether it must filter at all
                 fields=["pack"], name="entry_disabled", condition=Q(enabled=False, deleted_at__isnull=True)
             ),
+            models.Index(  # tells a search in which languages besides the pack's it must read the query
+                fields=["pack", "language"], name="entry_language", condition=~Q(language="")
+            ),
         ]
         constraints = [
             one_of("entry_index_status_known", "index_status", IndexStatus.values),

@@ -114,6 +114,21 @@ class PassageLexical(models.Model):
         return f"words of {self.passage_id}"
 
 
+class EntryLexical(models.Model):
+    """A revision's words as one BM25 document: the sum of its passages. Entries are ranked by these, for BM25 by the best passage
+    alone misses terms that stand apart. Belongs to the revision's first passage and goes with it (also in the database)."""
+
+    passage = models.OneToOneField(  # the migration adds the constraint, with the database's own ON DELETE CASCADE
+        Passage, on_delete=models.CASCADE, primary_key=True, related_name="+", db_constraint=False
+    )
+    revision = models.OneToOneField(EntryRevision, on_delete=models.CASCADE, related_name="+")
+    pack = models.ForeignKey(KnowledgePack, on_delete=models.CASCADE, related_name="+")
+    bm = SparseVectorField(dimensions=LEXEME_DIMENSIONS)
+
+    def __str__(self) -> str:
+        return f"words of {self.revision_id}"
+
+
 class EmbeddingSpace(models.Model):
     """Vectors of one model, dimension and chunker, for one pack. At most one space of a pack is searched at a time."""
 

@@ -88,6 +88,7 @@ class KnowledgePack(Stream):
     passage_count = models.PositiveIntegerField(default=0, editable=False)
     passage_length = models.BigIntegerField(default=0, editable=False)
     weighted_avgdl = models.FloatField(default=0.0, editable=False)
+    weighted_entry_avgdl = models.FloatField(default=0.0, editable=False)  # the same, of whole entries
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)

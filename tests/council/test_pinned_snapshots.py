@@ -41,7 +41,7 @@ def test_a_session_pins_by_label_or_id(api: Api, pack: KnowledgePack, snapshot: 
     assert made.status_code == 201, made.content
     session = made.json()
     assert (session["packs"], session["snapshots"]) == ([str(pack.pk)], {str(pack.pk): "v1"})
-    assert evidence._sources(session["id"]) == [evidence.Source(pack, snapshot.pk)]
+    assert evidence._sources(session["id"]) == [evidence.Source(pack, snapshot)]
     events = api.get(f"{SESSIONS}/{session['id']}/events").json()["results"]
     assert events[0]["data"]["session"]["snapshots"] == {str(pack.pk): "v1"}
 

@@ -210,7 +210,7 @@ def test_explain_says_how_the_list_came_about(fill: Fill, pack: KnowledgePack) -
         "electr": "electricti",
     }
     assert best(result).explain
-    assert {"ranks", "matched_terms"} == set(best(result).explain or {})
+    assert {"ranks", "scores", "matched_terms"} == set(best(result).explain or {})
     assert ["espresso"] in [(hit.explain or {})["matched_terms"] for hit in result.hits]
 
 
@@ -224,7 +224,7 @@ def test_stop_words_alone_are_searched_by_meaning(fill: Fill, pack: KnowledgePac
 
 @pytest.mark.parametrize(
     ("text", "mode", "limit"),
-    [("", "hybrid", 10), ("  \n\x00", "hybrid", 10), ("x", "fuzzy", 10), ("x", "hybrid", 0), ("x", "hybrid", 51)],
+    [("", "hybrid", 10), ("  \n\x00", "hybrid", 10), ("x", "fuzzy", 10), ("x", "hybrid", 0), ("x", "hybrid", 101)],
 )
 def test_bad_arguments_are_refused(pack: KnowledgePack, text: str, mode: str, limit: int) -> None:
     with pytest.raises(InvalidInput):
@@ -273,11 +273,12 @@ def test_vectors_of_another_model_are_never_compared(fill: Fill, pack: Knowledge
     assert (names(result), best(result).semantic) == (["cafe"], None)
 
 
-def test_a_search_costs_a_handful_of_statements(fill: Fill, pack: KnowledgePack) -> None:
+def test_a_search_costs_a_handful_of_statements(fill: Fill, pack: KnowledgePack, settings: Settings) -> None:
+    settings.SEARCH_CACHE_S = 0
     fill()
     search([pack], "hot espresso")
     with CaptureQueriesContext(
         connection,
     ) as queries:
         search([pack], "hot espresso")
-    assert len(queries) == 4  # spaces, terms, candidates, details
+    assert len(queries) == 5  # spaces, packs, terms, candidates, details
