@@ -167,10 +167,14 @@ class _Heart:
             self._renewed = time.monotonic()
 
 
+@transaction.atomic
 def renew(claims: Sequence[Claim]) -> None:
-    """Prolong the leases that are still ours."""
-    ours = Q.create([Q(pk=claim.entry_id, lease_token=claim.token) for claim in claims], connector=Q.OR)
-    Entry.objects.filter(ours, _INDEXING).update(lease_expires_at=timezone.now() + LEASE)
+    """Prolong the leases that are still ours. The rows are locked in the order of their ids, as every writer of a pack does: an update
+    that took them as it found them ran into a deadlock with one."""
+    tokens = {claim.entry_id: claim.token for claim in claims}
+    entries = Entry.objects.select_for_update(no_key=True).filter(_INDEXING, pk__in=tokens).order_by("pk")
+    ours = [pk for pk, token in entries.values_list("pk", "lease_token") if tokens[pk] == token]
+    Entry.objects.filter(pk__in=ours).update(lease_expires_at=timezone.now() + LEASE)
 
 
 @transaction.atomic

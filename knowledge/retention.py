@@ -14,7 +14,6 @@ from uuid import UUID
 
 from django.db import connection
 
-from knowledge import words
 from knowledge.models import KnowledgePack
 
 PINNED: Final = "EXISTS (SELECT 1 FROM knowledge_snapshotentry pin WHERE pin.revision_id = p.revision_id)"

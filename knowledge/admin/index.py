@@ -16,7 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from knowledge.admin.common import STATUS_COLOURS, ReadOnly, TrashingAdmin, become
 from knowledge.admin.packs import bar
 from knowledge.models import EmbeddingModel, EmbeddingSpace
-from knowledge.services import embedding_models as registry
+from knowledge.services import spaces as registry
 from realtime.errors import InvalidInput, QuorumError
 
 
@@ -25,7 +25,7 @@ class ModelForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
 
     class Meta:
         model = EmbeddingModel
-        fields = registry.EMBEDDING_MODEL_FIELDS
+        fields = registry.MODEL_FIELDS
         help_texts = {
             "api_key_env": "Name of the environment variable that holds the key, e.g. EMBEDDING_KEY; the key itself is not stored",
             "send_dimension": "For models that can shorten their vectors",
@@ -34,14 +34,16 @@ class ModelForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """What vectors depend on stays while there are any."""
         super().__init__(*args, **kwargs)
-        if not self.instance._state.adding and registry.in_use(self.instance.pk):
-            for name in registry.VECTOR_FIELDS:
+        if not self.instance._state.adding and registry.embedding_model_in_use(self.instance):
+            for name in registry.MODEL_IDENTITY:
                 self.fields[name].disabled = True
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         if not self.errors:
-            self._check(EmbeddingModel(**{name: cleaned[name] for name in self.fields}))
+            wanted = EmbeddingModel(pk=self.instance.pk, **{name: cleaned[name] for name in self.fields})
+            wanted._state.adding = self.instance._state.adding
+            self._check(wanted)
         return cleaned
 
     def _check(self, wanted: EmbeddingModel) -> None:
@@ -49,7 +51,7 @@ class ModelForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
             registry.check_embedding_model(wanted)
         except InvalidInput as error:
             for wrong in error.errors:
-                self.add_error(wrong["pointer"].strip("/"), wrong["detail"])
+                self.add_error(wrong["pointer"].strip("/") or None, wrong["detail"])
 
 
 @admin.register(EmbeddingModel)
@@ -61,10 +63,14 @@ class EmbeddingModelAdmin(TrashingAdmin):
     ordering = ("name",)
 
     def has_delete_permission(self, request: HttpRequest, obj: EmbeddingModel | None = None) -> bool:
-        return not (obj and registry.in_use(obj.pk)) and super().has_delete_permission(request, obj)
+        return not (obj and registry.embedding_model_in_use(obj)) and super().has_delete_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: EmbeddingModel, form: ModelForm, change: bool) -> None:
-        become(obj, registry.save_embedding_model(obj.pk if change else None, form.cleaned_data))
+        values = form.cleaned_data
+        become(
+            obj,
+            registry.update_embedding_model(obj.pk, values) if change else registry.create_embedding_model(**values),
+        )
 
     def delete_model(self, request: HttpRequest, obj: EmbeddingModel) -> None:
         registry.delete_embedding_model(obj.pk)

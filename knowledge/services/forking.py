@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from accounts.models import User
-from knowledge import chunking, passages, words
+from knowledge import batch, chunking, passages, words
 from knowledge.models import EmbeddingSpace, Entry, KnowledgePack, Passage, Snapshot, SpaceState
 from knowledge.services import locking
 from knowledge.shapes import pack_header
@@ -40,7 +40,7 @@ _ENTRIES: Final = f"""
         version, enabled, index_status, index_error, attempt, lease_token, language, review_by, created_at, updated_at)
     SELECT c.new_entry, %(pack)s, c.new_revision, 1, r.title, e.tags, e.metadata, e.source_url,
            CASE WHEN row_number() OVER (PARTITION BY e.external_id ORDER BY c.place) = 1 THEN e.external_id END,
-           c.place, r.content_hash, 1, e.enabled OR %(snapshot)s, 'pending', '', 0, 0, e.language, e.review_by,
+           c.place * {batch.GAP}, r.content_hash, 1, e.enabled OR %(snapshot)s, 'pending', '', 0, 0, e.language, e.review_by,
            now() + c.place * interval '1 microsecond', now()
     {_PAIRS} JOIN knowledge_entry e ON e.id = c.entry JOIN knowledge_entryrevision r ON r.id = c.revision
 """  # constants of ours

@@ -6,6 +6,7 @@ background while searches go on in the present; when it is complete the two chan
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,7 +29,8 @@ MODEL_FIELDS: Final = (
     "query_prefix", "passage_prefix", "enabled",
 )  # fmt: skip
 # What makes a vector what it is: fixed from the moment that a space holds vectors of the model.
-_IDENTITY: Final = ("provider", "model", "dimension", "send_dimension", "passage_prefix")
+MODEL_IDENTITY: Final = ("provider", "model", "dimension", "send_dimension", "passage_prefix")
+_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
 # --- The registry; staff only, which is for the callers to see to ----------------------------------------------------
@@ -39,7 +41,7 @@ def create_embedding_model(**fields: Any) -> EmbeddingModel:
     """Register a model (``MODEL_FIELDS``). Raises ``InvalidInput`` with a pointer for each wrong field."""
     _refuse_unknown(fields)
     model = EmbeddingModel(**fields)
-    _check(model)
+    check_embedding_model(model)
     model.save(force_insert=True)
     return model
 
@@ -53,11 +55,11 @@ def update_embedding_model(model_id: UUID, changes: Mapping[str, Any]) -> Embedd
     if model is None:
         raise NotFound("There is no such embedding model.")
     changed = {name: value for name, value in changes.items() if getattr(model, name) != value}
-    if (frozen := sorted(set(changed) & set(_IDENTITY))) and model.spaces.exists():
+    if (frozen := sorted(set(changed) & set(MODEL_IDENTITY))) and model.spaces.exists():
         raise Conflict(f"packs hold vectors of this model: {', '.join(frozen)} cannot change", code="model_in_use")
     for name, value in changed.items():
         setattr(model, name, value)
-    _check(model)
+    check_embedding_model(model)
     model.save()
     return model
 
@@ -67,12 +69,29 @@ def disable_embedding_model(model_id: UUID) -> EmbeddingModel:
     return update_embedding_model(model_id, {"enabled": False})
 
 
+@transaction.atomic
+def delete_embedding_model(model_id: UUID) -> None:
+    """Raises ``Conflict`` while a pack uses it."""
+    model = EmbeddingModel.objects.select_for_update().filter(pk=model_id).first()
+    if model is None:
+        raise NotFound("There is no such embedding model.")
+    if embedding_model_in_use(model):
+        raise Conflict("packs use this model", code="model_in_use")
+    model.delete()
+
+
+def embedding_model_in_use(model: EmbeddingModel) -> bool:
+    """Whether packs have chosen it or hold vectors of it."""
+    return model.spaces.exists() or model.packs.exists()
+
+
 def _refuse_unknown(fields: Mapping[str, Any]) -> None:
     if unknown := sorted(set(fields) - set(MODEL_FIELDS)):
         raise _wrong([{"pointer": f"/{name}", "detail": "is no field of an embedding model"} for name in unknown])
 
 
-def _check(model: EmbeddingModel) -> None:
+def check_embedding_model(model: EmbeddingModel) -> None:
+    """Raise ``InvalidInput`` with a pointer for each field that is wrong by itself or beside the others."""
     errors = _endpoint_errors(model) if model.provider == Provider.OPENAI else _built_in_errors(model)
     try:
         model.full_clean()
@@ -82,6 +101,10 @@ def _check(model: EmbeddingModel) -> None:
             for name, texts in error.message_dict.items()
             for text in texts
         ]
+    if model.api_key_env and not _VARIABLE.fullmatch(model.api_key_env):
+        errors.append(
+            {"pointer": "/api_key_env", "detail": "is the name of an environment variable, never the key itself"}
+        )
     if errors:
         raise _wrong(errors)
 

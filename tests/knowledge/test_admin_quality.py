@@ -303,7 +303,7 @@ def test_an_embedding_model_is_registered_and_never_its_key(staff: Client, user:
         "dimension": "512", "batch_size": "64", "batch_chars": "100000", "query_prefix": "", "passage_prefix": "", "enabled": "on",
     }  # fmt: skip
     wrong = staff.post(address("embeddingmodel", "add"), {**body, "api_key_env": "sk-secret", "base_url": ""})
-    assert set(wrong.context["adminform"].form.errors) == {"api_key_env"}
+    assert set(wrong.context["adminform"].form.errors) == {"api_key_env", "base_url"}
     missing = staff.post(address("embeddingmodel", "add"), {**body, "base_url": ""})
     assert set(missing.context["adminform"].form.errors) == {"base_url"}
     assert staff.post(address("embeddingmodel", "add"), body).status_code == 302

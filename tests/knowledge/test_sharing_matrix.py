@@ -20,7 +20,7 @@ from accounts.models import User
 from accounts.services import create_api_key
 from knowledge import services
 from knowledge.api.urls import urlpatterns
-from knowledge.models import Entry, KnowledgePack
+from knowledge.models import Entry, Import, KnowledgePack
 from realtime.db import query
 from tests.conftest import Api
 from tests.knowledge.conftest import ITEMS, index_all
@@ -35,7 +35,7 @@ Ids = Mapping[str, Any]
 @dataclass(frozen=True)
 class Row:
     """``needs``: the least role (None: to be signed in), which answers ``ok``; a lesser one is 403. ``differs`` where a person
-    is answered otherwise. ``live`` is a stream, tested at the end."""
+    is answered otherwise. ``body`` may be made of the ids. ``live`` is a stream, tested at the end."""
 
     needs: str | None = "viewer"
     ok: int = 200
@@ -85,6 +85,51 @@ ROWS: dict[tuple[str, str], Row] = {
     ("knowledge-snapshot", "GET"): Row(),
     ("knowledge-snapshot", "DELETE"): Row("owner", 204),
     ("knowledge-fork", "POST"): Row("viewer", 201, {"name": "Copy"}),
+    ("knowledge-search-several", "GET"): Row(query="?q=bread&packs={pk}"),
+    ("knowledge-export", "GET"): Row(query="?format=jsonl"),
+    # Entries one by one
+    ("knowledge-entry", "GET"): Row(),
+    ("knowledge-entry", "PATCH"): Row("editor", 200, {"title": "Another title"}),
+    ("knowledge-entry", "DELETE"): Row("editor", 204),
+    ("knowledge-entry-restore", "POST"): Row("editor", before=lambda ids: services.delete_entry(ids["entry"])),
+    ("knowledge-entry-retry", "POST"): Row("editor", 409),  # it has not failed
+    ("knowledge-entries-bulk", "POST"): Row(
+        "editor", 207, lambda ids: {"action": "tag", "ids": [str(ids["entry"])], "tags": ["new"]}
+    ),
+    ("knowledge-entries-reorder", "POST"): Row("editor", 200, lambda ids: {"ids": [str(ids["entry"])], "before": None}),
+    ("knowledge-revisions", "GET"): Row(),
+    ("knowledge-revision", "GET"): Row(),
+    ("knowledge-revision-diff", "GET"): Row(),
+    ("knowledge-revision-revert", "POST"): Row("editor", 200),
+    # Quality
+    ("golden-questions", "GET"): Row(),
+    ("golden-questions", "POST"): Row(
+        "editor", 201, lambda ids: {"question": "Else?", "expected": [str(ids["entry"])]}
+    ),
+    ("golden-question", "GET"): Row(),
+    ("golden-question", "PATCH"): Row("editor", 200, {"question": "Which?"}),
+    ("golden-question", "DELETE"): Row("editor", 204),
+    ("evaluations", "GET"): Row(),
+    ("evaluations", "POST"): Row("editor", 201, {}),
+    ("evaluation", "GET"): Row(),
+    ("knowledge-searches", "GET"): Row("editor"),
+    ("knowledge-searches-summary", "GET"): Row("editor"),
+    ("review-queue", "GET"): Row("editor"),
+    ("review-queue", "POST"): Row("editor", 200, lambda ids: {"reviewed": [str(ids["entry"])]}),
+    # Embedding spaces
+    ("embedding-models", "GET"): Row(None),
+    ("knowledge-embedding", "GET"): Row(),
+    ("knowledge-embedding", "PATCH"): Row("editor", 202, {"model": None}),
+    ("knowledge-embedding-migration", "DELETE"): Row("editor", 409),  # there is none
+    # Imports
+    ("knowledge-imports", "GET"): Row(),
+    ("knowledge-imports", "POST"): Row(
+        "editor", 400, {}
+    ),  # neither a file nor addresses; a viewer does not come so far
+    ("knowledge-import", "GET"): Row(),
+    ("knowledge-import-items", "GET"): Row(),
+    ("knowledge-import-commit", "POST"): Row("editor", 202),
+    ("knowledge-import-cancel", "POST"): Row("editor", 200),
 }
 
 
@@ -110,7 +155,11 @@ def build() -> World:
         "pk": pack.pk,
         "share": shares[0].pk,
         "snapshot": services.publish(pack.pk, None, "v1").pk,
-        "entry": Entry.objects.filter(pack=pack).earliest("ordinal").pk,
+        "entry": (entry := Entry.objects.filter(pack=pack).earliest("ordinal").pk),
+        "n": 1,
+        "question": services.add_golden_question(pack.pk, people["owner"], question="What?", expected=[entry]).pk,
+        "evaluation": services.evaluate(pack, None, "lexical").pk,
+        "import_id": Import.objects.create(pack=pack, status="planned", dry_run=True, filename="notes.md").pk,
     }
     keys: dict[str, str | None] = {who: create_api_key(person, "matrix")[1] for who, person in people.items()}
     return World(pack, ids, {**keys, "anonymous": None})
@@ -149,8 +198,9 @@ def test_each_is_answered_as_the_table_says(world: World, key: tuple[str, str], 
         services.update_pack(world.pack.pk, {"visibility": "public"})
     if row.before:
         row.before(world.ids)
-    path = address(name, world.ids) + row.query
-    answers = {who: answer(Api(world.keys[who]), method, path, row.body) for who in WHO}
+    path = address(name, world.ids) + row.query.format(**world.ids)
+    body = row.body(world.ids) if callable(row.body) else row.body
+    answers = {who: answer(Api(world.keys[who]), method, path, body) for who in WHO}
     assert answers == {who: row.expected(who, public=public) for who in WHO}
 
 
