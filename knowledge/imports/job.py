@@ -28,7 +28,7 @@ from knowledge.imports import fetching, files
 from knowledge.imports.limits import Job, Limits
 from knowledge.imports.planning import Seen, entry_fields, plan
 from knowledge.imports.sandbox import read_files
-from knowledge.models import Entry, Import, ImportItem
+from knowledge.models import Entry, Import, ImportItem, Language
 from knowledge.services import imports as service
 from knowledge.services.locking import require_open
 from knowledge.states import ImportStatus, ItemStatus
@@ -304,6 +304,8 @@ def _afterwards(entry: Entry, draft: dict[str, Any]) -> None:
     """What an export knows of an entry beyond its draft."""
     if draft.get("enabled") is False:
         services.set_entry_enabled(entry.pk, enabled=False)
+    if (language := draft.get("language")) in Language.values and language != entry.language:
+        services.revise_entry(entry.pk, None, {"language": language})
     reviewed, due = parse_datetime(str(draft.get("reviewed_at"))), parse_date(str(draft.get("review_by")))
     if reviewed or due:
         Entry.objects.filter(pk=entry.pk).update(reviewed_at=reviewed, review_by=due)

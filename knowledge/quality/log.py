@@ -16,7 +16,7 @@ import time
 from collections import Counter as Tally
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from django.conf import settings
@@ -26,7 +26,6 @@ from prometheus_client import Counter
 from accounts.models import User
 from knowledge.models import KnowledgePack, SearchLog
 from knowledge.quality.uses import count_retrieved
-from knowledge.ranking import Mode
 from knowledge.search import SearchResult
 
 logger = logging.getLogger(__name__)
@@ -70,21 +69,12 @@ def _record(pack: KnowledgePack, user: User | None, query: str, mode: str, resul
         origin=origin,
         query=query.replace("\x00", " ").strip()[:2000],
         mode=result.mode or mode,
-        path=_path(pack, result),
+        path=result.path,
         hits=len(hits),
         best=hits[0].score if hits else None,
         took_ms=result.took_ms,
     )
     return Record(row, tuple(hit.entry_id for hit in hits))
-
-
-def _path(pack: KnowledgePack, result: SearchResult) -> str:
-    """How the dense half was carried out, where the result tells."""
-    if result.mode == Mode.LEXICAL:
-        return "none"
-    legs = (result.explain or {}).get("packs", [])
-    paths: list[Any] = next((leg.get("paths", []) for leg in legs if leg.get("pack") == str(pack.pk)), [])
-    return next((str(path) for path in paths if path != "bm25"), "")[:20]
 
 
 class Writer:

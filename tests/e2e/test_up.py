@@ -24,7 +24,7 @@ from config.embedded.network import answers, free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 OURS = ("DATABASE_URL", "REDIS_URL", "LLM_", "QUORUM_", "PUBLIC_URL", "PORT")
-# A second start takes 3 to 8 s on an idle machine (docs/benchmarks.md); the bound here only tells a restart from a hang.
+# Ready in 10 s is asked for on an idle machine (docs/benchmarks.md); a busy one took 17. The bound here tells a restart from a hang.
 FIRST_START_S, SECOND_START_S, STOP_S = 90, 30, 10
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("live")]
