@@ -31,6 +31,12 @@ def retire(entry_ids: Sequence[UUID]) -> None:
             WHERE p.id = v.passage_id AND p.entry_id = ANY(%(entries)s) AND NOT {PINNED}""",  # noqa: S608  # constants of ours
         values,
     )
+    # Of a revision that was retired before and that nothing pins any more, the words are still there.
+    _run(
+        f"""DELETE FROM knowledge_passagelexical l USING knowledge_passage p
+            WHERE p.id = l.passage_id AND p.entry_id = ANY(%(entries)s) AND NOT {PINNED}""",  # noqa: S608
+        values,
+    )
     _run(
         """UPDATE knowledge_passagevector v SET live = false FROM knowledge_passage p
            WHERE p.id = v.passage_id AND p.entry_id = ANY(%(entries)s) AND v.live""",

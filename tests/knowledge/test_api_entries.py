@@ -230,7 +230,7 @@ def test_a_draft_and_an_archived_pack_can_be_searched(api: Api, pack: KnowledgeP
         ("q=x&mode=fuzzy", "bad_mode"),
         ("q=x&mode=", "bad_mode"),
         ("q=x&limit=0", "bad_limit"),
-        ("q=x&limit=51", "bad_limit"),
+        ("q=x&limit=101", "bad_limit"),
         ("q=x&limit=ten", "bad_limit"),
         ("q=x&limit=-1", "bad_limit"),
         ("q=x&limit=%D9%A3", "bad_limit"),

@@ -160,8 +160,8 @@ def test_the_child_knows_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             except OSError:  # it ended while we looked
                 continue
 
-    (tmp_path / "a").write_bytes(b"# A\n\nx")
-    list(read_files([Job(str(tmp_path / "a"), "a.md")], tmp_path, Limits(), look))
+    (tmp_path / "a").write_bytes(b"# A\n\n" + b"many words here\n\n" * 20_000)  # long enough at work to be looked at
+    list(read_files([Job(str(tmp_path / "a"), "a.md")] * 40, tmp_path, Limits(), look))
     assert environments
     assert not any("SECRET_KEY" in text or "DATABASE_URL" in text for text in environments)
 
