@@ -244,6 +244,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "PackStatusEnum": "knowledge.states.PackStatus",
         "IndexStatusEnum": "knowledge.states.IndexStatus",
+        "RoleEnum": "knowledge.models.Role",
+        "ShareRoleEnum": "knowledge.api.sharing.ROLES",
     },
     "PREPROCESSING_HOOKS": ["accounts.api.schema.drop_slash_twins"],
 }

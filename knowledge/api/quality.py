@@ -69,7 +69,7 @@ class ChangesOut(serializers.Serializer[Any]):
     same = serializers.IntegerField()
 
 
-class DiffOut(serializers.Serializer[Any]):
+class EvaluationDiffOut(serializers.Serializer[Any]):
     previous = serializers.UUIDField()
     ndcg_10 = serializers.FloatField(help_text="this run's minus the previous one's")
     counts = ChangesOut()
@@ -88,7 +88,7 @@ class EvaluationHeader(serializers.Serializer[Evaluation]):
     recall_10 = serializers.FloatField()
     mrr = serializers.FloatField()
     created_at = serializers.DateTimeField()
-    diff = DiffOut(allow_null=True)
+    diff = EvaluationDiffOut(allow_null=True)
 
     def to_representation(self, instance: Evaluation) -> dict[str, Any]:
         diff = running.diff(instance)
