@@ -171,9 +171,10 @@ class _Heart:
 def renew(claims: Sequence[Claim]) -> None:
     """Prolong the leases that are still ours. The rows are locked in the order of their ids, as every writer of a pack does: an update
     that took them as it found them ran into a deadlock with one."""
-    tokens = {claim.entry_id: claim.token for claim in claims}
-    entries = Entry.objects.select_for_update(no_key=True).filter(_INDEXING, pk__in=tokens).order_by("pk")
-    ours = [pk for pk, token in entries.values_list("pk", "lease_token") if tokens[pk] == token]
+    held = {(claim.entry_id, claim.token) for claim in claims}
+    ids = [entry for entry, _ in held]
+    entries = Entry.objects.select_for_update(no_key=True).filter(_INDEXING, pk__in=ids).order_by("pk")
+    ours = [pair[0] for pair in entries.values_list("pk", "lease_token") if pair in held]
     Entry.objects.filter(pk__in=ours).update(lease_expires_at=timezone.now() + LEASE)
 
 
