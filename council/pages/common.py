@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, cast
 
 from django import forms
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
@@ -17,7 +18,7 @@ from django.views.decorators.http import require_http_methods
 from accounts.errors import RateLimited
 from accounts.limits import spend
 from accounts.models import User
-from realtime.errors import Conflict, IllegalState, InvalidInput, NotFound, QuorumError, Unavailable
+from realtime.errors import Conflict, Forbidden, IllegalState, InvalidInput, NotFound, QuorumError, Unavailable
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponse]
@@ -33,6 +34,8 @@ def page(*methods: str) -> Callable[[View[P]], Callable[..., HttpResponse]]:
                 return view(request, *args, **kwargs)
             except NotFound as error:
                 raise Http404(error.detail) from error
+            except Forbidden as error:
+                raise PermissionDenied(error.detail) from error
 
         return never_cache(login_required(require_http_methods(methods)(guarded)))
 

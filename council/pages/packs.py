@@ -12,12 +12,14 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
+from accounts.models import User
 from council.pages.common import EXPECTED, blame, both, count_write, person, reading, show
 from council.pages.forms import EntryForm, PackForm
 from knowledge import services
-from knowledge.models import Entry, EntryRevision, KnowledgePack
+from knowledge.models import Entry, EntryRevision, KnowledgePack, Role
+from knowledge.quality import log as quality_log
 from knowledge.search import search
-from knowledge.selectors import entries_of, pack_for, packs_for
+from knowledge.selectors import entries_of, pack_for, readable_packs, role_in
 from knowledge.states import IndexStatus, PackStatus
 from realtime.errors import NotFound, QuorumError
 
@@ -46,14 +48,18 @@ def new(request: HttpRequest) -> HttpResponse:
 def pack(request: HttpRequest, pack_id: UUID) -> HttpResponse:
     """The pack; with ``q`` also what a search of it finds."""
     found = pack_for(person(request), pack_id)
-    context = {**_pack(request, found), **_searched(found, request.GET.get("q", "")), "form": EntryForm()}
+    context = {
+        **_pack(request, found),
+        **_searched(found, person(request), request.GET.get("q", "")),
+        "form": EntryForm(),
+    }
     return show(request, "pages/pack.html", context, fragment="pages/packs/_results.html")
 
 
 @both
 def entries(request: HttpRequest, pack_id: UUID) -> HttpResponse:
     """The list alone (it asks again by itself while entries are being indexed), and where new entries arrive."""
-    found = pack_for(person(request), pack_id)
+    found = pack_for(person(request), pack_id, Role.EDITOR if request.method == "POST" else Role.VIEWER)
     if request.method != "POST":
         return show(
             request, "pages/pack.html", {**_pack(request, found), "form": EntryForm()}, "pages/packs/_entries.html"
@@ -67,7 +73,7 @@ def entries(request: HttpRequest, pack_id: UUID) -> HttpResponse:
 @reading
 def entry(request: HttpRequest, entry_id: UUID) -> HttpResponse:
     """An entry as it stands, or at the ``revision`` that a citation names, with its span marked."""
-    found = Entry.objects.filter(pk=entry_id, pack__in=packs_for(person(request))).select_related("pack").first()
+    found = Entry.objects.filter(pk=entry_id, pack__in=readable_packs(person(request))).select_related("pack").first()
     if found is None:
         raise NotFound("There is no such entry.")
     revision = _revision(found, request.GET.get("revision", ""))
@@ -95,11 +101,11 @@ def _pack(request: HttpRequest, pack: KnowledgePack) -> dict[str, Any]:
         "pack": pack,
         "entries": listed,
         "indexing": any(one.index_status in OPEN_INDEX for one in listed),
-        "writable": pack.status != PackStatus.ARCHIVED,
+        "writable": pack.status != PackStatus.ARCHIVED and role_in(pack) != Role.VIEWER,
     }
 
 
-def _searched(pack: KnowledgePack, query: str) -> dict[str, Any]:
+def _searched(pack: KnowledgePack, user: User, query: str) -> dict[str, Any]:
     query = query.replace("\x00", "").strip()[:QUERY_MAX]
     if not query:
         return {"query": ""}
@@ -107,6 +113,7 @@ def _searched(pack: KnowledgePack, query: str) -> dict[str, Any]:
         result = search([pack], query, limit=RESULTS)
     except QuorumError as error:
         return {"query": query, "problem": error.detail}
+    quality_log.record([pack], user, query, result.mode, result, "person")
     return {"query": query, "took": round(result.took_ms), "hits": [_shown(hit) for hit in result.hits]}
 
 

@@ -17,7 +17,7 @@ from council.models import CouncilSession, Message
 from council.pages.packs import highlighted
 from council.templates import save_template
 from knowledge.models import KnowledgePack
-from knowledge.services import add_entry, create_pack
+from knowledge.services import add_entry, create_pack, share
 from tests.support.councils import Convene, conclude
 
 NOBODY = "01a20000-0000-7000-8000-000000000000"  # fixed, for test ids must be the same in every process
@@ -359,3 +359,13 @@ def test_every_word_for_a_state_is_there() -> None:
     assert check(wording.DONE, {*TurnKind} - {TurnKind.TALLY})
     assert check(wording.SOURCE, Decision.Source.values)
     assert check(wording.CITATION, Citation.Status.values)
+
+
+@pytest.mark.parametrize("how", ["viewer", "public"])
+def test_who_may_only_read_a_pack_cannot_add_to_it(page: Client, user: User, other_user: User, how: str) -> None:
+    theirs = create_pack(other_user, name="Theirs", visibility="public" if how == "public" else "private")
+    if how == "viewer":
+        share(theirs.pk, None, user.email, "viewer")
+    assert page.get(f"/packs/{theirs.pk}").status_code == 200
+    assert page.post(f"/packs/{theirs.pk}/entries", {"title": "T", "content": "C"}).status_code == 403
+    assert not theirs.entries.exists()
