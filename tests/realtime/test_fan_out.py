@@ -18,7 +18,7 @@ from realtime.db import query
 from realtime.frames import Close, Frame
 from realtime.groups import stream_group
 from realtime.outbox import Outbox
-from tests.realtime.live import LiveServer, append, append_turn, logged
+from tests.realtime.live import LiveServer, append, append_aside, append_turn, logged
 from tests.support.ws_client import LiveClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -61,7 +61,7 @@ async def test_an_event_costs_one_read_however_many_watch(
         await asyncio.sleep(0.3)
         statements.clear()
         for seq in range(1, 6):
-            await asyncio.to_thread(append, pack, "one more")
+            await append_aside(pack, "one more")
             await asyncio.gather(*(client.reach(seq) for client in clients))
         reads = [sql for sql in statements if "knowledge_packevent" in sql]
     assert len(reads) == 5
@@ -72,7 +72,7 @@ async def test_a_burst_costs_fewer_reads_than_events(
 ) -> None:
     async with watchers(server, pack, key, 3) as clients:
         statements.clear()
-        await asyncio.to_thread(append, pack, *(["x"] * 200))
+        await append_aside(pack, *(["x"] * 200))
         await asyncio.gather(*(client.reach(200) for client in clients))
         reads = [sql for sql in statements if "knowledge_packevent" in sql]
     assert len(reads) <= 2

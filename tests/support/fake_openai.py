@@ -128,12 +128,13 @@ class FakeModels:
     async def _chat(
         self, path: str, receive: Receive, send: Send, wire_class: type[Wire], parse: Callable[[dict[str, Any]], Ask]
     ) -> None:
+        arrived = time.perf_counter()
         body = await read_json(receive)
         ask = parse(body)
         record = Recorded(path, body, model=ask.model)
         self.requests.append(record)
         behaviour = self.rules.behaviour(ask.model, ask.prompt)
-        exchange = Exchange(ask, behaviour, wire_class(ask, behaviour), record, send)
+        exchange = Exchange(ask, behaviour, wire_class(ask, behaviour), record, send, arrived)
         listener = asyncio.create_task(exchange.listen(receive)) if behaviour.waits else None
         try:
             await exchange.run()
@@ -146,7 +147,10 @@ class FakeModels:
 class Exchange:
     """One chat request and its answer."""
 
-    def __init__(self, ask: Ask, behaviour: Behaviour, wire: Wire, record: Recorded, send: Send) -> None:
+    def __init__(
+        self, ask: Ask, behaviour: Behaviour, wire: Wire, record: Recorded, send: Send, arrived: float
+    ) -> None:
+        self.arrived = arrived  # of the request, on the clock of ``perf_counter``
         self.ask = ask
         self.behaviour = behaviour
         self.wire = wire
@@ -161,7 +165,9 @@ class Exchange:
         self.gone.set()
 
     async def run(self) -> None:
+        """The reply is made up before the latency is over, so that a call takes what its model name says, and not our CPU as well."""
         behaviour = self.behaviour
+        pieces = self._pieces()
         await self._pause((behaviour.hang_s or 0) + behaviour.latency_s)
         complaint = unsupported(self.ask.body, behaviour.unsupported)
         if complaint:
@@ -169,28 +175,30 @@ class Exchange:
         elif behaviour.status != 200:
             await self._fail(behaviour.status, behaviour.message)
         elif not self.gone.is_set():
-            await self._answer()
+            await self._answer(pieces)
 
     async def _pause(self, seconds: float) -> None:
+        """Until ``seconds`` after the request came."""
         if seconds:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.gone.wait(), seconds)
+                await asyncio.wait_for(self.gone.wait(), self.arrived + seconds - time.perf_counter())
 
     async def _fail(self, status: int, message: str) -> None:
         self.record.status = status
         headers = [(b"retry-after", self.behaviour.retry_after.encode())] if self.behaviour.retry_after else []
         await answer(self.send, status, self.wire.error(status, message, self.behaviour.code), headers)
 
-    async def _answer(self) -> None:
+    def _pieces(self) -> list[str]:
         ask = self.ask
-        pieces = tokens(Speaker(ask.model, ask.system, ask.user, ask.seed, self.behaviour).say(ask.schema))
         if self.behaviour.flood:
-            pieces = ["flood"] * self.behaviour.flood
-        if self.behaviour.length:
-            pieces = pieces[: max(1, len(pieces) // 2)]
+            return ["flood"] * self.behaviour.flood
+        pieces = tokens(Speaker(ask.model, ask.system, ask.user, ask.seed, self.behaviour).say(ask.schema))
+        return pieces[: max(1, len(pieces) // 2)] if self.behaviour.length else pieces
+
+    async def _answer(self, pieces: list[str]) -> None:
         if self.behaviour.plain == "html":
             await answer(self.send, 200, b"<html>a captive portal</html>", content_type=b"text/html")
-        elif ask.stream and not self.behaviour.plain:
+        elif self.ask.stream and not self.behaviour.plain:
             await self._stream(pieces)
         else:
             await answer(self.send, 200, self.wire.whole("".join(pieces), len(pieces)))
