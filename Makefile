@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 REQUIREMENTS := requirements.txt requirements-dev.txt requirements-models.txt
 PORT ?= 8000
 DATA_DIR ?= var
+COLLECTIONS ?= var/collections
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup run demo test check format bench chaos load deep lock browser
@@ -50,9 +51,13 @@ format: setup
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-bench: setup ## measured figures, appended to docs/benchmarks.md by hand
-	$(PY) -m bench.stages
-	$(PY) -m bench.stages --pack
+bench: setup ## measured figures, written into docs/benchmarks.md (about an hour; COLLECTIONS=folder of test collections)
+	$(PY) -m bench.stages --write
+	$(PY) -m bench.stages --pack --write
+	$(PY) -m bench.search --write
+	$(PY) -m bench.indexing --kill 2 --write
+	@if [ -n "$(wildcard $(COLLECTIONS)/*/qrels.tsv)" ]; then $(PY) -m bench.retrieval $(dir $(wildcard $(COLLECTIONS)/*/qrels.tsv)) --write; \
+	  else echo "No test collections in $(COLLECTIONS): retrieval quality is not measured (docs/benchmarks.md says what they look like)."; fi
 
 chaos: setup ## kill -9 and lost queues in mid-council
 	$(PY) -m pytest -m chaos

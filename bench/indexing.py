@@ -1,6 +1,6 @@
 """How close indexing comes to the model's own speed, and that a killed worker loses nothing.
 
-    python -m bench.indexing [--entries 10000] [--kill 2] [--folder FOLDER] [--raw 1500]
+    python -m bench.indexing [--entries 10000] [--kill 2] [--folder FOLDER] [--raw 1500] [--write]
 
 Starts the whole stack (`manage.py up`) and measures on the same cores: *raw*, the embedding model alone on a sample of the very texts
 that will be embedded, sorted by length as a whole, before and after; and *pipeline*, entries posted in arrays of 500 over HTTP until
@@ -25,6 +25,7 @@ from typing import Any
 
 import psycopg
 
+from bench.report import publish, table
 from bench.stack import quorum_in_folder
 from config.terminal import Client
 
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--kill", type=int, default=0)
     parser.add_argument("--raw", type=int, default=1500, help="texts of the raw measurement")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
     entries = corpus(chosen.folder, chosen.entries) if chosen.folder else made_up(chosen.entries)
     with quorum_in_folder() as (client, folder):
@@ -60,7 +62,7 @@ def main() -> None:
         run = Pipeline(client, folder, known["database_url"], entries, chosen.kill)
         run.measure()
         after = raw(texts)
-        run.report(before, after)
+        publish("indexing", run.report(before, after), write=chosen.write)
 
 
 def made_up(count: int) -> list[dict[str, str]]:
@@ -194,7 +196,7 @@ class Pipeline:
         self.kill_at.pop(0)
         print(f"killed the index worker ({pid}) at {dict(self.counts())}", flush=True)
 
-    def report(self, before: Raw, after: Raw) -> None:
+    def report(self, before: Raw, after: Raw) -> str:
         passages, vectors, attempts = self.database.execute(
             "SELECT (SELECT passage_count FROM knowledge_knowledgepack WHERE id = %(pack)s),"
             " (SELECT count(*) FROM knowledge_passagevector WHERE pack_id = %(pack)s),"
@@ -207,17 +209,18 @@ class Pipeline:
         whole = passages / self.ready_s
         tail = per_entry * (len(self.entries) - self.ready_when_posted) / (self.ready_s - self.posted_s)
         tail_cpu = cpu * (len(self.entries) - self.ready_when_posted) / len(self.entries)
-        print(f"{len(self.entries)} entries, {passages} passages: all ready, none failed, "
-              f"{len(self.killed)} kills, at most {attempts} attempts")  # fmt: skip
-        print(f"raw: {before.rate:.1f} passages/s before, {after.rate:.1f} after; {cpu:.1f} s of CPU for all")
-        print(
-            f"posted in {self.posted_s:.1f} s ({self.ready_when_posted} ready by then), ready after {self.ready_s:.1f} s"
+        rows = [
+            ["the model alone, before and after", f"{before.rate:.1f} and {after.rate:.1f}", "", ""],
+            ["all, posting included", f"{whole:.1f}", f"{whole / rate:.1%}", self._share(cpu, self.cpu)],
+            ["what was left when all was posted", f"{tail:.1f}", f"{tail / rate:.1%}",
+             self._share(tail_cpu, self.cpu - self.cpu_posting)],
+        ]  # fmt: skip
+        return (
+            f"{len(self.entries)} entries, {passages} passages: all ready, none failed, {len(self.killed)} kills, "
+            f"at most {attempts} attempts; posted in {self.posted_s:.1f} s ({self.ready_when_posted} ready by then), "
+            f"ready after {self.ready_s:.1f} s.\n\n"
+            + table(["what", "passages/s", "of the model alone", "the same by CPU of all processes"], rows)
         )
-        print(
-            f"with posting:  {whole:.1f} passages/s, {whole / rate:.1%} of raw; by CPU of all processes {self._share(cpu, self.cpu)}"
-        )
-        print(f"after posting: {tail:.1f} passages/s, {tail / rate:.1%} of raw; "
-              f"by CPU of all processes {self._share(tail_cpu, self.cpu - self.cpu_posting)}")  # fmt: skip
 
     def _share(self, of_model: float, of_all: float) -> str:
         """Unknown after a kill: what the dead had spent goes with them."""

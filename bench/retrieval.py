@@ -1,11 +1,12 @@
 """How good and how fast search is, through the product's own code path.
 
-    python -m bench.retrieval FOLDER [--limit-queries N]
+    python -m bench.retrieval FOLDER… [--limit-queries N] [--write]
 
-``FOLDER`` holds ``corpus.jsonl.gz`` {id, title, text}, ``queries.jsonl.gz`` {id, text} and ``qrels.tsv`` (query, document, grade). A
-user and a pack are made in the configured database and removed afterwards. Prints nDCG@10 (Järvelin & Kekäläinen 2002, with
-exponential gain 2^grade − 1), recall@10 and @100, and the median and 95th percentile of the time, for each mode and for a reference:
-BM25 over whole documents in numpy (Lucene's form, k1 1.5, b 0.75, as bm25s has it) with the database's own stemmer.
+Each ``FOLDER`` holds one collection: ``corpus.jsonl.gz`` {id, title, text}, ``queries.jsonl.gz`` {id, text} and ``qrels.tsv`` (query,
+document, grade). A user and a pack are made in a database of the benches' own and removed afterwards. Reports nDCG@10 (Järvelin &
+Kekäläinen 2002, with exponential gain 2^grade − 1), recall@10 and @100, and the median and 95th percentile of the time, for each mode
+and for a reference: bm25s (Lù 2024, arXiv 2407.03618) over whole documents as it comes (Lucene's form, k1 1.5, b 0.75, its short list of
+English stop words), with the stemmer that PostgreSQL has, Snowball's.
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ import math
 import os
 import statistics
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-import numpy as np
+import bm25s
+import Stemmer
+
+from bench.report import publish, table
+from bench.stack import database
 
 if TYPE_CHECKING:
     from knowledge.models import KnowledgePack
@@ -36,22 +41,27 @@ Judgements = Mapping[str, Mapping[str, int]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="nDCG@10 and latency of the three search modes")
-    parser.add_argument("folder", type=Path)
+    parser = argparse.ArgumentParser(description="nDCG@10, recall and latency of the three search modes")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("--limit-queries", type=int, default=0)
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     os.environ["SEARCH_CACHE_S"] = "0"  # the time of a search, not of a look-up
-    import django
+    database()
+    rows = [row for folder in options.folders for row in measured(folder, options.limit_queries)]
+    head = ["collection", "by", "nDCG@10", "recall@10", "recall@100", "p50 ms", "p95 ms"]
+    publish("retrieval", table(head, rows), write=options.write)
 
-    django.setup()
-    documents = read_jsonl(options.folder / "corpus.jsonl.gz")
-    queries = read_jsonl(options.folder / "queries.jsonl.gz")
-    judged = read_judgements(options.folder / "qrels.tsv")
-    asked = [query for query in queries if judged.get(query["id"])]
-    with throwaway_pack(options.folder.name) as pack:
+
+def measured(folder: Path, limit: int) -> list[list[str]]:
+    documents = read_jsonl(folder / "corpus.jsonl.gz")
+    judged = read_judgements(folder / "qrels.tsv")
+    asked = [query for query in read_jsonl(folder / "queries.jsonl.gz") if judged.get(query["id"])][: limit or None]
+    with throwaway_pack(folder.name) as pack:
         fill(pack, documents)
-        report(pack, documents, asked[: options.limit_queries or None], judged)
+        rows = list(report(pack, asked, judged))
+    rows.append(_row("bm25s", reference(documents, asked), judged))
+    return [[f"{folder.name} ({len(asked)})", *row] for row in rows]
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -123,73 +133,44 @@ def fill(pack: KnowledgePack, documents: Sequence[Mapping[str, Any]]) -> None:
           f"vectors in {time.perf_counter() - committed:.1f} s")  # fmt: skip
 
 
-def report(
-    pack: KnowledgePack,
-    documents: Sequence[Mapping[str, Any]],
-    queries: Sequence[Mapping[str, Any]],
-    judged: Judgements,
-) -> None:
+def report(pack: KnowledgePack, queries: Sequence[Mapping[str, Any]], judged: Judgements) -> Iterator[list[str]]:
     from knowledge.search import search
 
     search([pack], "warm the model up")
-    print(f"{'mode':10} {'nDCG@10':>8} {'R@10':>8} {'R@100':>8} {'p50 ms':>8} {'p95 ms':>8}   ({len(queries)} queries)")
     for mode in MODES:
         times, found = [], {}
         for query in queries:
             times.append(search([pack], query["text"], mode=mode).took_ms)  # as most clients ask
             hits = search([pack], query["text"], mode=mode, limit=100).hits
             found[query["id"]] = [hit.external_id or "" for hit in hits]
-        _line(mode, found, judged, f"{statistics.median(times):8.1f} {percentile(times, 95):8.1f}")
-    _line("reference", reference(pack, documents, queries), judged)
+        yield _row(mode, found, judged, times)
 
 
-def _line(name: str, found: Mapping[str, Sequence[str]], judged: Judgements, times: str = "") -> None:
+def _row(
+    name: str, found: Mapping[str, Sequence[str]], judged: Judgements, times: Sequence[float] | None = None
+) -> list[str]:
     quality = statistics.mean(ndcg(ids, judged[query]) for query, ids in found.items())
     recalls = [
         statistics.mean(recall(ids[:depth], judged[query]) for query, ids in found.items()) for depth in (10, 100)
     ]
-    print(f"{name:10} {quality:8.4f} {recalls[0]:8.4f} {recalls[1]:8.4f} {times}", flush=True)
+    took = [f"{statistics.median(times):.1f}", f"{percentile(times, 95):.1f}"] if times else ["", ""]
+    row = [name, f"{quality:.4f}", *(f"{value:.4f}" for value in recalls), *took]
+    print(*row, flush=True)
+    return row
 
 
-def reference(
-    pack: KnowledgePack, documents: Sequence[Mapping[str, Any]], queries: Sequence[Mapping[str, Any]]
-) -> dict[str, list[str]]:
-    """The first hundred documents of each query by BM25 over title and text."""
-    ids = [document["id"] for document in documents]
-    counts = lexemes(pack, [f"{document['title']}\n{document['text']}" for document in documents])
-    lengths = np.array([sum(count.values()) for count in counts], dtype=float)
-    norms = 1.5 * (0.25 + 0.75 * lengths / lengths.mean())
-    postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for place, count in enumerate(counts):
-        for lexeme, frequency in count.items():
-            postings[lexeme].append((place, frequency))
-    found = {}
-    for query, asked in zip(queries, lexemes(pack, [query["text"] for query in queries]), strict=True):
-        scores = np.zeros(len(ids))
-        for lexeme, repeated in asked.items():
-            if held := postings.get(lexeme):
-                places, frequencies = np.array(held).T
-                idf = math.log(1 + (len(ids) - len(held) + 0.5) / (len(held) + 0.5))
-                scores[places] += repeated * idf * frequencies / (frequencies + norms[places])
-        best = np.argsort(-scores, kind="stable")[:100]
-        found[query["id"]] = [ids[place] for place in best if scores[place] > 0]
-    return found
-
-
-def lexemes(pack: KnowledgePack, texts: Sequence[str]) -> list[Counter[str]]:
-    """Stems of each text and how often they stand in it, by the pack's own text search configuration."""
-    from django.db import connection
-
-    counts: list[Counter[str]] = [Counter() for _ in texts]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT t.place - 1, w.lexeme, cardinality(w.positions) FROM unnest(%s::text[]) WITH ORDINALITY AS t(text, place),"
-            " unnest(to_tsvector(%s::text::regconfig, t.text)) AS w",
-            [list(texts), pack.text_config],
-        )
-        for place, lexeme, frequency in cursor.fetchall():
-            counts[place][lexeme] = frequency
-    return counts
+def reference(documents: Sequence[Mapping[str, Any]], queries: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The first hundred documents of each query by bm25s over title and text."""
+    prepare = {"stopwords": "en", "stemmer": Stemmer.Stemmer("english"), "show_progress": False}
+    index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
+    texts = [f"{document['title']}\n{document['text']}" for document in documents]
+    index.index(bm25s.tokenize(texts, **prepare), show_progress=False)
+    asked = bm25s.tokenize([query["text"] for query in queries], **prepare)
+    places, scores = index.retrieve(asked, k=100, show_progress=False)
+    return {
+        query["id"]: [documents[place]["id"] for place, score in zip(*row, strict=True) if score > 0]
+        for query, *row in zip(queries, places, scores, strict=True)
+    }
 
 
 def recall(found: Sequence[str], grades: Mapping[str, int]) -> float:

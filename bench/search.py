@@ -1,6 +1,6 @@
 """How fast search is, by size of the pack, through ``knowledge.search``.
 
-    python -m bench.search [--sizes 100,1000,5000,20000,100000] [--queries 60]
+    python -m bench.search [--sizes 100,1000,5000,20000,100000] [--queries 60] [--write]
 
 Packs of one-passage entries are written straight into the tables: words drawn from a Zipf vocabulary, and vectors with twenty
 directions of meaning and noise (vectors drawn evenly from the sphere have no neighbours, which no text has). Entries above
@@ -11,7 +11,6 @@ included; the machine's own load is part of them. "Cached" is the same search ag
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,9 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.report import publish, table
 from bench.retrieval import percentile, remove
+from bench.stack import database
 
 if TYPE_CHECKING:
     from knowledge.models import EmbeddingSpace, KnowledgePack
@@ -37,17 +38,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="time of a search by size of the pack")
     parser.add_argument("--sizes", default="100,1000,5000,20000,100000")
     parser.add_argument("--queries", type=int, default=60)
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    import django
-
-    django.setup()
-    print(
-        f"{'entries':>8} {'mode':9} {'path':6} {'p50':>7} {'p95':>7} {'cached p50':>10} {'16 clients p50':>14} {'p95':>7} {'req/s':>6}"
-    )
+    database()
+    rows: list[list[str]] = []
+    notes: list[str] = []
     for size in (int(text) for text in options.sizes.split(",")):
         with made_pack(size) as (pack, space):
-            report(pack, space, options.queries)
+            rows += report(pack, options.queries)
+            if space.ann_state == "ready":
+                recall = _recall(space, options.queries)
+                notes.append(f"recall@10 of the index of {size} against exact search: {recall:.4f}")
+    head = ["entries", "mode", "path", "p50 ms", "p95 ms", "cached p50", f"{CLIENTS} clients p50", "p95", "searches/s"]
+    publish("search", "\n\n".join([table(head, rows), *notes]), write=options.write)
 
 
 @contextmanager
@@ -151,7 +154,7 @@ def _analyse() -> None:
             cursor.execute(f"ANALYZE knowledge_{table}")
 
 
-def report(pack: KnowledgePack, space: EmbeddingSpace, count: int) -> None:
+def report(pack: KnowledgePack, count: int) -> Iterator[list[str]]:
     from knowledge.search import search
 
     dice = np.random.default_rng(1)
@@ -162,13 +165,11 @@ def report(pack: KnowledgePack, space: EmbeddingSpace, count: int) -> None:
         cached = [search([pack], text, mode=mode).took_ms for text in queries[:count]]
         times, rate = _at_once(pack, queries[count:], mode)
         took = [result.took_ms for result in cold]
-        print(
-            f"{pack.entry_count:8} {mode:9} {cold[-1].path:6} {statistics.median(took):7.1f} {percentile(took, 95):7.1f}"
-            f" {statistics.median(cached):10.1f} {statistics.median(times):14.1f} {percentile(times, 95):7.1f} {rate:6.0f}",
-            flush=True,
-        )
-    if space.ann_state == "ready":
-        print(f"# recall@10 of the index against exact search: {_recall(space, count):.4f}", flush=True)
+        figures = [statistics.median(took), percentile(took, 95), statistics.median(cached), statistics.median(times)]
+        figures.append(percentile(times, 95))
+        row = [str(pack.entry_count), mode, cold[-1].path, *(f"{value:.1f}" for value in figures), f"{rate:.0f}"]
+        print(*row, flush=True)
+        yield row
 
 
 def _at_once(pack: KnowledgePack, queries: Sequence[str], mode: str) -> tuple[list[float], float]:

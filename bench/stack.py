@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from config.embedded.network import free_port
+from config.embedded.testing import ensure_test_services
 from config.terminal import Client
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,6 +54,19 @@ def quorum_in_folder(**env: str) -> Iterator[tuple[Client, Path]]:
             finally:
                 up.send_signal(signal.SIGINT)
                 up.wait(timeout=30)
+
+
+def database() -> None:
+    """PostgreSQL and Valkey of the benches' own, which end soon after this process, and Django set up on them; those that
+    ``DATABASE_URL`` and ``REDIS_URL`` name win. For benches of the library below the HTTP API."""
+    urls = ensure_test_services(ROOT / "var" / "bench")
+    os.environ |= {"DATABASE_URL": urls.database_url, "REDIS_URL": urls.redis_url}
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", verbosity=0)
 
 
 @contextmanager

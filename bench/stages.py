@@ -1,9 +1,9 @@
 """What Quorum adds to the models' own time: four seats, 200 ms a call, opening → ballot → synthesis.
 
-    python -m bench.stages [--runs 11] [--latency 200] [--pack]
+    python -m bench.stages [--runs 11] [--latency 200] [--pack] [--write]
 
 Times are the server's own, from ``session.started`` to ``session.completed`` in the event log, everything between included:
-queues, claims, searches, counts, commits with durability on. Prints a Markdown table for docs/benchmarks.md.
+queues, claims, searches, counts, commits with durability on. ``--write`` puts the table into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import datetime
 from statistics import median
 from typing import Any
 
+from bench.report import publish, table
 from bench.stack import quorum
 from config.terminal import Client
 
@@ -27,12 +28,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=11)
     parser.add_argument("--latency", type=int, default=200, help="milliseconds that each model call takes")
     parser.add_argument("--pack", action="store_true", help="let every seat search a pack of 50 entries")
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     with quorum() as client:
         packs = [_pack(client)] if options.pack else []
         _council(client, options.latency, packs)  # warm: connections, imports, prepared statements
         runs = [_council(client, options.latency, packs) for _ in range(options.runs)]
-    _report(runs, options.latency)
+    publish("stages-pack" if options.pack else "stages", _table(runs, options.latency), write=options.write)
 
 
 def _pack(client: Client) -> str:
@@ -71,18 +73,14 @@ def _stages(events: list[dict[str, Any]]) -> dict[str, float]:
     return {stage: (closed[stage] - opened[stage]).total_seconds() * 1000 for stage in opened}
 
 
-def _report(runs: list[list[dict[str, Any]]], latency: int) -> None:
+def _table(runs: list[list[dict[str, Any]]], latency: int) -> str:
     totals = [(_at(events, "session.completed") - _at(events, "session.started")) * 1000 for events in runs]
     stages = [_stages(events) for events in runs]
-    beyond = (median(totals) - STAGES * latency) / STAGES
-    print("| what | median ms | min | max |\n|---|---|---|---|")
-    for stage in stages[0]:
-        times = [one[stage] for one in stages]
-        print(f"| {stage} | {median(times):.0f} | {min(times):.0f} | {max(times):.0f} |")
-    print(
-        f"| whole council ({SEATS} seats, {latency} ms a call) | {median(totals):.0f} | {min(totals):.0f} | {max(totals):.0f} |"
-    )
-    print(f"| overhead per stage beyond the model | {beyond:.1f} | | |")
+    named = [(stage, [one[stage] for one in stages]) for stage in stages[0]]
+    named.append((f"whole council ({SEATS} seats, {latency} ms a call)", totals))
+    named.append(("**overhead per stage beyond the model**", [(total - STAGES * latency) / STAGES for total in totals]))
+    rows = [(name, *(f"{value:.0f}" for value in (median(times), min(times), max(times)))) for name, times in named]
+    return table(["what", "median ms", "min", "max"], rows)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ connection goes to a server of the test on the loopback, whatever address the gu
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 
 import pytest
+import trustme
 
 from realtime.outbound import Blocked, Fetcher, FetchFailed, is_public
 
@@ -218,3 +220,67 @@ def test_names_that_do_not_resolve_say_so() -> None:
         Fetcher(["a.test"], resolver=none).get("http://a.test/", max_bytes=100)
     with pytest.raises(FetchFailed, match="cannot be resolved"):
         Fetcher(["a.test"], resolver=lambda host, port: []).get("http://a.test/", max_bytes=100)
+
+
+class TlsCanary(Canary):
+    """Presents a certificate for a.test, and notes under which name it was asked."""
+
+    def __init__(self, authority: trustme.CA) -> None:
+        super().__init__()
+        self.named: list[str | None] = []
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("a.test").configure_cert(context)
+        context.sni_callback = lambda _socket, name, _context: self.named.append(name)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+
+    def handle_error(self, *args: object) -> None:
+        """A client that refuses our certificate breaks off, which is what is tested."""
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_canary(authority: trustme.CA) -> Iterator[TlsCanary]:
+    with TlsCanary(authority) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def over_tls(canary: TlsCanary, trusted: trustme.CA | None) -> Fetcher:
+    context = ssl.create_default_context()
+    if trusted is not None:
+        trusted.configure_trust(context)
+    return Fetcher(["a.test", ".b.test"], resolver=lambda *_: [PUBLIC], connector=canary.connector, tls=context)
+
+
+def test_https_goes_to_the_checked_address_under_the_hosts_own_name(
+    tls_canary: TlsCanary, authority: trustme.CA
+) -> None:
+    page = over_tls(tls_canary, authority).get("https://a.test/x", max_bytes=100)
+    assert page.body == b"xxxxx"
+    assert (tls_canary.wanted, tls_canary.named) == ([(PUBLIC, 443)], ["a.test"])
+    assert tls_canary.asked == [("a.test", "/x")]
+
+
+def test_a_certificate_of_another_host_is_refused(tls_canary: TlsCanary, authority: trustme.CA) -> None:
+    with pytest.raises(FetchFailed):
+        over_tls(tls_canary, authority).get("https://b.test/", max_bytes=100)
+    assert tls_canary.asked == []
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tls_canary: TlsCanary) -> None:
+    with pytest.raises(FetchFailed):
+        over_tls(tls_canary, None).get("https://a.test/", max_bytes=100)
+    assert tls_canary.asked == []
+
+
+def test_a_redirect_from_https_to_http_is_not_followed(tls_canary: TlsCanary, authority: trustme.CA) -> None:
+    with pytest.raises(Blocked):
+        over_tls(tls_canary, authority).get("https://a.test/to/http://a.test/y", max_bytes=100)
+    assert tls_canary.asked == [("a.test", "/to/http://a.test/y")]
