@@ -102,7 +102,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     yield
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     connection.close()
-    connection.close_pool()  # what threads gave back to it would be waited for
+    connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL's; what threads gave back to it would be waited for
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         until = time.monotonic() + 10
         while time.monotonic() < until:

@@ -7,15 +7,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import pytest
 from django.db import connection
-from django.db.models import Count
-from hypothesis import HealthCheck, Phase, event, example, given
+from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pytest_django import Settings
@@ -24,7 +22,6 @@ from accounts.models import User
 from knowledge import indexing, services, spaces, tasks, words
 from knowledge.models import EmbeddingSpace, Entry, KnowledgePack, PassageLexical, PassageVector, TermStats
 from knowledge.search import SearchResult, search
-from realtime.errors import NotFound
 from tests.knowledge.conftest import Fill, index_all
 from tests.knowledge.embedding_server import EmbeddingServer
 
@@ -32,7 +29,7 @@ from tests.knowledge.embedding_server import EmbeddingServer
 
 COUNT = 1000
 BITE = 100  # entries that the writer changes in one transaction
-EXAMPLES = hypothesis_settings().max_examples // 50  # 2 beside the explicit one; 20 with --hypothesis-profile deep
+EXAMPLES = 2 if hypothesis_settings().max_examples <= 100 else 60  # beside the explicit one; 60 with make deep
 QUERIES = ("espresso machine", "water pump number 7", "the cold tower", "heat 411 -espresso", '"water pump"')
 SUBJECTS = ("espresso machine", "water pump", "cold tower", "heat exchanger")
 
@@ -120,6 +117,8 @@ class Race:
 
     def step(self, kind: str, first: int, count: int) -> None:
         """In bites, so that there is much for a search to fall between."""
+        if not count:
+            self.move(kind)
         for place in range(first, first + count, BITE):
             self.bite(kind, [self.ids[i % COUNT] for i in range(place, min(place + BITE, first + count))])
 
@@ -142,13 +141,15 @@ class Race:
         elif kind in ("enable", "disable"):
             with self.change(alive, enabled=kind == "enable"):
                 services.bulk_entries(self.pack, self.user, kind, alive)  # type: ignore[arg-type]  # as checked
-        elif kind in ("up", "down"):
-            services.choose_embedding(self.pack.pk, kind)
-        elif kind == "reembed":
+
+    def move(self, kind: str) -> None:
+        if kind == "reembed":
             services.reembed(self.pack.pk)
         elif kind == "wait":
             while EmbeddingSpace.objects.filter(state="future").exists() and not self.idle.is_set():
                 time.sleep(0.01)
+        else:
+            services.choose_embedding(self.pack.pk, kind)
 
     def item(self, entry: UUID) -> dict[str, str]:
         number, revision = self.number[entry], self.states[entry].revision
@@ -177,7 +178,6 @@ class Race:
 
     def check(self, result: SearchResult, began: float, ended: float) -> None:
         self.seen[f"{result.mode}, {'cached' if result.cached else 'searched'}"] += 1
-        self.seen[f"{result.mode}, {'empty' if not result.hits else 'full'}"] += 1
         for hit in result.hits:
             if not self.states[hit.entry_id].allows(hit.revision, began, ended):
                 self.problems.append(f"{result.mode}: revision {hit.revision} of {self.states[hit.entry_id]}")
@@ -235,14 +235,15 @@ BULK = st.tuples(
     st.integers(0, COUNT - 1),
     st.sampled_from([BITE, 2 * BITE, BITE // 2, 1]),
 )
-MOVE = st.tuples(st.sampled_from(["up", "down", "reembed", "wait"]), st.just(0), st.just(1))
+MOVE = st.tuples(st.sampled_from(["up", "down", "reembed", "wait"]), st.just(0), st.just(0))
 EVERYTHING = [
-    ("down", 0, 1), ("revise", 0, 400), ("wait", 0, 1), ("delete", 300, 300), ("up", 0, 1), ("revise singly", 0, 100),
-    ("restore", 400, 100), ("wait", 0, 1), ("disable", 700, 200), ("reembed", 0, 1), ("revise", 500, 300), ("enable", 800, 200),
+    ("down", 0, 0), ("revise", 0, 400), ("wait", 0, 0), ("delete", 300, 300), ("up", 0, 0), ("revise singly", 0, 100),
+    ("restore", 400, 100), ("wait", 0, 0), ("disable", 700, 200), ("reembed", 0, 0), ("revise", 500, 300), ("enable", 800, 200),
 ]  # fmt: skip
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(900)
 @hypothesis_settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -256,8 +257,9 @@ def test_searches_beside_writers_never_err_show_what_is_gone_or_mix_spaces(
 ) -> None:
     """Each example goes on with the pack as the one before left it."""
     race.run(steps)
-    print(steps, race.seen)
     assert race.problems == []
+    assert {"in up", "in down", "hybrid, cached"} <= set(race.seen)  # or nothing was shown
+    assert min(race.seen[f"{mode}, searched"] for mode in ("hybrid", "lexical", "semantic")) > 5
     assert_whole(race)
 
 
@@ -271,7 +273,9 @@ def assert_whole(race: Race) -> None:
     assert pack.entry_count == pack.passage_count == len(there)
     counted = Counter(
         lexeme
-        for tsv in PassageLexical.objects.extra(select={"words": "tsvector_to_array(tsv)"}).values_list("words", flat=True)
+        for tsv in PassageLexical.objects.extra(select={"words": "tsvector_to_array(tsv)"}).values_list(
+            "words", flat=True
+        )
         for lexeme in tsv
         if lexeme != words.pack_mark(pack.pk)
     )
