@@ -15,20 +15,23 @@ from django.utils import timezone
 
 from accounts.models import User
 from council.models import Citation, CouncilSession, Decision, Run, SessionPack
-from knowledge import services, tasks
+from knowledge import ann, services, tasks
 from knowledge.models import (
     EmbeddingSpace,
     Entry,
     EntryRevision,
     EntryUse,
     Evaluation,
+    EvaluationJob,
     GoldenQuestion,
     Import,
     ImportItem,
     KnowledgePack,
     SearchLog,
 )
+from knowledge.search import search
 from knowledge.services import purging
+from realtime import nudge
 from tests.conftest import Api
 from tests.knowledge.conftest import ITEMS, Fill, index_all
 from tests.knowledge.test_api_packs import PACKS, problem, url
@@ -46,7 +49,7 @@ def rows() -> Counts:
 
 def indexes() -> set[str]:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'vectors_hnsw_%%'")
+        cursor.execute("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'vector_ann_%%'")
         return {row[0] for row in cursor.fetchall()}
 
 
@@ -64,6 +67,7 @@ def furnish(user: User, other: User, root: Path, name: str) -> KnowledgePack:
     pack.refresh_from_db()
     GoldenQuestion.objects.create(pack=pack, question="Where?").expected.add(third)
     Evaluation.objects.create(pack=pack, mode="hybrid", index_epoch=1, questions=1, ndcg_10=1, recall_10=1, mrr=1)
+    EvaluationJob.objects.create(pack=pack, mode="hybrid")
     SearchLog.objects.create(pack=pack, snapshot=snapshot, query="x", mode="hybrid", hits=0, took_ms=1)
     EntryUse.objects.create(entry=third)
     path = f"imports-{name}"
@@ -73,7 +77,7 @@ def furnish(user: User, other: User, root: Path, name: str) -> KnowledgePack:
     space = EmbeddingSpace.objects.get(pack=pack)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"CREATE INDEX vectors_hnsw_{space.pk} ON knowledge_passagevector"
+            f"CREATE INDEX {ann.index_name(space.pk)} ON knowledge_passagevector"
             f" USING hnsw ((embedding::halfvec({space.dimension})) halfvec_cosine_ops) WHERE space_id = {space.pk}"
         )
     return pack
@@ -125,6 +129,24 @@ def test_a_purge_leaves_no_row_no_file_no_index(user: User, other_user: User, ro
     assert rows() == before
     assert (set(root.iterdir()), indexes()) == (files, indexed)
     assert KnowledgePack.objects.get() == kept
+
+
+def test_a_purge_forgets_what_searches_of_the_pack_found(user: User, other_user: User, root: Path) -> None:
+    kept, gone = (furnish(user, other_user, root, name) for name in ("kept", "gone"))
+    for name in cached():
+        nudge.client().delete(name)
+    for packs in ([kept], [gone], [kept, gone]):
+        search(packs, "espresso")
+        search(packs, "solar panels", mode="lexical")
+    assert len(cached()) == 6
+    expire(gone)
+    tasks.purge_pack(str(gone.pk))
+    assert len(cached()) == 2
+    assert search([kept], "espresso").cached
+
+
+def cached() -> list[bytes]:
+    return list(nudge.client().scan_iter(match="*:search:*"))
 
 
 def test_a_purge_can_be_cut_off_after_any_step(

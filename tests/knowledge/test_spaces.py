@@ -17,7 +17,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from knowledge import chunking, embeddings, indexing, services, spaces, tasks
+from knowledge import ann, chunking, embeddings, indexing, services, spaces, tasks
 from knowledge.errors import EmbeddingError
 from knowledge.models import (
     EmbeddingModel,
@@ -429,6 +429,42 @@ def test_another_model_in_the_settings_moves_the_packs_that_follow_them(
         services.cancel_migration(pack.pk)
 
 
+def test_searches_by_meaning_go_on_while_the_settings_want_another_model(
+    fill: Fill, pack: KnowledgePack, settings: Settings, server: EmbeddingServer
+) -> None:
+    fill()
+    before = search([pack], "renewable power generation", mode="semantic").hits
+    settings.EMBEDDING_BASE_URL, settings.EMBEDDING_MODEL = server.url, "newer"
+    claimed = spaces.claim(pack.pk)
+    assert claimed
+    fill([{"title": "Late", "content": "text"}])  # outdates what is cached
+    during = search([pack], "renewable power generation", mode="semantic")
+    assert [(hit.external_id, hit.semantic) for hit in during.hits if hit.title != "Late"] == [
+        (hit.external_id, hit.semantic) for hit in before
+    ]
+    assert server.texts == ["dimension"]  # and the new model is not asked what it would be no use for
+    assert search([pack], "renewable power generation").mode == "hybrid"
+    spaces.release(claimed)
+    tasks.fill_space(str(pack.pk))
+    assert states(pack) == [("past", "all-MiniLM-L6-v2"), ("present", "newer")]
+    assert search([pack], "renewable power generation", mode="semantic").hits
+    assert server.texts[-1] == "renewable power generation"
+
+
+def test_searches_are_lexical_while_the_settings_former_server_is_gone(
+    fill: Fill, pack: KnowledgePack, settings: Settings, server: EmbeddingServer
+) -> None:
+    settings.EMBEDDING_BASE_URL, settings.EMBEDDING_MODEL = server.url, "older"
+    fill()
+    assert search([pack], "sourdough").mode == "hybrid"
+    settings.EMBEDDING_MODEL = "newer"
+    services.update_pack(pack.pk, {"name": "Renamed"})  # outdates what is cached
+    result = search([pack], "sourdough")
+    assert (result.mode, [hit.external_id for hit in result.hits]) == ("lexical", ["bread"])
+    with pytest.raises(EmbeddingError, match="no longer older"):
+        search([pack], "sourdough", mode="semantic")
+
+
 def test_entries_wait_while_the_settings_former_server_is_gone(
     fill: Fill, pack: KnowledgePack, settings: Settings, server: EmbeddingServer
 ) -> None:
@@ -487,7 +523,7 @@ def test_a_new_way_of_cutting_swaps_passages_entry_by_entry(
 
 def hnsw(space_id: int) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"vectors_hnsw_{space_id}"])
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [ann.index_name(space_id)])
         return bool(cursor.fetchone()[0])
 
 
@@ -500,7 +536,7 @@ def test_the_past_is_dropped_with_its_index_after_the_grace(
     old = space(pack, "present")
     with connection.cursor() as cursor:
         cursor.execute(
-            f"CREATE INDEX vectors_hnsw_{old.pk} ON knowledge_passagevector USING hnsw"
+            f"CREATE INDEX {ann.index_name(old.pk)} ON knowledge_passagevector USING hnsw"
             f" ((embedding::halfvec(384)) halfvec_cosine_ops) WHERE space_id = {old.pk}"
         )
     settings.SPACE_GRACE_S = 60
