@@ -11,6 +11,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 from django.test import Client
+from hypothesis import settings as hypothesis_settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import User
@@ -19,6 +20,8 @@ from council.llm import client as llm_client
 from tests.support.councils import convene, fake, fake_server
 
 __all__ = ["convene", "fake", "fake_server"]  # fixtures
+
+hypothesis_settings.register_profile("deep", max_examples=1000, deadline=None)  # make deep
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +101,8 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     """The database is dropped at the end. The server takes a moment to notice that a worker was killed, and does not drop it before."""
     yield
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL's; what threads gave back to it would be waited for
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         until = time.monotonic() + 10
         while time.monotonic() < until:
