@@ -20,6 +20,7 @@ from django.utils import timezone
 from pgvector import HalfVector
 from prometheus_client import Histogram
 
+from knowledge import advisory
 from knowledge.embeddings import Vector
 from knowledge.models import AnnState, EmbeddingSpace, SpaceState
 from knowledge.services import locked_pack
@@ -36,7 +37,6 @@ RECALL = Histogram(
     "quorum_search_ann_recall", "Recall@10 of sampled HNSW searches against exact ones",
     buckets=(0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0),
 )  # fmt: skip
-_LOCK_CLASS: Final = 0x414E4E  # of advisory locks; the second key is the space
 _NAME: Final = re.compile(r"vector_ann_(\d+)")
 
 
@@ -105,7 +105,7 @@ def sweep() -> None:
 def build(space_id: int) -> bool:
     """Build the space's index without holding up writers; False when there is nothing to do or somebody is at it. Takes half a
     minute for 100,000 passages. Not in a transaction."""
-    with _alone(space_id) as ours:
+    with advisory.alone(advisory.ANN, space_id) as ours:
         if not ours:
             return False
         space = EmbeddingSpace.objects.select_related("pack").filter(pk=space_id, state=SpaceState.PRESENT).first()
@@ -126,7 +126,7 @@ def build(space_id: int) -> bool:
 
 def drop(space_id: int) -> None:
     """Search the space exactly from now on, and drop its index. Also for a space that is gone. Not in a transaction."""
-    with _alone(space_id) as ours:
+    with advisory.alone(advisory.ANN, space_id) as ours:
         if ours:
             _set_state(space_id, [AnnState.READY, AnnState.DISTRUSTED, AnnState.BUILDING], AnnState.NONE)
             _drop_index(space_id)
@@ -175,20 +175,6 @@ def _set_state(space_id: int, before: Sequence[AnnState], after: AnnState, **fie
     recall = {"recall": round(fields["ann_recall"], 4)} if fields.get("ann_recall") is not None else {}
     event_log.append(pack, ("pack.index_changed", {"index": {"space": space_id, "state": after.value, **recall}}))
     return True
-
-
-@contextmanager
-def _alone(space_id: int) -> Iterator[bool]:
-    """Hold the space's advisory lock, on this connection, for the length of a build. It goes with the connection."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_LOCK_CLASS, space_id])
-        (ours,) = cursor.fetchone()
-    try:
-        yield ours
-    finally:
-        if ours:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [_LOCK_CLASS, space_id])
 
 
 def _drop_index(space_id: int) -> None:

@@ -9,15 +9,14 @@ from uuid import UUID
 import numpy as np
 from celery import shared_task
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 
-from knowledge import ann, indexing, passages, services, spaces, words
+from knowledge import ann, indexing, reweighing, services, spaces
 from knowledge.imports import job as imports_job
 from knowledge.imports.tasks import run_import  # noqa: F401  # Celery looks for tasks here
 from knowledge.models import Entry
 from knowledge.quality import tasks as quality_tasks  # noqa: F401  # makes its tasks known to Celery
-from knowledge.services import locked_pack, purging
+from knowledge.services import purging
 from realtime import nudge
 from realtime.errors import NotFound
 
@@ -47,17 +46,13 @@ def index_entry(entry_id: str) -> None:
 
 
 @shared_task(name="knowledge.tasks.reweigh_pack")
-@transaction.atomic
 def reweigh_pack(pack_id: str) -> None:
-    """New BM25 weights for a large pack whose average passage length has drifted."""
+    """New BM25 weights for a large pack whose average lengths have drifted."""
     try:
-        pack = locked_pack(UUID(pack_id))
+        if reweighing.work(UUID(pack_id), time.monotonic() + SLICE_S):
+            nudge.send_task("knowledge.tasks.reweigh_pack", [pack_id], "index")
     except NotFound:
-        return
-    if words.drifted(pack):
-        words.reweigh(pack)
-        pack.index_epoch += 1
-        pack.save(update_fields=list(passages.STATISTICS))
+        return  # purged meanwhile
 
 
 @shared_task(name="knowledge.tasks.fill_space")
@@ -87,6 +82,8 @@ def sweep() -> None:
         nudge.send_task("knowledge.tasks.fill_space", [str(pack_id)], "index", expires_s=SWEEP_S)
     if spaces.droppable(now).exists():
         nudge.send_task("knowledge.tasks.drop_spaces", [], "index", expires_s=SWEEP_S)
+    for pack_id in reweighing.packs_with_work():
+        nudge.send_task("knowledge.tasks.reweigh_pack", [str(pack_id)], "index", expires_s=SWEEP_S)
     imports_job.nudge_lost()
 
 

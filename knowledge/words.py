@@ -23,6 +23,8 @@ B: Final = 0.75
 DRIFT: Final = 0.05  # of the average length, at which stored weights are computed again
 KEY: Final = f"((hashtext(lexeme) & {LEXEME_DIMENSIONS - 1}) + 1)"
 
+BEFORE_ALL: Final = UUID(int=0)  # the cursor of a pass that has just begun
+
 MAX_LEXEMES: Final = 16_000  # of an entry: the most that pgvector stores in a sparse vector
 
 _WEIGHTS: Final = f"""
@@ -110,14 +112,19 @@ _REMOVE: Final = """
 
 _REWEIGH: Final = f"""
     UPDATE knowledge_passagelexical AS target SET bm = {_WEIGHTS}
-    FROM (SELECT passage_id, tsv, dl, %(avgdl)s::float8 AS avgdl FROM knowledge_passagelexical WHERE pack_id = %(pack)s) AS d
+    FROM (SELECT passage_id, tsv, dl, %(avgdl)s::float8 AS avgdl FROM knowledge_passagelexical
+          WHERE pack_id = %(pack)s AND (%(passages)s::uuid[] IS NULL OR passage_id = ANY(%(passages)s::uuid[]))) AS d
     WHERE target.passage_id = d.passage_id
 """  # noqa: S608
 
+# Of the entries whose first passage is among the given ones, but with all their passages.
 _REWEIGH_ENTRIES: Final = f"""
-    WITH d AS MATERIALIZED (
+    WITH chosen AS (
+        SELECT revision_id FROM knowledge_entrylexical
+        WHERE pack_id = %(pack)s AND (%(passages)s::uuid[] IS NULL OR passage_id = ANY(%(passages)s::uuid[]))
+    ), d AS MATERIALIZED (
         SELECT p.id, p.revision_id, p.ordinal, l.tsv, l.dl
-        FROM knowledge_passagelexical l JOIN knowledge_passage p ON p.id = l.passage_id WHERE l.pack_id = %(pack)s
+        FROM chosen JOIN knowledge_passage p USING (revision_id) JOIN knowledge_passagelexical l ON l.passage_id = p.id
     ), {_ENTRIES}
     SELECT 1
 """  # noqa: S608
@@ -174,13 +181,21 @@ def drifted(pack: KnowledgePack) -> bool:
     return any(abs(_average(pack, count) / (old or 1.0) - 1) > DRIFT for old, count in made_for)
 
 
-def reweigh(pack: KnowledgePack) -> None:
-    """Compute all BM25 weights of the pack for today's average lengths."""
+def aim(pack: KnowledgePack) -> None:
+    """Take today's average lengths for the weights of the pack. New words get weights for them from now on; the others are
+    ``reweigh``'s to change, and ``reweigh_cursor`` says how far that is."""
     pack.weighted_avgdl = _average(pack, pack.passage_count) if pack.passage_count else 0.0
     pack.weighted_entry_avgdl = _average(pack, pack.entry_count) if pack.passage_count else 0.0
+    pack.reweigh_cursor = BEFORE_ALL
+
+
+def reweigh(pack: KnowledgePack, passages: Sequence[UUID] | None = None) -> None:
+    """Compute the BM25 weights of these passages (None: of all), and of the entries that begin with them, for the average lengths
+    that the pack has aimed at."""
+    values = {"pack": pack.pk, "passages": None if passages is None else list(passages)}
     with connection.cursor() as cursor:
-        cursor.execute(_REWEIGH, {"pack": pack.pk, "avgdl": pack.weighted_avgdl})
-        cursor.execute(_REWEIGH_ENTRIES, {"pack": pack.pk, "entry_avgdl": pack.weighted_entry_avgdl})
+        cursor.execute(_REWEIGH, {**values, "avgdl": pack.weighted_avgdl})
+        cursor.execute(_REWEIGH_ENTRIES, {**values, "entry_avgdl": pack.weighted_entry_avgdl})
 
 
 def _average(pack: KnowledgePack, count: int) -> float:
@@ -194,6 +209,7 @@ def rebuild(pack: KnowledgePack) -> None:
         cursor.execute("DELETE FROM knowledge_termstats WHERE pack_id = %s", [pack.pk])
     pack.passage_count, pack.passage_length = 0, 0
     pack.weighted_avgdl = pack.weighted_entry_avgdl = 0.0
+    pack.reweigh_cursor = None
     add(pack, None)
 
 

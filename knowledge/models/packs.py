@@ -89,6 +89,8 @@ class KnowledgePack(Stream):
     passage_length = models.BigIntegerField(default=0, editable=False)
     weighted_avgdl = models.FloatField(default=0.0, editable=False)
     weighted_entry_avgdl = models.FloatField(default=0.0, editable=False)  # the same, of whole entries
+    # While weights are brought to those averages: the last passage that has them. Null when all have.
+    reweigh_cursor = models.UUIDField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -106,7 +108,10 @@ class KnowledgePack(Stream):
     )  # nDCG@10 of the golden questions below which nothing is published
 
     class Meta:
-        indexes = [models.Index(fields=["owner", "-created_at", "-id"], name="pack_owner_created")]
+        indexes = [
+            models.Index(fields=["owner", "-created_at", "-id"], name="pack_owner_created"),
+            models.Index(fields=["id"], name="pack_reweigh_queue", condition=Q(reweigh_cursor__isnull=False)),
+        ]
         constraints = [
             one_of("pack_status_known", "status", PackStatus.values),
             one_of("pack_visibility_known", "visibility", Visibility.values),

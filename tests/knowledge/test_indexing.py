@@ -356,11 +356,3 @@ def test_a_deleted_pack_is_left_alone(fill: Fill, pack: KnowledgePack) -> None:
 def test_a_pack_that_does_not_exist_ends_the_task_quietly(db: None) -> None:
     tasks.index_pack("01890000-0000-7000-8000-000000000000")
     tasks.index_entry("01890000-0000-7000-8000-000000000000")
-
-
-def test_a_large_pack_is_reweighed_by_a_task(fill: Fill, pack: KnowledgePack, settings: Settings) -> None:
-    fill()
-    KnowledgePack.objects.update(weighted_avgdl=1000.0)
-    tasks.reweigh_pack(str(pack.pk))
-    pack.refresh_from_db()
-    assert pack.weighted_avgdl == pytest.approx(pack.passage_length / pack.passage_count)
