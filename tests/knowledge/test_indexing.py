@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
-from pytest_django import Settings
 
 from accounts.models import User
 from knowledge import embeddings, indexing, minilm, services, tasks

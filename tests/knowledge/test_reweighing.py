@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 from django.db import connection, transaction
@@ -20,13 +20,13 @@ COUNT = 160
 
 
 @pytest.fixture
-def large(fill: Fill, pack: KnowledgePack, monkeypatch: pytest.MonkeyPatch) -> Iterator[KnowledgePack]:
+def large(fill: Fill, pack: KnowledgePack, monkeypatch: pytest.MonkeyPatch) -> KnowledgePack:
     """A pack whose new weights are a task's work, and whose averages are about to drift."""
     fill(made_up(COUNT), index=False)
     monkeypatch.setattr(passages, "REWEIGH_AT_ONCE", 10)
     monkeypatch.setattr(reweighing, "FIRST", 10)
     monkeypatch.setattr(reweighing, "MOST", 10)
-    yield pack
+    return pack
 
 
 def drift(pack: KnowledgePack, user: User, number: int = 0, words_each: int = 600) -> None:
@@ -95,6 +95,27 @@ def test_writers_get_in_between_the_slices_and_leave_no_stale_weight(
     thread.join()
     assert between >= 5, "no writer came in between"
     assert max(waits) < 1
+    assert_fresh(large)
+
+
+def test_a_slice_of_a_pass_that_is_over_changes_nothing(
+    large: KnowledgePack, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer moves the averages between the choice of a slice and its lock."""
+    drift(large, user)
+    calls: list[int] = []
+    beyond = reweighing._beyond
+
+    def beside_a_writer(pack: KnowledgePack, count: int) -> list[UUID]:
+        found = beyond(pack, count)
+        calls.append(len(found))
+        if len(calls) == 4:
+            drift(large, user, 1, 1500)
+        return found
+
+    monkeypatch.setattr(reweighing, "_beyond", beside_a_writer)
+    reweighing.work(large.pk)
+    assert sum(calls) > PassageLexical.objects.count()
     assert_fresh(large)
 
 
