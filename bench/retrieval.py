@@ -118,6 +118,7 @@ def fill(pack: KnowledgePack, documents: Sequence[Mapping[str, Any]]) -> None:
     committed = time.perf_counter()
     while indexing.index_once(pack.pk):
         pass
+    reweighing.work(pack.pk)
     pack.refresh_from_db()
     print(f"{len(items)} entries, {pack.passage_count} passages: committed in {committed - started:.1f} s, "
           f"vectors in {time.perf_counter() - committed:.1f} s")  # fmt: skip

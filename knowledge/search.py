@@ -155,7 +155,10 @@ def _cache_key(asked: _Asked, states: Sequence[dict[str, Any]]) -> str:
     snapshot = asked.snapshot.pk if asked.snapshot else None
     reranker = (settings.RERANKER_BASE_URL, settings.RERANKER_MODEL)
     asked = replace(asked, snapshot=None)
-    return results_cache.key({"asked": repr(asked), "packs": packs, "snapshot": snapshot, "reranker": reranker})
+    return results_cache.key(
+        [state["id"] for state in states],
+        {"asked": repr(asked), "packs": packs, "snapshot": snapshot, "reranker": reranker},
+    )
 
 
 def _search(

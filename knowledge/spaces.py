@@ -21,7 +21,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from pgvector import HalfVector
 
-from knowledge import chunking, embeddings, passages
+from knowledge import ann, chunking, embeddings, passages
 from knowledge.embeddings import Embedder, Vector
 from knowledge.errors import EmbeddingError
 from knowledge.models import EmbeddingSpace, Entry, KnowledgePack, Passage, PassageVector, SpaceState
@@ -416,11 +416,11 @@ def _end_recut(filling: Filling) -> bool:
 
 
 def drop(space_id: int) -> None:
-    """Remove a past space with its vectors and its partial HNSW index (``vectors_hnsw_<id>``). Not in a transaction."""
+    """Remove a past space with its vectors and its partial HNSW index. Not in a transaction."""
     if not EmbeddingSpace.objects.filter(pk=space_id, state=SpaceState.PAST).exists():
         return
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS vectors_hnsw_{int(space_id)}")
+        cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {ann.index_name(space_id)}")
     while _drop_vectors(space_id):
         pass
 

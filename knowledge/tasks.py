@@ -103,11 +103,8 @@ def sweep_trash() -> None:
 @shared_task(name="knowledge.tasks.purge_pack")
 def purge_pack(pack_id: str) -> None:
     """Purge a pack for a while; what is left goes to the end of the queue."""
-    until = time.monotonic() + SLICE_S
-    while purging.step(UUID(pack_id)):
-        if time.monotonic() > until:
-            nudge.send_task("knowledge.tasks.purge_pack", [pack_id], "index")
-            return
+    if purging.purge(UUID(pack_id), time.monotonic() + SLICE_S):
+        nudge.send_task("knowledge.tasks.purge_pack", [pack_id], "index")
 
 
 @shared_task(name="knowledge.tasks.build_ann")

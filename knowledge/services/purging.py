@@ -2,12 +2,14 @@
 
 A purge goes in steps, each a transaction of its own under the pack's lock that deletes one batch and looks again whether the pack
 is still due: so any number of workers may be at it, and one that is killed leaves nothing half done. Revisions that another app
-refers to by a restricting relation (a decision's citations) stay, without their entry. The pack's own row goes last.
+refers to by a restricting relation (a decision's citations) stay, without their entry. The pack's own row goes last; cached results go
+first, for nobody can have searched the pack since it is in the trash.
 """
 
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -17,13 +19,13 @@ from django.conf import settings
 from django.db import connection, models, transaction
 from django.db.models import Exists, OuterRef
 
+from knowledge import ann, results_cache
 from knowledge.models import Entry, EntryRevision, Import, KnowledgePack
 from knowledge.services.packs import purged_before
 from knowledge.states import PackStatus
 
 ENTRIES: Final = 200  # with their revisions and passages, in one step
 ROWS: Final = 5_000  # of the other tables
-INDEX: Final = "vectors_hnsw_{space}"  # the partial index of a large space
 
 # In this order; each statement deletes a batch of one table and leaves the next one to it once there is nothing left.
 _PACK: Final = "t.pack_id = %(pack)s"
@@ -54,10 +56,15 @@ def due() -> list[UUID]:
     return list(_due().order_by("deleted_at").values_list("pk", flat=True))
 
 
-def purge(pack_id: UUID) -> None:
-    """Take every step that is left. Safe to be called at any time, by anybody, again."""
+def purge(pack_id: UUID, until: float = float("inf")) -> bool:
+    """Take the steps that are left, until ``until`` (of the monotonic clock); whether there are more. Safe to be called at any time,
+    by anybody, again. Not in a transaction."""
+    if _due().filter(pk=pack_id).exists():
+        results_cache.forget(pack_id)
     while step(pack_id):
-        pass
+        if time.monotonic() > until:
+            return True
+    return False
 
 
 @transaction.atomic
@@ -147,7 +154,7 @@ def _delete_spaces(pack: KnowledgePack) -> int:
         return 0
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL lock_timeout = '1s'")
-        cursor.execute(f"DROP INDEX IF EXISTS {INDEX.format(space=int(space.pk))}")
+        cursor.execute(f"DROP INDEX IF EXISTS {ann.index_name(space.pk)}")
         cursor.execute("SET LOCAL lock_timeout = DEFAULT")
     space.delete()
     return 1

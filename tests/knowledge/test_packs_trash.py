@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from council.models import Citation, CouncilSession, Decision, Run, SessionPack
-from knowledge import services, tasks
+from knowledge import ann, services, tasks
 from knowledge.models import (
     EmbeddingSpace,
     Entry,
@@ -28,7 +28,9 @@ from knowledge.models import (
     KnowledgePack,
     SearchLog,
 )
+from knowledge.search import search
 from knowledge.services import purging
+from realtime import nudge
 from tests.conftest import Api
 from tests.knowledge.conftest import ITEMS, Fill, index_all
 from tests.knowledge.test_api_packs import PACKS, problem, url
@@ -46,7 +48,7 @@ def rows() -> Counts:
 
 def indexes() -> set[str]:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'vectors_hnsw_%%'")
+        cursor.execute("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'vector_ann_%%'")
         return {row[0] for row in cursor.fetchall()}
 
 
@@ -73,7 +75,7 @@ def furnish(user: User, other: User, root: Path, name: str) -> KnowledgePack:
     space = EmbeddingSpace.objects.get(pack=pack)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"CREATE INDEX vectors_hnsw_{space.pk} ON knowledge_passagevector"
+            f"CREATE INDEX {ann.index_name(space.pk)} ON knowledge_passagevector"
             f" USING hnsw ((embedding::halfvec({space.dimension})) halfvec_cosine_ops) WHERE space_id = {space.pk}"
         )
     return pack
@@ -125,6 +127,24 @@ def test_a_purge_leaves_no_row_no_file_no_index(user: User, other_user: User, ro
     assert rows() == before
     assert (set(root.iterdir()), indexes()) == (files, indexed)
     assert KnowledgePack.objects.get() == kept
+
+
+def test_a_purge_forgets_what_searches_of_the_pack_found(user: User, other_user: User, root: Path) -> None:
+    kept, gone = (furnish(user, other_user, root, name) for name in ("kept", "gone"))
+    for name in cached():
+        nudge.client().delete(name)
+    for packs in ([kept], [gone], [kept, gone]):
+        search(packs, "espresso")
+        search(packs, "solar panels", mode="lexical")
+    assert len(cached()) == 6
+    expire(gone)
+    tasks.purge_pack(str(gone.pk))
+    assert len(cached()) == 2
+    assert search([kept], "espresso").cached
+
+
+def cached() -> list[bytes]:
+    return list(nudge.client().scan_iter(match="*:search:*"))
 
 
 def test_a_purge_can_be_cut_off_after_any_step(

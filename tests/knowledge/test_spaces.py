@@ -17,7 +17,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from knowledge import chunking, embeddings, indexing, services, spaces, tasks
+from knowledge import ann, chunking, embeddings, indexing, services, spaces, tasks
 from knowledge.errors import EmbeddingError
 from knowledge.models import (
     EmbeddingModel,
@@ -487,7 +487,7 @@ def test_a_new_way_of_cutting_swaps_passages_entry_by_entry(
 
 def hnsw(space_id: int) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"vectors_hnsw_{space_id}"])
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [ann.index_name(space_id)])
         return bool(cursor.fetchone()[0])
 
 
@@ -500,7 +500,7 @@ def test_the_past_is_dropped_with_its_index_after_the_grace(
     old = space(pack, "present")
     with connection.cursor() as cursor:
         cursor.execute(
-            f"CREATE INDEX vectors_hnsw_{old.pk} ON knowledge_passagevector USING hnsw"
+            f"CREATE INDEX {ann.index_name(old.pk)} ON knowledge_passagevector USING hnsw"
             f" ((embedding::halfvec(384)) halfvec_cosine_ops) WHERE space_id = {old.pk}"
         )
     settings.SPACE_GRACE_S = 60
