@@ -19,7 +19,7 @@ from prometheus_client import Counter
 from knowledge import ann, embeddings, highlight, legs, query, ranking, reranking, results_cache
 from knowledge.errors import EmbeddingError
 from knowledge.filters import Filters
-from knowledge.models import AnnState, EmbeddingModel, EmbeddingSpace, KnowledgePack, Snapshot, SpaceState
+from knowledge.models import AnnState, EmbeddingSpace, KnowledgePack, Snapshot, SpaceState
 from knowledge.ranking import Candidate, Mode, Ranked
 from realtime.errors import InvalidInput
 
@@ -213,30 +213,29 @@ class _Clock:
 
 
 def _spaces(states: Sequence[dict[str, Any]], text: str, mode: Mode) -> tuple[dict[UUID, legs.Space], Mode, bool]:
-    """The space to search of each pack that has one, with the query embedded once for each model; the mode that remains possible;
-    and whether every model answered."""
+    """The space to search of each pack that has one, with the query embedded once for each model, as the space's own model does it;
+    the mode that remains possible; and whether every model answered."""
     present: list[EmbeddingSpace] = [state["space"] for state in states if state["space"] is not None]
     if mode is Mode.LEXICAL or not text or not present:
         return {}, mode, True
-    vectors: dict[UUID | None, tuple[str, embeddings.Vector]] = {}
-    answered = True
-    for model in {space.embedding_id: space.embedding for space in present}.values():
+    vectors: dict[tuple[object, ...], embeddings.Vector] = {}
+    by_model = {_model_of(space): space for space in present}
+    for model, space in by_model.items():
         try:
-            vectors[model.pk if model else None] = _embedded(text, model)
+            vectors[model] = embeddings.query_vector_in(space, text)
         except EmbeddingError:
             if mode is Mode.SEMANTIC:
                 raise
-            answered = False
-    spaces = {}
-    for space in present:
-        name, vector = vectors.get(space.embedding_id, ("", None))
-        if vector is not None and (space.model, space.dimension) == (name, len(vector)):
-            spaces[space.pack_id] = legs.Space(space.pk, vector, space.ann_state == AnnState.READY)
-    return spaces, mode if vectors else Mode.LEXICAL, answered
+    spaces = {
+        space.pack_id: legs.Space(space.pk, vectors[_model_of(space)], space.ann_state == AnnState.READY)
+        for space in present
+        if _model_of(space) in vectors
+    }
+    return spaces, mode if vectors else Mode.LEXICAL, len(vectors) == len(by_model)
 
 
-def _embedded(text: str, model: EmbeddingModel | None) -> tuple[str, embeddings.Vector]:
-    return embeddings.embedder_for(model).model, embeddings.query_vector(text, model)
+def _model_of(space: EmbeddingSpace) -> tuple[object, ...]:
+    return space.embedding_id, space.model, space.dimension
 
 
 def _reranked(plans: Sequence[legs.Leg], text: str, ranked: list[Ranked]) -> tuple[list[Ranked], str]:

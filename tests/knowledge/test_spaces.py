@@ -429,6 +429,42 @@ def test_another_model_in_the_settings_moves_the_packs_that_follow_them(
         services.cancel_migration(pack.pk)
 
 
+def test_searches_by_meaning_go_on_while_the_settings_want_another_model(
+    fill: Fill, pack: KnowledgePack, settings: Settings, server: EmbeddingServer
+) -> None:
+    fill()
+    before = search([pack], "renewable power generation", mode="semantic").hits
+    settings.EMBEDDING_BASE_URL, settings.EMBEDDING_MODEL = server.url, "newer"
+    claimed = spaces.claim(pack.pk)
+    assert claimed
+    fill([{"title": "Late", "content": "text"}])  # outdates what is cached
+    during = search([pack], "renewable power generation", mode="semantic")
+    assert [(hit.external_id, hit.semantic) for hit in during.hits if hit.title != "Late"] == [
+        (hit.external_id, hit.semantic) for hit in before
+    ]
+    assert server.texts == ["dimension"]  # and the new model is not asked what it would be no use for
+    assert search([pack], "renewable power generation").mode == "hybrid"
+    spaces.release(claimed)
+    tasks.fill_space(str(pack.pk))
+    assert states(pack) == [("past", "all-MiniLM-L6-v2"), ("present", "newer")]
+    assert search([pack], "renewable power generation", mode="semantic").hits
+    assert server.texts[-1] == "renewable power generation"
+
+
+def test_searches_are_lexical_while_the_settings_former_server_is_gone(
+    fill: Fill, pack: KnowledgePack, settings: Settings, server: EmbeddingServer
+) -> None:
+    settings.EMBEDDING_BASE_URL, settings.EMBEDDING_MODEL = server.url, "older"
+    fill()
+    assert search([pack], "sourdough").mode == "hybrid"
+    settings.EMBEDDING_MODEL = "newer"
+    services.update_pack(pack.pk, {"name": "Renamed"})  # outdates what is cached
+    result = search([pack], "sourdough")
+    assert (result.mode, [hit.external_id for hit in result.hits]) == ("lexical", ["bread"])
+    with pytest.raises(EmbeddingError, match="no longer older"):
+        search([pack], "sourdough", mode="semantic")
+
+
 def test_entries_wait_while_the_settings_former_server_is_gone(
     fill: Fill, pack: KnowledgePack, settings: Settings, server: EmbeddingServer
 ) -> None:
