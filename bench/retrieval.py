@@ -98,7 +98,7 @@ def remove(user_id: UUID) -> None:
 
 
 def fill(pack: KnowledgePack, documents: Sequence[Mapping[str, Any]]) -> None:
-    from knowledge import indexing, services
+    from knowledge import indexing, reweighing, services
 
     items = [
         {

@@ -1,4 +1,4 @@
-"""The two state machines of the knowledge app: one table of transitions each.
+"""The state machines of the knowledge app: one table of transitions each.
 
 The services check them (``realtime.errors.IllegalState``) and ``knowledge.models`` hands the very same tables to database
 triggers, so that no path around the services can take a forbidden step.
@@ -40,6 +40,14 @@ class ImportStatus(models.TextChoices):
     CANCELLED = "cancelled"  # what had been written stays
 
 
+class EvaluationStatus(models.TextChoices):
+    """Of an evaluation that a worker is to carry out. One that is finished is an ``Evaluation`` of the same id instead."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FAILED = "failed"
+
+
 class ItemStatus(models.TextChoices):
     PLANNED = "planned"
     CREATED = "created"
@@ -76,6 +84,13 @@ IMPORT_TRANSITIONS: Final[Transitions] = {
     ImportStatus.COMPLETED: frozenset(),
     ImportStatus.FAILED: frozenset(),
     ImportStatus.CANCELLED: frozenset(),
+}
+
+
+EVALUATION_TRANSITIONS: Final[Transitions] = {
+    EvaluationStatus.QUEUED: frozenset({EvaluationStatus.RUNNING, EvaluationStatus.FAILED}),
+    EvaluationStatus.RUNNING: frozenset({EvaluationStatus.FAILED}),
+    EvaluationStatus.FAILED: frozenset(),
 }
 
 

@@ -15,6 +15,7 @@ from knowledge import ann, indexing, reweighing, services, spaces
 from knowledge.imports import job as imports_job
 from knowledge.imports.tasks import run_import  # noqa: F401  # Celery looks for tasks here
 from knowledge.models import Entry
+from knowledge.quality import jobs as evaluation_jobs
 from knowledge.quality import tasks as quality_tasks  # noqa: F401  # makes its tasks known to Celery
 from knowledge.services import purging
 from realtime import nudge
@@ -84,6 +85,8 @@ def sweep() -> None:
         nudge.send_task("knowledge.tasks.drop_spaces", [], "index", expires_s=SWEEP_S)
     for pack_id in reweighing.packs_with_work():
         nudge.send_task("knowledge.tasks.reweigh_pack", [str(pack_id)], "index", expires_s=SWEEP_S)
+    for job_id in evaluation_jobs.with_work():
+        nudge.send_task("knowledge.tasks.run_evaluation", [str(job_id)], "index", expires_s=SWEEP_S)
     imports_job.nudge_lost()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,7 +15,7 @@ from accounts.api.views import ApiView
 from knowledge import selectors, services
 from knowledge.api.params import number
 from knowledge.api.serializers import Choice, EntryHeader, ItemsOut, Text
-from knowledge.models import Evaluation, GoldenQuestion, KnowledgePack, Role
+from knowledge.models import Evaluation, EvaluationJob, EvaluationStatus, GoldenQuestion, KnowledgePack, Role
 from knowledge.quality import evaluation as running
 from knowledge.quality import review, searches, shapes
 from knowledge.ranking import Mode
@@ -54,10 +54,18 @@ class EvaluationIn(serializers.Serializer[Any]):
     mode = Choice(choices=[(mode.value, mode.value) for mode in Mode], required=False)
 
 
-class QueuedOut(serializers.Serializer[Any]):
-    """The questions are many: a worker asks them, and ``pack.evaluated`` tells when it is done."""
+class EvaluationJobOut(serializers.Serializer[EvaluationJob]):
+    """An evaluation that a worker is to make, because the questions are many; when it is finished, the evaluation has this id."""
 
-    status = serializers.ChoiceField(choices=["queued"])
+    id = serializers.UUIDField()
+    pack = serializers.UUIDField()
+    mode = serializers.ChoiceField(choices=list(Mode))
+    status = serializers.ChoiceField(choices=EvaluationStatus.choices)
+    error = serializers.CharField(allow_null=True)
+    created_at = serializers.DateTimeField()
+
+    def to_representation(self, instance: EvaluationJob) -> dict[str, Any]:
+        return shapes.job_json(instance)
 
 
 class ChangesOut(serializers.Serializer[Any]):
@@ -82,6 +90,7 @@ class EvaluationHeader(serializers.Serializer[Evaluation]):
     id = serializers.UUIDField()
     pack = serializers.UUIDField()
     mode = serializers.ChoiceField(choices=list(Mode))
+    status = serializers.ChoiceField(choices=["finished"])
     index_epoch = serializers.IntegerField()
     questions = serializers.IntegerField()
     ndcg_10 = serializers.FloatField()
@@ -223,15 +232,15 @@ class EvaluationListView(ApiView):
 
     @extend_schema(
         request=EvaluationIn,
-        responses={201: EvaluationOut, 202: QueuedOut},
+        responses={201: EvaluationOut, 202: EvaluationJobOut},
         description=f"Asks the golden questions now; more than {services.EVALUATE_AT_ONCE} are left to a worker (202).",
     )
     def post(self, request: Request, pk: str) -> Response:
         pack = selectors.pack_for(self.user, pk, Role.EDITOR)
         mode = self.validated(EvaluationIn, request.data or {}).get("mode", Mode.HYBRID.value)
-        made = services.evaluate_or_queue(pack, self.user, mode)
-        if made is None:
-            return Response({"status": "queued"}, status=202)
+        if not services.evaluable_at_once(pack):
+            return Response(shapes.job_json(services.queue_evaluation(pack.pk, self.user, mode)), status=202)
+        made = services.evaluate(pack, self.user, mode)
         return Response(EvaluationOut(running.evaluations(pack).get(pk=made.pk)).data, status=201)
 
     @extend_schema(responses=EvaluationHeader(many=True))
@@ -240,15 +249,24 @@ class EvaluationListView(ApiView):
 
 
 class EvaluationView(ApiView):
-    """GET /api/knowledge-packs/{id}/evaluations/{evaluation}"""
+    """GET /api/knowledge-packs/{id}/evaluations/{evaluation}: also of one that is queued, running or failed"""
 
-    @extend_schema(responses=EvaluationOut)
+    @extend_schema(
+        responses=PolymorphicProxySerializer(
+            component_name="EvaluationState",
+            serializers=[EvaluationOut, EvaluationJobOut],
+            resource_type_field_name=None,
+        )
+    )
     def get(self, request: Request, pk: str, evaluation: str) -> Response:
         pack = selectors.pack_for(self.user, pk)
-        found = running.evaluations(pack).filter(pk=selectors.uuid_or_not_found(evaluation)).first()
-        if found is None:
+        wanted = selectors.uuid_or_not_found(evaluation)
+        job = pack.evaluation_jobs.filter(pk=wanted).first()  # first, for it may become an evaluation at any time
+        if found := running.evaluations(pack).filter(pk=wanted).first():
+            return Response(EvaluationOut(found).data)
+        if job is None:
             raise NotFound("There is no such evaluation.")
-        return Response(EvaluationOut(found).data)
+        return Response(shapes.job_json(job))
 
 
 _DAYS = OpenApiParameter("days", OpenApiTypes.INT, default=30, description=f"1 to {DAYS_MAX}")

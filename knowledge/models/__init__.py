@@ -25,13 +25,14 @@ from knowledge.models.packs import (
     Role,
     Visibility,
 )
-from knowledge.models.quality import EntryUse, Evaluation, GoldenQuestion, SearchLog
+from knowledge.models.quality import EntryUse, Evaluation, EvaluationJob, GoldenQuestion, SearchLog
 from knowledge.models.snapshots import Snapshot, SnapshotEntry, SnapshotTerm
-from knowledge.states import ImportStatus, IndexStatus, ItemStatus, PackStatus
+from knowledge.states import EvaluationStatus, ImportStatus, IndexStatus, ItemStatus, PackStatus
 
 __all__ = [
     "LEXEME_DIMENSIONS", "TAG_MAX", "TITLE_MAX", "AnnState", "EmbeddingModel", "EmbeddingSpace", "Entry", "EntryLexical", "EntryRevision",
-    "EntryUse", "Evaluation", "GoldenQuestion", "Import", "ImportItem", "ImportStatus", "IndexStatus", "ItemStatus",
+    "EntryUse", "Evaluation", "EvaluationJob", "EvaluationStatus", "GoldenQuestion", "Import", "ImportItem", "ImportStatus", "IndexStatus",
+    "ItemStatus",
     "KnowledgePack", "Language", "PackEvent", "PackShare", "PackStatus", "Passage", "PassageLexical", "PassageVector",
     "Provider", "Role", "SearchLog", "Snapshot", "SnapshotEntry", "SnapshotTerm", "SpaceState", "TermStats", "Visibility",
 ]  # fmt: skip

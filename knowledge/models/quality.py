@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 
 from knowledge.models.entries import Entry
 from knowledge.models.packs import KnowledgePack
 from knowledge.models.snapshots import Snapshot
+from knowledge.states import EVALUATION_TRANSITIONS, EvaluationStatus
 from realtime.ids import uuid7
+from realtime.states import one_of, state_machine
 
 
 class GoldenQuestion(models.Model):
@@ -48,6 +51,35 @@ class Evaluation(models.Model):
 
     def __str__(self) -> str:
         return f"nDCG@10 {self.ndcg_10:.3f}"
+
+
+class EvaluationJob(models.Model):
+    """An evaluation that waits for a worker, is under way or has failed. When it is finished an ``Evaluation`` takes its id."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    pack = models.ForeignKey(KnowledgePack, on_delete=models.CASCADE, related_name="evaluation_jobs")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    mode = models.CharField(max_length=8)
+    status = models.CharField(max_length=7, choices=EvaluationStatus, default=EvaluationStatus.QUEUED)
+    error = models.TextField(blank=True)
+    attempt = models.PositiveSmallIntegerField(default=0)
+    lease_token = models.BigIntegerField(default=0)
+    lease_expires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["id"],
+                name="evaluation_queue",
+                condition=Q(status__in=[EvaluationStatus.QUEUED, EvaluationStatus.RUNNING]),
+            )
+        ]
+        constraints = [one_of("evaluation_job_status_known", "status", EvaluationStatus.values)]
+        triggers = [state_machine("evaluation_job_fsm", EVALUATION_TRANSITIONS)]
+
+    def __str__(self) -> str:
+        return f"{self.mode}: {self.status}"
 
 
 class SearchLog(models.Model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -32,15 +32,27 @@ def answerable(pack: KnowledgePack) -> QuerySet[GoldenQuestion]:
     return pack.golden_questions.filter(expected__isnull=False).distinct()
 
 
-def run(pack: KnowledgePack, mode: str) -> Run:
-    """Ask every golden question as a search for ten entries would be. Raises ``IllegalState`` when there are none,
-    ``InvalidInput`` for an unknown mode, ``EmbeddingError`` as search does."""
+def check_mode(mode: str) -> None:
     if mode not in list(Mode):
         raise InvalidInput(f"mode is one of {', '.join(Mode)}.", code="bad_mode")
+
+
+def epoch(pack: KnowledgePack) -> int:
+    """Of the pack's index now, which what is measured from now on is put down to. 0 when there is no such pack."""
+    return KnowledgePack.objects.values_list("index_epoch", flat=True).filter(pk=pack.pk).first() or 0
+
+
+def run(pack: KnowledgePack, mode: str, beat: Callable[[], object] = lambda: None) -> Run:
+    """Ask every golden question as a search for ten entries would be; ``beat`` is called before each. Raises ``IllegalState`` when
+    there are none, ``InvalidInput`` for an unknown mode, ``EmbeddingError`` as search does."""
+    check_mode(mode)
     questions = list(answerable(pack).prefetch_related("expected").order_by("created_at", "id"))
     if not questions:
         raise IllegalState("the pack has no golden questions to ask", code="no_golden_questions")
-    results = [_ask(pack, question, mode) for question in questions]
+    results = []
+    for question in questions:
+        beat()
+        results.append(_ask(pack, question, mode))
     return Run(_mean(results, "ndcg"), _mean(results, "recall"), _mean(results, "rr"), results)
 
 

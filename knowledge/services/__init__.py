@@ -22,9 +22,11 @@ from knowledge.services.quality import (
     add_golden_question,
     change_golden_question,
     delete_golden_question,
+    evaluable_at_once,
     evaluate,
     evaluate_or_queue,
     mark_reviewed,
+    queue_evaluation,
 )
 from knowledge.services.sharing import change_role, share, transfer, unshare
 from knowledge.services.snapshots import delete_snapshot, publish
@@ -42,8 +44,8 @@ __all__ = [
     "EVALUATE_AT_ONCE", "PACK_FIELDS", "add_entries", "add_entry", "add_golden_question", "bulk_entries",
     "cancel_migration", "change_golden_question", "change_role", "choose_embedding", "create_embedding_model",
     "create_pack", "delete_entry", "delete_golden_question", "delete_pack", "delete_snapshot",
-    "disable_embedding_model", "evaluate", "evaluate_or_queue", "fork", "locked_entry", "locked_pack",
-    "mark_reviewed", "publish", "purge_entries", "purge_trash", "reembed", "reorder_entries", "request_indexing",
+    "disable_embedding_model", "evaluable_at_once", "evaluate", "evaluate_or_queue", "fork", "locked_entry", "locked_pack",
+    "mark_reviewed", "publish", "purge_entries", "purge_trash", "queue_evaluation", "reembed", "reorder_entries", "request_indexing",
     "restore_entry", "restore_pack", "retry_indexing", "revert_entry", "revise_entry", "set_entry_enabled",
     "share", "transfer", "unshare", "update_embedding_model", "update_pack",
 ]  # fmt: skip

@@ -36,6 +36,7 @@ _BEFORE_ENTRIES: Final = (
     ("knowledge_snapshotterm", _SNAPSHOT),
     ("knowledge_searchlog", _PACK),
     ("knowledge_evaluation", _PACK),
+    ("knowledge_evaluationjob", _PACK),
     ("knowledge_goldenquestion_expected", _QUESTION),
     ("knowledge_goldenquestion", _PACK),
     ("knowledge_importitem", "t.job_id IN (SELECT id FROM knowledge_import WHERE pack_id = %(pack)s)"),

@@ -10,9 +10,9 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.models import User
-from knowledge.models import Entry, Evaluation, GoldenQuestion, KnowledgePack
+from knowledge.models import Entry, Evaluation, EvaluationJob, EvaluationStatus, GoldenQuestion, KnowledgePack
 from knowledge.quality import evaluation as running
-from knowledge.quality.shapes import evaluation_header
+from knowledge.quality.shapes import evaluation_header, job_json
 from knowledge.ranking import Mode
 from knowledge.services import locking
 from knowledge.shapes import entry_header, pack_counts
@@ -71,32 +71,65 @@ def evaluate(pack: KnowledgePack, user: User | None = None, mode: str = Mode.HYB
 
     Raises ``IllegalState`` when there is no question to ask, ``InvalidInput`` for an unknown mode, ``EmbeddingError`` as search.
     """
-    epoch = KnowledgePack.objects.values_list("index_epoch", flat=True).filter(pk=pack.pk).first()
+    epoch = running.epoch(pack)
     done = running.run(pack, mode)
     with transaction.atomic():
-        locked = _open_pack(pack.pk)
-        stored = Evaluation.objects.create(
-            pack=locked,
-            created_by=user,
-            mode=mode,
-            index_epoch=epoch or 0,
-            questions=len(done.results),
-            ndcg_10=done.ndcg_10,
-            recall_10=done.recall_10,
-            mrr=done.mrr,
-            results=done.results,
-        )
-        log.append(locked, ("pack.evaluated", {"evaluation": evaluation_header(stored)}))
+        return store_evaluation(_open_pack(pack.pk), user, mode, epoch, done)
+
+
+def store_evaluation(
+    pack: KnowledgePack, user: User | None, mode: str, epoch: int, done: running.Run, job: UUID | None = None
+) -> Evaluation:
+    """Keep a run of a locked pack that was at ``epoch`` when it began; under the id of the ``job`` that asked for it."""
+    stored = Evaluation.objects.create(
+        **({"pk": job} if job else {}),
+        pack=pack,
+        created_by=user,
+        mode=mode,
+        index_epoch=epoch,
+        questions=len(done.results),
+        ndcg_10=done.ndcg_10,
+        recall_10=done.recall_10,
+        mrr=done.mrr,
+        results=done.results,
+    )
+    log.append(pack, ("pack.evaluated", {"evaluation": evaluation_header(stored)}))
     return stored
 
 
+def evaluable_at_once(pack: KnowledgePack) -> bool:
+    return running.answerable(pack).count() <= EVALUATE_AT_ONCE
+
+
 def evaluate_or_queue(pack: KnowledgePack, user: User | None, mode: str = Mode.HYBRID) -> Evaluation | None:
-    """``evaluate`` when the questions are few; otherwise a worker is asked to, and the answer is None."""
-    if running.answerable(pack).count() <= EVALUATE_AT_ONCE:
+    """``evaluate`` when the questions are few; otherwise ``queue_evaluation``, and the answer is None."""
+    if evaluable_at_once(pack):
         return evaluate(pack, user, mode)
-    arguments = [str(pack.pk), str(user.pk) if user else None, str(mode)]
-    nudge.send_task_on_commit("knowledge.tasks.evaluate_pack", arguments, "index")
+    queue_evaluation(pack.pk, user, mode)
     return None
+
+
+@transaction.atomic
+def queue_evaluation(pack_id: UUID, user: User | None, mode: str = Mode.HYBRID) -> EvaluationJob:
+    """Have a worker ask the questions. One that waits for that in the same mode already will do. Raises ``InvalidInput`` for an
+    unknown mode."""
+    running.check_mode(mode)
+    pack = _open_pack(pack_id)
+    waiting = EvaluationJob.objects.filter(pack=pack, mode=mode, status=EvaluationStatus.QUEUED).first()
+    if waiting is not None:
+        return waiting
+    job = EvaluationJob.objects.create(pack=pack, created_by=user, mode=mode)
+    log.append(pack, ("pack.evaluation_queued", {"evaluation": job_json(job)}))
+    nudge.send_task_on_commit("knowledge.tasks.run_evaluation", [str(job.pk)], "index")
+    return job
+
+
+def fail_evaluation(pack: KnowledgePack, job: EvaluationJob, reason: str) -> None:
+    """End a job of a locked pack; whoever works on it is fenced off."""
+    job.status, job.error, job.lease_expires_at = EvaluationStatus.FAILED, reason, None
+    job.lease_token += 1
+    job.save(update_fields=["status", "error", "lease_expires_at", "lease_token"])
+    log.append(pack, ("pack.evaluation_failed", {"evaluation": job_json(job)}))
 
 
 @transaction.atomic

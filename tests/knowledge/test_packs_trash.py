@@ -22,6 +22,7 @@ from knowledge.models import (
     EntryRevision,
     EntryUse,
     Evaluation,
+    EvaluationJob,
     GoldenQuestion,
     Import,
     ImportItem,
@@ -66,6 +67,7 @@ def furnish(user: User, other: User, root: Path, name: str) -> KnowledgePack:
     pack.refresh_from_db()
     GoldenQuestion.objects.create(pack=pack, question="Where?").expected.add(third)
     Evaluation.objects.create(pack=pack, mode="hybrid", index_epoch=1, questions=1, ndcg_10=1, recall_10=1, mrr=1)
+    EvaluationJob.objects.create(pack=pack, mode="hybrid")
     SearchLog.objects.create(pack=pack, snapshot=snapshot, query="x", mode="hybrid", hits=0, took_ms=1)
     EntryUse.objects.create(entry=third)
     path = f"imports-{name}"

@@ -14,11 +14,13 @@ from django.utils import timezone
 
 from accounts.models import User
 from knowledge import services
-from knowledge.models import Entry, EntryUse, Evaluation, GoldenQuestion, KnowledgePack, PackShare, Role
-from knowledge.quality import tasks, uses
+from knowledge.models import Entry, EntryUse, Evaluation, EvaluationJob, GoldenQuestion, KnowledgePack, PackShare, Role
+from knowledge.quality import evaluation, jobs, tasks, uses
 from knowledge.quality.evaluation import evaluations
 from knowledge.quality.review import review_queue
-from realtime.errors import IllegalState
+from knowledge.tasks import sweep
+from realtime import nudge
+from realtime.errors import IllegalState, InvalidInput
 from tests.conftest import Api
 from tests.knowledge.conftest import Fill
 
@@ -155,6 +157,12 @@ def test_without_questions_there_is_nothing_to_evaluate(api: Api, url: str) -> N
     assert (answer.status_code, answer.json()["code"]) == (409, "no_golden_questions")
 
 
+@pytest.fixture
+def job(pack: KnowledgePack, user: User, entries: dict[str, Entry]) -> EvaluationJob:
+    ask(pack, "photovoltaic", entries["solar"])
+    return services.queue_evaluation(pack.pk, user, "lexical")
+
+
 def test_many_questions_are_left_to_a_worker(
     api: Api, url: str, user: User, pack: KnowledgePack, entries: dict[str, Entry], django_capture_on_commit_callbacks: Commit
 ) -> None:  # fmt: skip
@@ -162,12 +170,83 @@ def test_many_questions_are_left_to_a_worker(
         ask(pack, f"photovoltaic {number}", entries["solar"])
     with django_capture_on_commit_callbacks() as queued:
         answer = api.post(f"{url}/evaluations", {"mode": "lexical"})
-    assert (answer.status_code, answer.json()) == (202, {"status": "queued"})
-    assert len(queued) == 1
-    assert not Evaluation.objects.exists()
-    tasks.evaluate_pack(str(pack.pk), str(user.pk), "lexical")
+    job = answer.json()
+    assert (answer.status_code, job["status"], job["mode"], job["error"]) == (202, "queued", "lexical", None)
+    assert len(queued) == 2  # the event and the worker
+    assert api.get(f"{url}/evaluations/{job['id']}").json() == job
+    assert api.post(f"{url}/evaluations", {"mode": "lexical"}).json() == job  # one is enough
+    tasks.run_evaluation(job["id"])
     made = Evaluation.objects.get()
     assert (made.questions, made.created_by) == (services.EVALUATE_AT_ONCE + 1, user)
+    shown = api.get(f"{url}/evaluations/{job['id']}").json()
+    assert (shown["status"], shown["questions"]) == ("finished", made.questions)
+    assert not EvaluationJob.objects.exists()
+    kinds = pack.events.filter(type__startswith="pack.evalua").order_by("seq").values_list("type", flat=True)
+    assert list(kinds) == ["pack.evaluation_queued", "pack.evaluated"]
+
+
+def test_the_sweeper_finds_an_evaluation_that_the_broker_has_lost(
+    job: EvaluationJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[str, list[str], str]] = []
+    monkeypatch.setattr(nudge, "send_task", lambda name, args, queue, **_: sent.append((name, list(args), queue)))
+    sweep()
+    assert sent == [("knowledge.tasks.run_evaluation", [str(job.pk)], "index")]
+    assert jobs.claim(job.pk)
+    sweep()
+    assert len(sent) == 1  # somebody is at it
+    EvaluationJob.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    sweep()
+    assert len(sent) == 2  # and has died
+
+
+def test_a_worker_that_lost_its_evaluation_stores_nothing(
+    api: Api, url: str, pack: KnowledgePack, job: EvaluationJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "RENEW_S", 0.0)
+    run = evaluation.run
+
+    def overtaken(pack: KnowledgePack, mode: str, beat: Callable[[], object]) -> evaluation.Run:
+        monkeypatch.setattr(evaluation, "run", run)
+        assert api.get(f"{url}/evaluations/{job.pk}").json()["status"] == "running"
+        tasks.run_evaluation(str(job.pk))  # nothing: the lease has not run out
+        assert not Evaluation.objects.exists()
+        EvaluationJob.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+        assert jobs.claim(job.pk)
+        with pytest.raises(jobs.Fenced):
+            beat()
+        return run(pack, mode)
+
+    monkeypatch.setattr(evaluation, "run", overtaken)
+    tasks.run_evaluation(str(job.pk))
+    assert not Evaluation.objects.exists()
+    assert EvaluationJob.objects.get().status == "running"
+
+
+def test_an_evaluation_that_kills_its_workers_fails_in_the_end(job: EvaluationJob) -> None:
+    for _ in range(jobs.MAX_ATTEMPTS):
+        assert jobs.claim(job.pk)
+        EvaluationJob.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    tasks.run_evaluation(str(job.pk))
+    job.refresh_from_db()
+    assert (job.status, job.error) == ("failed", "The worker died each time it asked the questions.")
+    assert jobs.with_work() == []
+
+
+def test_a_queued_evaluation_says_why_it_failed(api: Api, url: str, pack: KnowledgePack, job: EvaluationJob) -> None:
+    services.delete_golden_question(GoldenQuestion.objects.get().pk)
+    tasks.run_evaluation(str(job.pk))
+    shown = api.get(f"{url}/evaluations/{job.pk}").json()
+    assert (shown["status"], shown["error"]) == ("failed", "the pack has no golden questions to ask")
+    assert pack.events.last().type == "pack.evaluation_failed"  # type: ignore[union-attr]  # an error fails the test
+    again = services.queue_evaluation(pack.pk, None, "lexical")
+    services.delete_pack(pack.pk)
+    tasks.run_evaluation(str(again.pk))
+    again.refresh_from_db()
+    assert (again.status, again.error) == ("failed", "The pack was deleted.")
+    tasks.run_evaluation(str(uuid4()))  # purged meanwhile
+    with pytest.raises(InvalidInput):
+        services.queue_evaluation(pack.pk, None, "loud")
 
 
 def test_a_trashed_entry_is_missed(pack: KnowledgePack, entries: dict[str, Entry]) -> None:
