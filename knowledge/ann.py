@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -32,6 +33,7 @@ from realtime.errors import NotFound
 EF_SEARCH: Final = 100
 SAMPLE_DEPTH: Final = 10
 SAMPLE_WEIGHT: Final = 0.2  # of the newest sample in the running mean, which starts at 1
+REBUILD: Final = timedelta(hours=1)  # after an index was distrusted
 PROGRESS_S: Final = 1.0  # between two looks at a build
 RECALL = Histogram(
     "quorum_search_ann_recall", "Recall@10 of sampled HNSW searches against exact ones",
@@ -92,28 +94,36 @@ def sweep() -> None:
     """Start builds, mark the end of builds whose worker died, drop what is too small or gone. Safe in any number."""
     for space in EmbeddingSpace.objects.filter(state=SpaceState.PRESENT).select_related("pack"):
         open_pack = space.pack.status != PackStatus.DELETED
-        if space.ann_state in (AnnState.NONE, AnnState.BUILDING):
-            if open_pack and space.pack.passage_count >= settings.ANN_BUILD_FROM:
-                nudge.send_task("knowledge.tasks.build_ann", [space.pk], "index")
-        elif not open_pack or space.pack.passage_count < settings.ANN_DROP_BELOW:
+        if open_pack and _wants_index(space):
+            nudge.send_task("knowledge.tasks.build_ann", [space.pk], "index")
+        elif space.ann_state in (AnnState.READY, AnnState.DISTRUSTED) and (
+            not open_pack or space.pack.passage_count < settings.ANN_DROP_BELOW
+        ):
             drop(space.pk)
-    living = set(EmbeddingSpace.objects.filter(state=SpaceState.PRESENT).values_list("pk", flat=True))
+    living = set(EmbeddingSpace.objects.exclude(state=SpaceState.PAST).values_list("pk", flat=True))
     for space_id in _indexed_spaces() - living:
         drop(space_id)
 
 
+def _wants_index(space: EmbeddingSpace) -> bool:
+    """Whether it has none, or one that has been distrusted for a while: what many changes have spoiled is as good as new when it is
+    built anew, and what is bad from the start must not be built all day long."""
+    due = space.ann_sampled_at is None or space.ann_sampled_at <= timezone.now() - REBUILD
+    without = space.ann_state in (AnnState.NONE, AnnState.BUILDING) or (space.ann_state == AnnState.DISTRUSTED and due)
+    return without and space.pack.passage_count >= settings.ANN_BUILD_FROM
+
+
 def build(space_id: int) -> bool:
-    """Build the space's index without holding up writers; False when there is nothing to do or somebody is at it. Takes half a
-    minute for 100,000 passages. Not in a transaction."""
+    """Build the index of the space, present or about to be, without holding up writers; False when there is nothing to do or somebody
+    is at it. Takes half a minute for 100,000 passages. Not in a transaction."""
     with advisory.alone(advisory.ANN, space_id) as ours:
         if not ours:
             return False
-        space = EmbeddingSpace.objects.select_related("pack").filter(pk=space_id, state=SpaceState.PRESENT).first()
-        if space is None or space.ann_state not in (AnnState.NONE, AnnState.BUILDING):
+        living = EmbeddingSpace.objects.exclude(state=SpaceState.PAST).select_related("pack")
+        space = living.filter(pk=space_id).first()
+        if space is None or not _wants_index(space):
             return False
-        if space.pack.passage_count < settings.ANN_BUILD_FROM:
-            return False
-        _set_state(space_id, [AnnState.NONE, AnnState.BUILDING], AnnState.BUILDING)
+        _set_state(space_id, [AnnState.NONE, AnnState.BUILDING, AnnState.DISTRUSTED], AnnState.BUILDING)
         _drop_index(space_id)  # what a build that died has left is invalid
         with _progress(space_id), connection.cursor() as cursor:
             cursor.execute(

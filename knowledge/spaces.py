@@ -24,12 +24,13 @@ from pgvector import HalfVector
 from knowledge import ann, chunking, embeddings, passages
 from knowledge.embeddings import Embedder, Vector
 from knowledge.errors import EmbeddingError
-from knowledge.models import EmbeddingSpace, Entry, KnowledgePack, Passage, PassageVector, SpaceState
+from knowledge.models import AnnState, EmbeddingSpace, Entry, KnowledgePack, Passage, PassageVector, SpaceState
 from knowledge.services import locked_pack
 from knowledge.services.spaces import Wanted, begin_migration, retire, wanted
 from knowledge.shapes import pack_embedding
 from knowledge.states import IndexStatus, PackStatus
 from realtime import log as event_log
+from realtime import nudge
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ RENEW_S: Final = 5.0
 TELL: Final = timedelta(seconds=1)  # between two events of progress
 BACKOFF: Final = timedelta(seconds=2)  # doubled with each failure in a row
 BACKOFF_MAX: Final = timedelta(minutes=5)
+INDEX_WAIT: Final = timedelta(seconds=10)  # between two looks at the index of a space that is otherwise complete
+INDEX_WAITS: Final = 90  # a quarter of an hour
 RECUT_ENTRIES: Final = 32
 DROP_BATCH: Final = 10_000
 
@@ -249,13 +252,37 @@ def _end_pass(filling: Filling) -> bool:
         return False
     filling.space = space
     if not missing(space).exists():
-        _flip(pack, space)
+        if not _waits_for_index(pack, space):
+            _flip(pack, space)
         return False
     if filling.failed:
         return _pause(pack, space)
     space.cursor = None
     space.save(update_fields=["cursor"])
     return True
+
+
+def _waits_for_index(pack: KnowledgePack, space: EmbeddingSpace) -> bool:
+    """A complete space that is large has its index built before searches use it, or they would all be exact until then. It is not
+    waited for without end: exact searches are slow, not wrong."""
+    if pack.passage_count < settings.ANN_BUILD_FROM or space.ann_state == AnnState.READY:
+        return False
+    if space.attempt >= INDEX_WAITS:
+        return False
+    space.attempt += 1
+    space.available_at = timezone.now() + INDEX_WAIT
+    space.lease_expires_at = space.cursor = None
+    space.save(update_fields=["attempt", "available_at", "lease_expires_at", "cursor"])
+    nudge.send_task_on_commit("knowledge.tasks.build_ann", [space.pk], "index")
+    return True
+
+
+def index_built(space_id: int) -> None:
+    """Go on with a space that has waited for its index."""
+    waiting = EmbeddingSpace.objects.filter(pk=space_id, state=SpaceState.FUTURE)
+    pack_id = waiting.values_list("pack", flat=True).first()
+    if pack_id is not None and waiting.update(available_at=None):
+        nudge.send_task("knowledge.tasks.fill_space", [str(pack_id)], "index")
 
 
 def _flip(pack: KnowledgePack, future: EmbeddingSpace) -> None:

@@ -112,8 +112,9 @@ def purge_pack(pack_id: str) -> None:
 
 @shared_task(name="knowledge.tasks.build_ann")
 def build_ann(space_id: int) -> None:
-    """Build the HNSW index of a space that has grown large."""
-    ann.build(space_id)
+    """Build the HNSW index of a space that has grown large, or is about to be searched."""
+    if ann.build(space_id):
+        spaces.index_built(space_id)
 
 
 @shared_task(name="knowledge.tasks.check_ann_recall")

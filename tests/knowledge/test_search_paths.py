@@ -7,13 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from django.db import connection
+from django.utils import timezone
 from pytest_django import Settings
 
-from knowledge import ann
+from knowledge import ann, services, spaces, tasks
 from knowledge.embeddings import query_vector
 from knowledge.models import AnnState, EmbeddingSpace, KnowledgePack, PackEvent
 from knowledge.search import search
+from realtime import nudge
 from tests.knowledge.conftest import Fill
+from tests.knowledge.embedding_server import EmbeddingServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ITEMS = [
@@ -124,3 +127,54 @@ def test_bad_recall_makes_search_exact_again(space: EmbeddingSpace, pack: Knowle
 def test_a_sample_of_another_dimension_is_ignored(space: EmbeddingSpace) -> None:
     ann.build(space.pk)
     assert ann.check_recall(space.pk, np.ones(3, dtype=np.float32)) is None
+
+
+def test_a_distrusted_index_is_built_anew_after_a_while(space: EmbeddingSpace, pack: KnowledgePack) -> None:
+    ann.build(space.pk)
+    now = timezone.now()
+    EmbeddingSpace.objects.update(ann_state=AnnState.DISTRUSTED, ann_recall=0.5, ann_sampled_at=now)
+    assert not ann.build(space.pk)
+    EmbeddingSpace.objects.update(ann_sampled_at=now - ann.REBUILD)
+    ann.sweep()  # keeps it, and asks for what follows
+    tasks.build_ann(space.pk)
+    assert (state(space), space.ann_recall) == (AnnState.READY, None)
+    assert path(pack) == "hnsw"
+
+
+@pytest.fixture
+def future(space: EmbeddingSpace, pack: KnowledgePack) -> Iterator[EmbeddingSpace]:
+    """A space that is complete but for its index."""
+    with EmbeddingServer() as server:
+        services.create_embedding_model(name="other", base_url=server.url, model="other", dimension=8)
+        services.choose_embedding(pack.pk, "other")
+        tasks.fill_space(str(pack.pk))
+        made = EmbeddingSpace.objects.get(pack=pack, state="future")
+        assert spaces.missing(made).count() == 0
+        yield made
+        ann._drop_index(made.pk)
+
+
+def test_a_large_space_has_its_index_before_it_is_searched(
+    future: EmbeddingSpace, pack: KnowledgePack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks.fill_space(str(pack.pk))
+    assert spaces.packs_with_work(timezone.now()) == []  # nobody is to look at it all the time
+    sent: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(nudge, "send_task", lambda name, args, queue, **_: sent.append((name, list(args))))
+    tasks.build_ann(future.pk)
+    assert sent == [("knowledge.tasks.fill_space", [str(pack.pk)])]
+    assert (state(future), future.state) == (AnnState.READY, "future")
+    ann.sweep()
+    assert future.pk in ann._indexed_spaces()
+    tasks.fill_space(str(pack.pk))
+    assert (state(future), future.state) == (AnnState.READY, "present")
+    assert path(pack) == "hnsw"
+
+
+def test_an_index_that_does_not_come_about_is_not_waited_for_without_end(
+    future: EmbeddingSpace, pack: KnowledgePack
+) -> None:
+    EmbeddingSpace.objects.filter(pk=future.pk).update(attempt=spaces.INDEX_WAITS, available_at=None)
+    tasks.fill_space(str(pack.pk))
+    assert (state(future), future.state) == (AnnState.NONE, "present")
+    assert path(pack) == "exact"
