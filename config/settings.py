@@ -244,7 +244,6 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "PackStatusEnum": "knowledge.states.PackStatus",
         "IndexStatusEnum": "knowledge.states.IndexStatus",
-        "EvaluationStatusEnum": "knowledge.states.EvaluationStatus",
         "RoleEnum": "knowledge.models.Role",
         "ShareRoleEnum": "knowledge.api.sharing.ROLES",
     },

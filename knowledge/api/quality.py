@@ -90,7 +90,7 @@ class EvaluationHeader(serializers.Serializer[Evaluation]):
     id = serializers.UUIDField()
     pack = serializers.UUIDField()
     mode = serializers.ChoiceField(choices=list(Mode))
-    status = serializers.ChoiceField(choices=["finished"])
+    status = serializers.CharField(help_text="finished; other states are those of EvaluationJobOut")
     index_epoch = serializers.IntegerField()
     questions = serializers.IntegerField()
     ndcg_10 = serializers.FloatField()
