@@ -26,7 +26,9 @@ class QuestionForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         pack = self.instance.pack if not self.instance._state.adding else cleaned.get("pack")
-        strangers = [one.title for one in cleaned.get("expected", []) if pack and (one.pack_id != pack.pk or one.deleted_at)]
+        strangers = [
+            one.title for one in cleaned.get("expected", []) if pack and (one.pack_id != pack.pk or one.deleted_at)
+        ]
         if strangers:
             self.add_error("expected", f"Not an entry of this pack: {', '.join(strangers)}.")
         if not is_open(pack):
@@ -50,10 +52,10 @@ class GoldenQuestionAdmin(TrashingAdmin):
         return ("pack", "created_by", "created_at") if obj else ()
 
     def has_change_permission(self, request: HttpRequest, obj: GoldenQuestion | None = None) -> bool:
-        return is_open(obj and obj.pack) and super().has_change_permission(request, obj)
+        return is_open(obj.pack if obj else None) and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: GoldenQuestion | None = None) -> bool:
-        return is_open(obj and obj.pack) and super().has_delete_permission(request, obj)
+        return is_open(obj.pack if obj else None) and super().has_delete_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: GoldenQuestion, form: QuestionForm, change: bool) -> None:
         question, expected = form.cleaned_data["question"], [one.pk for one in form.cleaned_data["expected"]]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import quote
 
@@ -27,7 +28,7 @@ from knowledge import services
 from knowledge.models import Entry, EntryRevision, KnowledgePack
 from tests.conftest import Api
 from tests.knowledge.conftest import SOLAR
-from tests.knowledge.shared_pack import WHO, Ids, World, build
+from tests.knowledge.shared_pack import WHO, Ids, World, build, others_addresses
 from tests.knowledge.test_sharing_matrix import ROWS as PACK_ROWS
 from tests.support.access import METHODS, routes, writes
 
@@ -62,6 +63,10 @@ class Row:
         return self.ok if role in self.who else 404
 
 
+def start(world: World) -> None:
+    councils.start(world.people["viewer"], world.ids["session_id"])
+
+
 EVERYBODY = tuple(SIGNED_IN)
 CONVENER = ("viewer",)
 UNKNOWN_PACK = dict.fromkeys(("stranger", "staff"), 400)
@@ -90,18 +95,10 @@ PAGES: dict[tuple[str, str], Row] = {
     ),
     ("pages:council", "GET"): Row(CONVENER, opened=False),
     ("pages:council_start", "POST"): Row(CONVENER, 302, writes="council_run", opened=False),
-    ("pages:council_stop", "POST"): Row(
-        CONVENER, 302, writes="council_run", opened=False, before=lambda world: _start(world)
-    ),
+    ("pages:council_stop", "POST"): Row(CONVENER, 302, writes="council_run", opened=False, before=start),
     ("pages:council_message", "POST"): Row(
         CONVENER, 302, lambda _: {"content": "Hm.", "kind": "note"}, "council_message", opened=False
     ),
-    ("accounts:login", "GET"): Row(EVERYBODY, 302, differs={"anonymous": 200}),
-    ("accounts:login", "POST"): Row(
-        EVERYBODY, 302, lambda _: {"username": "owner@example.org", "password": "wrong"}, differs={"anonymous": 200}
-    ),
-    ("accounts:login", "PUT"): Row(EVERYBODY, 302, differs={"anonymous": 200}),  # Django's forms take it for an empty POST
-    ("accounts:login", "OPTIONS"): Row(EVERYBODY, 302, differs={"anonymous": 200}),
     ("accounts:logout", "POST"): Row(EVERYBODY, 302, differs={"anonymous": 302}),
     ("accounts:logout", "OPTIONS"): Row(EVERYBODY, 200, differs={"anonymous": 200}),
     ("accounts:keys", "GET"): Row(EVERYBODY),
@@ -115,12 +112,14 @@ API: dict[tuple[str, str], Row] = {
     ),
     ("session", "GET"): Row(CONVENER, opened=False),
     ("session", "PATCH"): Row(
-        CONVENER, 200, lambda ids: {"packs": [{"id": ids["pk"], "snapshot": "v1"}]}, "council_councilsession", opened=False
+        CONVENER,
+        200,
+        lambda ids: {"packs": [{"id": ids["pk"], "snapshot": "v1"}]},
+        "council_councilsession",
+        opened=False,
     ),
     ("session-start", "POST"): Row(CONVENER, 202, writes="council_run", opened=False),
-    ("session-stop", "POST"): Row(
-        CONVENER, 202, writes="council_run", opened=False, before=lambda world: _start(world)
-    ),
+    ("session-stop", "POST"): Row(CONVENER, 202, writes="council_run", opened=False, before=start),
     ("session-message", "POST"): Row(
         CONVENER, 201, lambda _: {"content": "Hm."}, writes="council_message", opened=False
     ),
@@ -130,12 +129,9 @@ API: dict[tuple[str, str], Row] = {
 }
 # Open to everybody, and nothing of anybody in them.
 OPEN = {"schema", "livez", "readyz"}
+DOORS = {"accounts:login"}  # tests/accounts
 # In tests/knowledge/test_sharing_matrix.py, with a server and sockets.
 LIVE = {"session-stream", "knowledge-stream"}
-
-
-def _start(world: World) -> None:
-    councils.start(world.people["viewer"], world.ids["session_id"])
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +169,7 @@ def address(name: str, ids: Ids) -> str:
 
 def test_every_route_has_its_rows() -> None:
     every = [route for route in routes() if not route.path.startswith("admin/")]
-    elsewhere = {name for name, _ in PACK_ROWS} | LIVE | OPEN
+    elsewhere = {name for name, _ in PACK_ROWS} | LIVE | OPEN | DOORS
     known = {name for name, _ in PAGES | API} | elsewhere
     missing = "\n".join(
         f'  ("{route.name}", "GET"): Row(who may, ok=status, form=…, writes="table"),   # /{route.path}'
@@ -199,7 +195,7 @@ def signed_in(world: World, **options: Any) -> dict[str, Client]:
 
 def ask(client: Client, method: str, path: str, form: Mapping[str, Any]) -> tuple[Any, set[str]]:
     """The answer and the tables that were written to; both are taken back, signing out as well."""
-    kept = client.cookies.copy()
+    kept = SimpleCookie(client.cookies)
     try:
         with transaction.atomic(), writes() as written:
             response = client.post(path, form) if method == "POST" else client.generic(method, path)
@@ -213,7 +209,8 @@ def ask(client: Client, method: str, path: str, form: Mapping[str, Any]) -> tupl
 def test_pages_answer_as_the_table_says(world: World, public: bool) -> None:
     if public:
         services.update_pack(world.pack.pk, {"visibility": "public"})
-    clients, faults = signed_in(world), []
+    clients = signed_in(world)
+    faults: list[str] = []
     for name in dict.fromkeys(name for name, _ in PAGES):
         path = address(name, world.ids)
         for method in METHODS:
@@ -228,7 +225,7 @@ def test_pages_answer_as_the_table_says(world: World, public: bool) -> None:
                 wanted = row.expected(who, public=public, anonymous=302) if row else 405
                 allowed = {wanted} if row or who != "anonymous" else {405, 302}
                 faults += judged(f"{method} {path} by {who}", response, written, allowed, row, public)
-                away = who == "anonymous" and response.status_code == 302 and not path.startswith("/accounts/log")
+                away = who == "anonymous" and response.status_code == 302 and path != "/accounts/logout"
                 if away and response["Location"] != f"/accounts/login?next={quote(path + query, safe='/')}":
                     faults.append(f"{method} {path} by {who}: led to {response['Location']}, not to sign in")
     assert not faults, "\n" + "\n".join(faults)
@@ -251,13 +248,15 @@ def judged(
         yield f"{what}: shows what the pack says"
     if who not in CONVENER and OF_THE_COUNCIL in content:
         yield f"{what}: shows the council"
+    if shown := others_addresses(who, content):
+        yield f"{what}: shows {shown}"
 
 
 def test_forms_need_the_token(world: World) -> None:
     clients = signed_in(world, enforce_csrf_checks=True)
     posts = [(name, row) for (name, method), row in PAGES.items() if method == "POST"]
     for name, row in posts:
-        who = "anonymous" if name == "accounts:login" else "owner" if "owner" in row.who else "viewer"
+        who = "owner" if "owner" in row.who else "viewer"
         response, written = ask(clients[who], "POST", address(name, world.ids), row.form(world.ids))
         assert (response.status_code, written) == (403, set()), name
 
@@ -269,21 +268,22 @@ def test_forms_need_the_token(world: World) -> None:
 def test_the_api_of_councils_answers_as_the_table_says(world: World, public: bool) -> None:
     if public:
         services.update_pack(world.pack.pk, {"visibility": "public"})
-    faults = []
+    apis = {who: Api(key) for who, key in world.keys.items()}
+    faults: list[str] = []
     for name in dict.fromkeys(name for name, _ in API):
         path = address(name, world.ids)
         for method in (one for one in METHODS if one not in ("HEAD", "OPTIONS", "TRACE")):
             row = API.get((name, method))
-            for who in WHO:
+            for who in WHO if row else CONVENER:
                 with transaction.atomic(), writes() as written:
                     if row:
                         row.before(world)
                         written.clear()
                     body = jsonable(row.form(world.ids)) if row and method in ("POST", "PATCH") else None
-                    response = Api(world.keys[who])(method, path, body or None)
+                    response = apis[who](method, path, body or None)
                     transaction.set_rollback(True)
                 written -= {"accounts_apikey"}  # when it was used last
-                wanted = row.expected(who, public=public, anonymous=401) if row else 401 if who == "anonymous" else 405
+                wanted = row.expected(who, public=public, anonymous=401) if row else 405
                 faults += judged(f"{method} {path} by {who}", response, written, {wanted}, row, public)
     assert not faults, "\n" + "\n".join(faults)
 
@@ -347,7 +347,9 @@ def test_a_council_stops_reading_what_its_convener_may_no_longer_read(world: Wor
     assert evidence.retrieve(session.pk, "sunlight", 5) == ()
     client = signed_in(world)[who]
     assert client.get(f"/councils/{session.pk}").status_code == 200  # the record is the convener's
-    assert {client.get(path).status_code for path in (f"/packs/{world.pack.pk}", f"/entries/{world.ids['entry']}")} == {404}
+    assert {client.get(path).status_code for path in (f"/packs/{world.pack.pk}", f"/entries/{world.ids['entry']}")} == {
+        404
+    }
     again = {"packs": [str(world.pack.pk)]}
     assert Api(world.keys[who]).patch(f"/api/council-sessions/{session.pk}", again).status_code == 400
 

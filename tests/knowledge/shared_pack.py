@@ -52,3 +52,8 @@ def fill(pack: KnowledgePack) -> dict[str, Any]:
         "evaluation": services.evaluate(pack, None, "lexical").pk,
         "import_id": Import.objects.create(pack=pack, status="planned", dry_run=True, filename="notes.md").pk,
     }
+
+
+def others_addresses(who: str, content: bytes) -> list[str]:
+    """The e-mail addresses in an answer that are not its reader's own: nobody but the owner of a pack is shown any."""
+    return [one for one in WHO if one not in (who, "anonymous") and f"{one}@example.org".encode() in content]

@@ -161,7 +161,9 @@ def no_log() -> Iterator[None]:
 def world(db: None) -> World:
     made = build()
     model = EmbeddingModel.objects.create(**{**MODEL_FORM, "enabled": True})
-    search = SearchLog.objects.create(pack=made.pack, user=made.people["viewer"], query="q", mode="hybrid", hits=0, took_ms=1)
+    search = SearchLog.objects.create(
+        pack=made.pack, user=made.people["viewer"], query="q", mode="hybrid", hits=0, took_ms=1
+    )
     rows = {
         "owner": made.people["owner"].pk,
         "model": model.pk,
@@ -258,7 +260,9 @@ class Faults:
         response, written = answer
         wanted = f"{reverse('admin:login')}?next={quote(path)}"
         if response.status_code != 302 or response["Location"] != wanted or written:
-            self.found.append(f"{what}: {response.status_code}, wrote {sorted(written)}; this was to be sent to sign in")
+            self.found.append(
+                f"{what}: {response.status_code}, wrote {sorted(written)}; this was to be sent to sign in"
+            )
 
     def shown(self, what: str, answer: tuple[Any, set[str]]) -> None:
         response, written = answer
@@ -288,6 +292,12 @@ def address(name: str, ids: Ids) -> str:
     return reverse(name, args=[ids[row.names]] if row.names else [])
 
 
+def knowledge_pages() -> dict[str, Any]:
+    """The admin classes by the names of their models."""
+    registry = admin.site._registry.items()
+    return {str(model._meta.model_name): page for model, page in registry if model._meta.app_label == "knowledge"}
+
+
 def knowledge_routes() -> list[Route]:
     return [route for route in routes() if route.path.startswith("admin/knowledge/")]
 
@@ -297,13 +307,17 @@ def knowledge_routes() -> list[Route]:
 
 def test_every_page_has_a_row() -> None:
     models = {model._meta.model_name for model in admin.site._registry if model._meta.app_label == "knowledge"}
-    assert models == set(MODELS), f"MODELS in {HERE} and the models registered in the admin differ: {models ^ set(MODELS)}"
+    assert models == set(MODELS), (
+        f"MODELS in {HERE} and the models registered in the admin differ: {models ^ set(MODELS)}"
+    )
     named = {route.name: route.path for route in knowledge_routes() if route.name}
     missing = "\n".join(
         f'  "{name}": Page(look="view_…", names="…", act="… or none", form=what is posted),   # /{named[name]}'
         for name in named.keys() - PAGES.keys()
     )
-    assert not missing, f"Pages of the admin that nobody has said of who may use them. Add to PAGES in {HERE}:\n{missing}"
+    assert not missing, (
+        f"Pages of the admin that nobody has said of who may use them. Add to PAGES in {HERE}:\n{missing}"
+    )
     assert not PAGES.keys() - named.keys(), f"rows without a page: {sorted(PAGES.keys() - named.keys())}"
     unnamed = {route.path for route in knowledge_routes() if not route.name}
     assert unnamed == {f"admin/knowledge/{name}/<path:object_id>/" for name in MODELS}, "a page without a name"
@@ -313,17 +327,24 @@ def test_every_action_has_a_row(world: World) -> None:
     request = RequestFactory().get("/")
     request.user = world.people["staff"]
     known: set[tuple[str, str]] = set()
-    for model, page in admin.site._registry.items():
-        if model._meta.app_label == "knowledge":
-            lines = [one.action_name for one in page._get_base_actions_submit_line()]
-            known |= {(str(model._meta.model_name), name) for name in [*page.get_actions(request), *lines]}
-            known |= {(str(model._meta.model_name), getattr(one, "__name__", one)) for one in page.actions or ()}
+    for name, page in knowledge_pages().items():
+        buttons = [getattr(one, "__name__", str(one)) for one in [*(page.actions or ()), *page.actions_submit_line]]
+        known |= {(name, action) for action in [*page.get_actions(request), *buttons]}
     missing = "\n".join(
         f'  ("{model}", "{name}"): Action("the permission it needs", extra form fields, before=…),'
         for model, name in sorted(known - ACTIONS.keys())
     )
     assert not missing, f"Actions that nobody has said of who may take them. Add to ACTIONS in {HERE}:\n{missing}"
     assert not ACTIONS.keys() - known, f"rows without an action: {sorted(ACTIONS.keys() - known)}"
+
+
+def test_nothing_is_written_beside_pages_and_actions() -> None:
+    """Rows that a page of another model, or a list, lets people edit would need a permission that no row here asks for."""
+    for name, page in knowledge_pages().items():
+        assert not page.inlines, f"{name}: say in {HERE} who may edit the rows of {page.inlines}, and test it"
+        assert not page.list_editable, (
+            f"{name}: say in {HERE} who may edit {page.list_editable} in the list, and test it"
+        )
 
 
 # --- Pages ------------------------------------------------------------------------------------------------------------
@@ -396,7 +417,7 @@ def offered(user: User, model: str) -> set[str]:
     """The actions in the list's menu."""
     request = RequestFactory().get("/")
     request.user = user
-    page = next(page for known, page in admin.site._registry.items() if known._meta.model_name == model)
+    page = knowledge_pages()[model]
     return {name for name, _ in page.get_action_choices(request)}
 
 
@@ -432,8 +453,8 @@ def test_nothing_is_done_in_a_pack_in_the_trash(world: World, root: Client, faul
                 faults.idle(f"{model}: {name} in a pack in the trash", ask(root, "POST", path, form))
         for name, page in PAGES.items():
             if page.act and page.names != "model" and name not in NOT_OF_THE_PACK:
-                path, form = address(name, world.ids), page.form(world.ids)
-                faults.idle(f"POST {path} in a pack in the trash", ask(root, "POST", path, form))
+                path = address(name, world.ids)
+                faults.idle(f"POST {path} in a pack in the trash", ask(root, "POST", path, page.form(world.ids)))
 
 
 NOT_OF_THE_PACK = {"admin:knowledge_knowledgepack_add", "admin:knowledge_embeddingmodel_add"}
@@ -459,7 +480,9 @@ def test_the_sites_own_pages_show_nothing_of_packs(
     world: World, staff: Staff, outsiders: dict[str, Client], faults: Faults
 ) -> None:
     models = {f"admin/{model._meta.app_label}/{model._meta.model_name}/" for model in admin.site._registry}
-    own = {route.name for route in routes() if route.path.startswith("admin/") and not route.path.startswith(tuple(models))}
+    own = {
+        route.name for route in routes() if route.path.startswith("admin/") and not route.path.startswith(tuple(models))
+    }
     assert own - {""} - DOORS == set(SITE), f"SITE in {HERE} and the site's own pages differ: {own ^ set(SITE)}"
     kind = Permission.objects.filter(content_type__model="entry").values_list("content_type", flat=True)[0]
     known = {"admin:view_on_site": [kind, world.ids["entry"]], "admin:app_list": ["knowledge"]}
@@ -505,7 +528,11 @@ def test_filters_do_not_reach_other_tables(world: World, root: Client) -> None:
     for model in admin.site._registry:
         names = {one.name: one.related_model for one in model._meta.get_fields() if one.concrete and one.related_model}
         paths = [f"{name}__password" for name, related in names.items() if related is User]
-        paths += [f"{name}__owner__password" for name, related in names.items() if related and related.__name__ == "KnowledgePack"]
+        paths += [
+            f"{name}__owner__password"
+            for name, related in names.items()
+            if related and related.__name__ == "KnowledgePack"
+        ]
         for lookup in paths if model._meta.app_label == "knowledge" else ():
             tried += 1
             page = reverse(f"admin:knowledge_{model._meta.model_name}_changelist")
@@ -520,7 +547,12 @@ def test_pages_of_the_other_apps_are_for_staff_with_permissions(
     nobody = "01a20000-0000-7000-8000-000000000000"
     every = staff.having(*permissions())
     for route in routes():
-        if route.path.count("/") < 3 or not route.path.startswith("admin/") or not route.name or route in knowledge_routes():
+        if (
+            route.path.count("/") < 3
+            or not route.path.startswith("admin/")
+            or not route.name
+            or route in knowledge_routes()
+        ):
             continue
         if route.name in SITE:
             continue
