@@ -399,9 +399,10 @@ def test_forms_need_the_token(world: World, faults: Faults) -> None:
 
 
 def test_whoever_may_only_look_reads_what_an_entry_says(world: World, staff: Staff) -> None:
-    page = staff.having("view_entry").get(address("admin:knowledge_entry_change", world.ids))
-    assert b"Photovoltaic modules turn sunlight" in page.content
-    assert b'name="_save"' not in page.content
+    services.revise_entry(world.ids["entry"], None, {"content": "Read <b>this</b>.\nAnd that."})
+    page = staff.having("view_entry").get(address("admin:knowledge_entry_change", world.ids)).content
+    assert b"Read &lt;b&gt;this&lt;/b&gt;.<br>And that." in page
+    assert b'name="_save"' not in page
 
 
 # --- Actions ----------------------------------------------------------------------------------------------------------

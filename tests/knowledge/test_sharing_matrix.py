@@ -211,6 +211,23 @@ def answer(api: Api, method: str, path: str, body: Any) -> tuple[int, set[str], 
     return int(response.status_code), written - {"accounts_apikey"}, content  # of a key: when it was used last
 
 
+def test_what_a_role_may_not_ask_of_a_route_that_it_may_use(world: World) -> None:
+    pack = address("knowledge-pack", world.ids)
+    asked = [
+        ("editor", "PATCH", pack, {"visibility": "public"}, 403),
+        ("editor", "PATCH", pack, {"gate_publishing": 0.5}, 403),
+        ("editor", "PATCH", pack, {"status": "deleted"}, 400),
+        ("viewer", "GET", f"{pack}/entries?trash=true", None, 403),
+        ("editor", "GET", f"{pack}/entries?trash=true", None, 200),
+        ("stranger", "GET", "/api/knowledge-packs?scope=all", None, 200),
+        ("stranger", "GET", "/api/knowledge-packs?trash=true", None, 200),
+    ]
+    for who, method, path, body, wanted in asked:
+        status, written, content = answer(Api(world.keys[who]), method, path, body)
+        assert (status, written) == (wanted, set()), f"{method} {path} {body} by {who}"
+        assert who != "stranger" or b"Shared" not in content
+
+
 # --- Ids of other packs -----------------------------------------------------------------------------------------------
 
 
