@@ -168,16 +168,6 @@ def test_entries_are_deleted_through_the_service(staff: Client, fill: Fill, pack
     assert pack.events.filter(type="entry.deleted").count() == 3
 
 
-def test_a_selection_that_holds_what_stays_is_not_deleted(staff: Client, fill: Fill, pack: KnowledgePack) -> None:
-    results = fill(index=False)
-    services.update_pack(pack.pk, {"status": "active"})
-    services.update_pack(pack.pk, {"status": "archived"})
-    chosen = [str(result.entry.pk) for result in results if result.entry]
-    body = {"action": "delete_selected", "_selected_action": chosen, "post": "yes"}
-    assert b"Cannot delete" in staff.post(address("entry", "changelist"), body).content
-    assert Entry.objects.filter(deleted_at=None).count() == 3
-
-
 def test_revisions_can_only_be_read(staff: Client, fill: Fill) -> None:
     fill([SOLAR], index=False)
     revision = EntryRevision.objects.get()
