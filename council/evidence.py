@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from accounts.models import User
 from council.deliberation import citations
 from council.deliberation.types import Evidence
 from council.models import SessionPack
-from knowledge.models import KnowledgePack, PackStatus, Snapshot
+from knowledge.models import KnowledgePack, Snapshot
 from knowledge.quality import log as quality_log
 from knowledge.search import Hit, search
+from knowledge.selectors import readable_packs
 
 JOINT_LIMIT = 8  # passages that the writer of the decision reads
 
@@ -34,7 +36,9 @@ class Source:
 
 
 def _sources(session_id: UUID) -> list[Source]:
-    pins = SessionPack.objects.filter(councilsession=session_id).exclude(knowledgepack__status=PackStatus.DELETED)
+    """The session's packs that its owner may read now: a share that was taken back ends what their councils read, too."""
+    owner = User.objects.get(council_sessions=session_id)
+    pins = SessionPack.objects.filter(councilsession=session_id, knowledgepack__in=readable_packs(owner).values("pk"))
     return [
         Source(pin.knowledgepack, pin.snapshot)
         for pin in pins.select_related("knowledgepack", "snapshot").order_by("pk")

@@ -56,12 +56,14 @@ class ReadOnly:
 
 
 class TrashingAdmin(ModelAdmin):
-    """Deleting here means a service that hides rows; nothing else goes with them, so there is nothing else to list or to permit."""
+    """Deleting here means a service that hides rows; nothing else goes with them, so there is nothing else to list or to permit.
+    What may not be deleted itself is named, and then nothing of the selection is: else the page would say that it was."""
 
     def get_deleted_objects(
         self, objs: Sequence[Any], request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        return [str(item) for item in objs], {str(self.opts.verbose_name_plural): len(objs)}, set(), []
+        kept = [str(item) for item in objs if not self.has_delete_permission(request, item)]
+        return [str(item) for item in objs], {str(self.opts.verbose_name_plural): len(objs)}, set(), kept
 
 
 def author(request: HttpRequest) -> User | None:

@@ -204,6 +204,11 @@ class EntryAdmin(TrashingAdmin):
 
     # --- Columns ---
 
+    @admin.display(description="content")
+    def content(self, entry: Entry) -> str:
+        """For those who may only look: the form, which has the words otherwise, is not shown then."""
+        return entry.revision.content
+
     @display(description="status", ordering="index_status")
     def state(self, entry: Entry) -> SafeString | str:
         """With the error, where there is one."""

@@ -39,8 +39,14 @@ Context = dict[str, Any]
 Page = Callable[["PackPages", HttpRequest, KnowledgePack], Context | HttpResponse]
 
 
+# What a page shows of other models has to be theirs to see as well; and what is marked as reviewed are entries.
+_SHOWS = {"questions": "goldenquestion", "hits": "entry", "searches": "searchlog", "review": "entry"}
+_CHANGES = {"review": "entry"}
+
+
 class PackPages:
-    """Mixed into the pack's ``ModelAdmin``. Looking needs the permission to view the pack, acting the one to change it."""
+    """Mixed into the pack's ``ModelAdmin``. Looking needs the permission to view the pack and what is shown of it, acting the one to
+    change it."""
 
     admin_site: Any
     opts: Any
@@ -64,12 +70,12 @@ class PackPages:
 
     def _view(self, name: str, title: str, page: Page) -> Callable[..., HttpResponse]:
         def view(request: HttpRequest, pk: UUID) -> HttpResponse:
+            self._permit(request, name)
             pack = (
                 KnowledgePack.objects.exclude(status=PackStatus.DELETED).select_related("owner").filter(pk=pk).first()
             )
             if pack is None:
                 raise Http404("There is no such knowledge pack.")
-            self._permit(request)
             shown = page(self, request, pack)
             if isinstance(shown, HttpResponse):
                 return shown
@@ -86,10 +92,15 @@ class PackPages:
 
         return view
 
-    def _permit(self, request: HttpRequest) -> None:
-        wanted = "change" if request.method == "POST" else "view"
-        if not request.user.has_perm(f"knowledge.{wanted}_knowledgepack"):
-            raise PermissionDenied
+    def _permit(self, request: HttpRequest, name: str) -> None:
+        """As everywhere in the admin, whoever may change something may look at it."""
+        models = {"knowledgepack", _SHOWS.get(name, "knowledgepack")}
+        deeds = ["view", "change"]
+        if request.method == "POST":
+            models, deeds = {_CHANGES.get(name, "knowledgepack")}, ["change"]
+        for model in models:
+            if not any(request.user.has_perm(f"knowledge.{deed}_{model}") for deed in deeds):
+                raise PermissionDenied
 
 
 def open_pack(pack_id: str) -> KnowledgePack | None:

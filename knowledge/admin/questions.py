@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from knowledge import services
-from knowledge.admin.common import TrashingAdmin, author, become
+from knowledge.admin.common import TrashingAdmin, author, become, is_open
 from knowledge.models import GoldenQuestion
 from realtime.errors import QuorumError
 
@@ -26,9 +26,16 @@ class QuestionForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         pack = self.instance.pack if not self.instance._state.adding else cleaned.get("pack")
-        strangers = [one.title for one in cleaned.get("expected", []) if pack and one.pack_id != pack.pk]
+        strangers = [
+            one.title for one in cleaned.get("expected", []) if pack and (one.pack_id != pack.pk or one.deleted_at)
+        ]
         if strangers:
             self.add_error("expected", f"Not an entry of this pack: {', '.join(strangers)}.")
+        if not is_open(pack):
+            self.add_error(None, "The pack is in the trash.")
+        asked = GoldenQuestion.objects.filter(pack=pack, question=cleaned.get("question")).exclude(pk=self.instance.pk)
+        if pack and asked.exists():
+            self.add_error("question", "The pack has this question already.")
         return cleaned
 
 
@@ -43,6 +50,12 @@ class GoldenQuestionAdmin(TrashingAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: GoldenQuestion | None = None) -> tuple[str, ...]:
         return ("pack", "created_by", "created_at") if obj else ()
+
+    def has_change_permission(self, request: HttpRequest, obj: GoldenQuestion | None = None) -> bool:
+        return is_open(obj.pack if obj else None) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: GoldenQuestion | None = None) -> bool:
+        return is_open(obj.pack if obj else None) and super().has_delete_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: GoldenQuestion, form: QuestionForm, change: bool) -> None:
         question, expected = form.cleaned_data["question"], [one.pk for one in form.cleaned_data["expected"]]

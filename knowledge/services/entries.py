@@ -127,6 +127,7 @@ def set_entry_enabled(entry_id: UUID, *, enabled: bool) -> Entry:
 def retry_indexing(entry_id: UUID) -> Entry:
     """Queue a failed entry again, with a fresh count of attempts."""
     pack, entry = locking.locked_entry(entry_id)
+    locking.refuse_deleted(pack)
     check_retry(entry)
     batch.requeue(entry)
     entry.save()

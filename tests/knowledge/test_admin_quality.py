@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -74,19 +73,6 @@ def read(client: Client, url: str) -> str:
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_open_for_a_pack_without_anything(staff: Client, pack: KnowledgePack, name: str) -> None:
     assert 'aria-current="page"' in read(staff, page(pack, name))
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_pages_are_for_staff_with_the_permission(pack: KnowledgePack, user: User, name: str) -> None:
-    client = Client()
-    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
-    assert client.get(page(pack, name)).status_code == 302
-    user.is_staff = True
-    user.save()
-    assert client.get(page(pack, name)).status_code == 403
-    user.user_permissions.add(Permission.objects.get(codename="view_knowledgepack"))
-    assert client.get(page(pack, name)).status_code == 200
-    assert client.post(page(pack, name)).status_code == 403
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -292,6 +278,34 @@ def test_a_question_cannot_expect_what_is_elsewhere_or_be_asked_twice(
     assert staff.post(address("goldenquestion", "add"), twice).status_code == 302
     assert staff.post(address("goldenquestion", "add"), twice).context["adminform"].form.errors
     assert GoldenQuestion.objects.count() == 1
+
+
+def test_a_question_of_a_pack_in_the_trash_stays_as_it_is(
+    staff: Client, pack: KnowledgePack, entries: dict[str, Entry]
+) -> None:
+    solar = str(entries["solar"].pk)
+    question = services.add_golden_question(pack.pk, None, question="What?", expected=[entries["solar"].pk])
+    services.delete_pack(pack.pk)
+    added = staff.post(address("goldenquestion", "add"), {"pack": str(pack.pk), "question": "?", "expected": [solar]})
+    assert "in the trash" in str(added.context["adminform"].form.errors)
+    for name in ("change", "delete"):
+        body = {"question": "Else?", "expected": [solar], "post": "yes"}
+        assert staff.post(address("goldenquestion", name, question.pk), body).status_code == 403
+    many = {"action": "delete_selected", "_selected_action": [str(question.pk)], "post": "yes"}
+    assert b"What?" in staff.post(address("goldenquestion", "changelist"), many).content
+    assert GoldenQuestion.objects.get().question == "What?"
+
+
+def test_faults_of_a_question_are_shown_in_its_form(
+    staff: Client, pack: KnowledgePack, entries: dict[str, Entry]
+) -> None:
+    solar, bread = entries["solar"].pk, entries["bread"].pk
+    services.add_golden_question(pack.pk, None, question="Which?", expected=[solar])
+    question = services.add_golden_question(pack.pk, None, question="What?", expected=[solar])
+    services.delete_entry(bread)
+    form = {"question": "Which?", "expected": [str(bread)]}
+    errors = staff.post(address("goldenquestion", "change", question.pk), form).context["adminform"].form.errors
+    assert set(errors) == {"question", "expected"}
 
 
 # --- Models, and what is only read ---

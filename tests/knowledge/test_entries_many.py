@@ -18,6 +18,7 @@ from knowledge.models import Entry, EntryRevision, KnowledgePack, PackShare, Pas
 from knowledge.search import search
 from knowledge.services.bulk import ACTIONS
 from knowledge.services.order import _between
+from realtime.errors import QuorumError
 from tests.conftest import Api
 from tests.knowledge.conftest import BREAD, CAFE, SOLAR, Fill, index_all
 from tests.knowledge.test_api_packs import ABSENT, pointers, problem, url
@@ -419,3 +420,14 @@ def test_an_array_takes_few_statements(pack: KnowledgePack, user: User, django_a
         services.add_entries(pack, user, items)
     with django_assert_max_num_queries(15):
         services.add_entries(pack, user, items, on_duplicate="skip")
+
+
+@pytest.mark.parametrize("action", [action for action in ACTIONS if action != "move"])
+def test_nothing_is_done_to_entries_of_a_pack_in_the_trash(pack: KnowledgePack, fill: Fill, action: Any) -> None:
+    (result,) = fill([SOLAR])
+    assert result.entry
+    services.delete_pack(pack.pk)
+    before = Entry.objects.values().get()
+    with pytest.raises(QuorumError):
+        services.bulk_entries(pack, None, action, [result.entry.pk], tags=["x"])
+    assert Entry.objects.values().get() == before

@@ -1,0 +1,568 @@
+"""Who may do what in the admin: every page and every action that its registry has for knowledge, for everybody there is.
+
+A page without a row in ``PAGES``, a model without one in ``MODELS`` and an action without one in ``ACTIONS`` fail, and say what to
+add. Whoever is not staff is sent to sign in. Staff need the permission that the row names and no other; with every other permission
+of the app they are refused. Whatever is refused, and whatever is only looked at, writes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Permission
+from django.db import transaction
+from django.test import Client, RequestFactory
+from django.urls import reverse
+
+from accounts.models import User
+from knowledge import indexing, services
+from knowledge.models import EmbeddingModel, EmbeddingSpace, Entry, EntryRevision, SearchLog
+from tests.knowledge.shared_pack import WHO, Ids, World, build
+from tests.support.access import Route, routes, writes
+
+pytestmark = pytest.mark.django_db
+
+OUTSIDERS = [who for who in WHO if who != "staff"]
+Form = Callable[[Ids], Mapping[str, Any]]
+HERE = "tests/knowledge/test_admin_matrix.py"
+
+
+@dataclass(frozen=True)
+class Page:
+    """``look`` and ``act``: the permissions of the knowledge app that opening the page and posting ``form`` to it need; "" where
+    nobody may, not even superusers. ``names``: what stands in the path for its parameter. ``also``: permissions to open it that are
+    needed beside ``look``."""
+
+    look: str
+    names: str = ""
+    act: str = ""
+    form: Form = lambda _: {}
+    query: str = ""
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """``names``: one of the world's ids. What may be added and changed has the form that does so; ``deleted``: by its page."""
+
+    names: str
+    add: Form | None = None
+    change: Form | None = None
+    deleted: bool = False
+
+    def pages(self, name: str) -> dict[str, Page]:
+        rows = {
+            "changelist": Page(f"view_{name}"),
+            "add": Page(f"add_{name}", "", f"add_{name}", self.add) if self.add else Page(""),
+            "change": Page(f"view_{name}", self.names, *((f"change_{name}", self.change) if self.change else ())),
+            "history": Page(f"view_{name}", self.names),
+            "delete": Page(""),
+        }
+        if self.deleted:
+            rows["delete"] = Page(f"delete_{name}", self.names, f"delete_{name}", lambda _: {"post": "yes"})
+        else:
+            rows["delete"] = Page("", self.names)
+        return {f"admin:knowledge_{name}_{page}": row for page, row in rows.items()}
+
+
+@dataclass(frozen=True)
+class Action:
+    """``needs``: the permission. ``extra``: what its form asks for beside the rows. ``before``: makes it have something to do.
+    ``closed``: whether a pack in the trash refuses it."""
+
+    needs: str
+    extra: Mapping[str, str] = field(default_factory=dict)
+    before: Callable[[Ids], object] = lambda _: None
+    closed: bool = True
+
+
+PACK_FORM: dict[str, Any] = {
+    "name": "Renamed", "description": "", "visibility": "private", "status": "active", "tags": "a", "language": "english",
+}  # fmt: skip
+ENTRY_FORM: dict[str, Any] = {
+    "title": "New", "content": "New words.", "tags": "x", "metadata": "{}", "note": "", "enabled": "on",
+}  # fmt: skip
+MODEL_FORM: dict[str, Any] = {
+    "name": "other", "provider": "openai", "base_url": "https://example.org/v1", "model": "m", "dimension": 8, "batch_size": 8,
+    "batch_chars": 2000, "enabled": "on",
+}  # fmt: skip
+
+# Staff look after packs of other people, so the forms take any owner and any pack.
+MODELS: dict[str, Model] = {
+    "knowledgepack": Model("pk", lambda ids: {**PACK_FORM, "owner": ids["owner"]}, lambda _: PACK_FORM, deleted=True),
+    "entry": Model("entry", lambda ids: {**ENTRY_FORM, "pack": ids["pk"]}, lambda _: ENTRY_FORM, deleted=True),
+    "goldenquestion": Model(
+        "question",
+        lambda ids: {"pack": ids["pk"], "question": "Else?", "expected": [ids["entry"]]},
+        lambda ids: {"question": "Which?", "expected": [ids["entry"]]},
+        deleted=True,
+    ),
+    "embeddingmodel": Model("model", lambda _: {**MODEL_FORM, "name": "new"}, lambda _: MODEL_FORM, deleted=True),
+    "entryrevision": Model("revision"),
+    "evaluation": Model("evaluation"),
+    "import": Model("import_id"),
+    "snapshot": Model("snapshot"),
+    "searchlog": Model("search"),
+    "embeddingspace": Model("space"),
+}
+PAGES: dict[str, Page] = {
+    **dict(chain.from_iterable(row.pages(name).items() for name, row in MODELS.items())),
+    "admin:knowledge_entry_revisions": Page("view_entry", "entry"),
+    "admin:knowledge_knowledgepack_dashboard": Page("view_knowledgepack", "pk"),
+    "admin:knowledge_knowledgepack_questions": Page(
+        "view_knowledgepack", "pk", "change_knowledgepack", lambda _: {"mode": "lexical"}, also=("view_goldenquestion",)
+    ),
+    "admin:knowledge_knowledgepack_hits": Page("view_knowledgepack", "pk", query="?q=bread", also=("view_entry",)),
+    "admin:knowledge_knowledgepack_searches": Page("view_knowledgepack", "pk", also=("view_searchlog",)),
+    "admin:knowledge_knowledgepack_review": Page(
+        "view_knowledgepack", "pk", "change_entry", lambda ids: {"entry": ids["entry"]}, also=("view_entry",)
+    ),
+}
+ACTIONS: dict[tuple[str, str], Action] = {
+    ("knowledgepack", "delete_selected"): Action("delete_knowledgepack", {"post": "yes"}),
+    ("entry", "delete_selected"): Action("delete_entry", {"post": "yes"}),
+    ("goldenquestion", "delete_selected"): Action("delete_goldenquestion", {"post": "yes"}),
+    ("embeddingmodel", "delete_selected"): Action("delete_embeddingmodel", {"post": "yes"}, closed=False),
+    ("entry", "retry_indexing"): Action("change_entry", before=lambda ids: _failed(ids["entry"])),
+    ("entry", "enable"): Action("change_entry", before=lambda ids: Entry.objects.update(enabled=False)),
+    ("entry", "disable"): Action("change_entry"),
+    ("entry", "tag"): Action("change_entry", {"apply": "1", "add": "new", "remove": ""}),
+    ("entry", "mark_reviewed"): Action("change_entry"),
+}
+
+
+def _failed(entry: Any) -> None:
+    services.revise_entry(entry, None, {"content": "Other words."})
+    indexing.claim(Entry.objects.get(pk=entry).pack_id)
+    Entry.objects.filter(pk=entry).update(index_status="failed", lease_expires_at=None, index_error="broken")
+
+
+@pytest.fixture(autouse=True)
+def no_log() -> Iterator[None]:
+    """Each of a thousand refusals would be written with a traceback."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+# --- Who stands before it ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def world(db: None) -> World:
+    made = build()
+    model = EmbeddingModel.objects.create(**{**MODEL_FORM, "enabled": True})
+    search = SearchLog.objects.create(
+        pack=made.pack, user=made.people["viewer"], query="q", mode="hybrid", hits=0, took_ms=1
+    )
+    rows = {
+        "owner": made.people["owner"].pk,
+        "model": model.pk,
+        "search": search.pk,
+        "revision": EntryRevision.objects.get(entry=made.ids["entry"]).pk,
+        "space": EmbeddingSpace.objects.get(pack=made.pack).pk,
+    }
+    return World(made.pack, {**made.ids, **rows}, made.people, made.keys)
+
+
+@cache
+def permissions() -> frozenset[str]:
+    """Every permission of the knowledge app."""
+    return frozenset(Permission.objects.filter(content_type__app_label="knowledge").values_list("codename", flat=True))
+
+
+class Staff:
+    """Clients of staff who have just these permissions."""
+
+    def __init__(self) -> None:
+        self.people: dict[frozenset[str], User] = {}
+        self.clients: dict[frozenset[str], Client] = {}
+
+    def user(self, wanted: frozenset[str]) -> User:
+        if wanted not in self.people:
+            assert wanted <= permissions(), f"there is no permission {sorted(wanted - permissions())}"
+            user = User.objects.create_user(f"clerk{len(self.people)}@example.org", "a long password", is_staff=True)
+            user.user_permissions.set(
+                Permission.objects.filter(content_type__app_label="knowledge", codename__in=wanted)
+            )
+            self.people[wanted] = user
+        return self.people[wanted]
+
+    def having(self, *wanted: str) -> Client:
+        key = frozenset(wanted)
+        if key not in self.clients:
+            self.clients[key] = signed_in(self.user(key))
+        return self.clients[key]
+
+    def lacking(self, *missing: str) -> Client:
+        """All others; Django takes the permission to change for one to look, so it goes too."""
+        looks = {one.replace("view_", "change_", 1) for one in missing if one.startswith("view_")}
+        return self.having(*(permissions() - set(missing) - looks))
+
+
+@pytest.fixture
+def staff(db: None) -> Staff:
+    return Staff()
+
+
+def signed_in(user: User | None) -> Client:
+    client = Client(raise_request_exception=False)  # a crash is a fault like others
+    if user is not None:
+        client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+@pytest.fixture
+def outsiders(world: World) -> dict[str, Client]:
+    return {who: signed_in(world.people.get(who)) for who in OUTSIDERS}
+
+
+@pytest.fixture
+def root(world: World) -> Client:
+    return signed_in(world.people["staff"])
+
+
+@contextmanager
+def taken_back() -> Iterator[None]:
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
+def ask(client: Client, method: str, path: str, form: Mapping[str, Any] | None = None) -> tuple[Any, set[str]]:
+    """The answer and the tables that were written to; both are taken back."""
+    with taken_back(), writes() as written:
+        response = client.generic(method, path) if form is None else client.post(path, form)
+    return response, written
+
+
+class Faults:
+    """Collects what is not as the table says, so that one run shows all of it."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def refused(self, what: str, answer: tuple[Any, set[str]]) -> None:
+        response, written = answer
+        if response.status_code not in (403, 404, 405) or written:
+            self.found.append(f"{what}: {response.status_code}, wrote {sorted(written)}; this was to be refused")
+
+    def sent_to_sign_in(self, what: str, path: str, answer: tuple[Any, set[str]]) -> None:
+        response, written = answer
+        wanted = f"{reverse('admin:login')}?next={quote(path)}"
+        if response.status_code != 302 or response["Location"] != wanted or written:
+            self.found.append(
+                f"{what}: {response.status_code}, wrote {sorted(written)}; this was to be sent to sign in"
+            )
+
+    def shown(self, what: str, answer: tuple[Any, set[str]]) -> None:
+        response, written = answer
+        if response.status_code != 200 or written:
+            self.found.append(f"{what}: {response.status_code}, wrote {sorted(written)}; this was to be shown")
+
+    def wrote(self, what: str, answer: tuple[Any, set[str]]) -> None:
+        response, written = answer
+        if response.status_code != 302 or not any(table.startswith("knowledge_") for table in written):
+            self.found.append(f"{what}: {response.status_code}, wrote {sorted(written)}; this was to write and lead on")
+
+    def idle(self, what: str, answer: tuple[Any, set[str]]) -> None:
+        response, written = answer
+        if response.status_code >= 500 or written:
+            self.found.append(f"{what}: {response.status_code}, wrote {sorted(written)}; this was to change nothing")
+
+
+@pytest.fixture
+def faults() -> Iterator[Faults]:
+    collected = Faults()
+    yield collected
+    assert not collected.found, "\n" + "\n".join(collected.found)
+
+
+def address(name: str, ids: Ids) -> str:
+    row = PAGES[name]
+    return reverse(name, args=[ids[row.names]] if row.names else [])
+
+
+def knowledge_pages() -> dict[str, Any]:
+    """The admin classes by the names of their models."""
+    registry = admin.site._registry.items()
+    return {str(model._meta.model_name): page for model, page in registry if model._meta.app_label == "knowledge"}
+
+
+def knowledge_routes() -> list[Route]:
+    return [route for route in routes() if route.path.startswith("admin/knowledge/")]
+
+
+# --- Nothing is forgotten ---------------------------------------------------------------------------------------------
+
+
+def test_every_page_has_a_row() -> None:
+    models = {model._meta.model_name for model in admin.site._registry if model._meta.app_label == "knowledge"}
+    assert models == set(MODELS), (
+        f"MODELS in {HERE} and the models registered in the admin differ: {models ^ set(MODELS)}"
+    )
+    named = {route.name: route.path for route in knowledge_routes() if route.name}
+    missing = "\n".join(
+        f'  "{name}": Page(look="view_…", names="…", act="… or none", form=what is posted),   # /{named[name]}'
+        for name in named.keys() - PAGES.keys()
+    )
+    assert not missing, (
+        f"Pages of the admin that nobody has said of who may use them. Add to PAGES in {HERE}:\n{missing}"
+    )
+    assert not PAGES.keys() - named.keys(), f"rows without a page: {sorted(PAGES.keys() - named.keys())}"
+    unnamed = {route.path for route in knowledge_routes() if not route.name}
+    assert unnamed == {f"admin/knowledge/{name}/<path:object_id>/" for name in MODELS}, "a page without a name"
+
+
+def test_every_action_has_a_row(world: World) -> None:
+    request = RequestFactory().get("/")
+    request.user = world.people["staff"]
+    known: set[tuple[str, str]] = set()
+    for name, page in knowledge_pages().items():
+        buttons = [getattr(one, "__name__", str(one)) for one in [*(page.actions or ()), *page.actions_submit_line]]
+        known |= {(name, action) for action in [*page.get_actions(request), *buttons]}
+    missing = "\n".join(
+        f'  ("{model}", "{name}"): Action("the permission it needs", extra form fields, before=…),'
+        for model, name in sorted(known - ACTIONS.keys())
+    )
+    assert not missing, f"Actions that nobody has said of who may take them. Add to ACTIONS in {HERE}:\n{missing}"
+    assert not ACTIONS.keys() - known, f"rows without an action: {sorted(ACTIONS.keys() - known)}"
+
+
+def test_nothing_is_written_beside_pages_and_actions() -> None:
+    """Rows that a page of another model, or a list, lets people edit would need a permission that no row here asks for."""
+    for name, page in knowledge_pages().items():
+        assert not page.inlines, f"{name}: say in {HERE} who may edit the rows of {page.inlines}, and test it"
+        assert not page.list_editable, (
+            f"{name}: say in {HERE} who may edit {page.list_editable} in the list, and test it"
+        )
+
+
+# --- Pages ------------------------------------------------------------------------------------------------------------
+
+
+def test_only_staff_come_in(world: World, outsiders: dict[str, Client], faults: Faults) -> None:
+    for name, row in PAGES.items():
+        path = address(name, world.ids)
+        for who, client in outsiders.items():
+            faults.sent_to_sign_in(f"GET {path} by {who}", path, ask(client, "GET", path))
+            faults.sent_to_sign_in(f"POST {path} by {who}", path, ask(client, "POST", path, row.form(world.ids)))
+
+
+def test_staff_look_with_the_permission_to_look(world: World, staff: Staff, root: Client, faults: Faults) -> None:
+    looking = [one for one in permissions() if one.startswith("view_")]
+    for name, row in PAGES.items():
+        path = address(name, world.ids) + row.query
+        faults.refused(f"GET {path} with no permission", ask(staff.having(), "GET", path))
+        if not row.look:
+            faults.refused(f"GET {path} by a superuser", ask(root, "GET", path))
+            continue
+        for one in (row.look, *row.also):
+            faults.refused(f"GET {path} without {one}", ask(staff.lacking(one), "GET", path))
+        if row.look.startswith("view_"):
+            faults.shown(f"GET {path} with permissions to look", ask(staff.having(*looking), "GET", path))
+        else:
+            faults.refused(f"GET {path} with permissions to look", ask(staff.having(*looking), "GET", path))
+            faults.shown(f"GET {path} with {row.look}", ask(staff.having(row.look, *looking), "GET", path))
+
+
+def test_staff_act_with_the_permission_to_act(world: World, staff: Staff, root: Client, faults: Faults) -> None:
+    looking = [one for one in permissions() if one.startswith("view_")]
+    for name, row in PAGES.items():
+        path, form = address(name, world.ids), row.form(world.ids)
+        if not row.act:
+            faults.idle(f"POST {path} by a superuser", ask(root, "POST", path, form))
+            continue
+        faults.refused(f"POST {path} with no permission", ask(staff.having(), "POST", path, form))
+        faults.refused(f"POST {path} with permissions to look", ask(staff.having(*looking), "POST", path, form))
+        faults.refused(f"POST {path} without {row.act}", ask(staff.lacking(row.act), "POST", path, form))
+        faults.wrote(f"POST {path} with {row.act}", ask(staff.having(row.act, *looking), "POST", path, form))
+        faults.idle(f"PUT {path} by a superuser", ask(root, "PUT", path))
+
+
+def test_forms_need_the_token(world: World, faults: Faults) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(world.people["staff"], backend="django.contrib.auth.backends.ModelBackend")
+    for name, row in PAGES.items():
+        if row.act:
+            path = address(name, world.ids)
+            faults.refused(f"POST {path} without the token", ask(client, "POST", path, row.form(world.ids)))
+
+
+def test_whoever_may_only_look_reads_what_an_entry_says(world: World, staff: Staff) -> None:
+    services.revise_entry(world.ids["entry"], None, {"content": "Read <b>this</b>.\nAnd that."})
+    page = staff.having("view_entry").get(address("admin:knowledge_entry_change", world.ids)).content
+    assert b"Read &lt;b&gt;this&lt;/b&gt;.<br>And that." in page
+    assert b'name="_save"' not in page
+
+
+# --- Actions ----------------------------------------------------------------------------------------------------------
+
+
+def posted(world: World, model: str, action: str) -> tuple[str, dict[str, Any]]:
+    path = reverse(f"admin:knowledge_{model}_changelist")
+    chosen = {"action": action, "_selected_action": [str(world.ids[MODELS[model].names])]}
+    return path, {**chosen, **ACTIONS[model, action].extra}
+
+
+def offered(user: User, model: str) -> set[str]:
+    """The actions in the list's menu."""
+    request = RequestFactory().get("/")
+    request.user = user
+    page = knowledge_pages()[model]
+    return {name for name, _ in page.get_action_choices(request)}
+
+
+def test_actions_need_their_permission(
+    world: World, staff: Staff, outsiders: dict[str, Client], faults: Faults
+) -> None:
+    nobody = staff.having()
+    for (model, name), row in ACTIONS.items():
+        path, form = posted(world, model, name)
+        look = f"view_{model}"
+        allowed, others = frozenset((look, row.needs)), permissions() - {row.needs}
+        assert name in offered(staff.user(allowed), model), f"{model}: {name}"
+        assert name not in offered(staff.user(others), model), f"{model}: {name} is offered without {row.needs}"
+        clients = {"permissions": staff.having(*allowed), "others": staff.having(*others), "look": staff.having(look)}
+        with taken_back():  # signing in within it would be taken back, too
+            row.before(world.ids)
+            for who, client in outsiders.items():
+                faults.sent_to_sign_in(f"{model}: {name} by {who}", path, ask(client, "POST", path, form))
+            faults.refused(f"{model}: {name} with no permission", ask(nobody, "POST", path, form))
+            faults.idle(f"{model}: {name} with {look} alone", ask(clients["look"], "POST", path, form))
+            faults.idle(f"{model}: {name} without {row.needs}", ask(clients["others"], "POST", path, form))
+            faults.wrote(f"{model}: {name} with {row.needs}", ask(clients["permissions"], "POST", path, form))
+
+
+def test_nothing_is_done_in_a_pack_in_the_trash(world: World, root: Client, faults: Faults) -> None:
+    with taken_back():
+        for row in ACTIONS.values():
+            row.before(world.ids)
+        services.delete_pack(world.pack.pk)
+        for (model, name), action in ACTIONS.items():
+            if action.closed:
+                path, form = posted(world, model, name)
+                faults.idle(f"{model}: {name} in a pack in the trash", ask(root, "POST", path, form))
+        for name, page in PAGES.items():
+            if page.act and page.names != "model" and name not in NOT_OF_THE_PACK:
+                path = address(name, world.ids)
+                faults.idle(f"POST {path} in a pack in the trash", ask(root, "POST", path, page.form(world.ids)))
+
+
+NOT_OF_THE_PACK = {"admin:knowledge_knowledgepack_add", "admin:knowledge_embeddingmodel_add"}
+
+
+# --- Beside the pages of models ---------------------------------------------------------------------------------------
+
+# What staff without any permission are answered, and the query.
+SITE: dict[str, tuple[int, str]] = {
+    "admin:index": (200, ""),
+    "admin:search": (200, "?s=e&extended=1"),
+    "admin:password_change": (200, ""),
+    "admin:password_change_done": (200, ""),
+    "admin:autocomplete": (403, ""),
+    "admin:jsi18n": (200, ""),
+    "admin:view_on_site": (404, ""),
+    "admin:app_list": (404, ""),
+}
+DOORS = {"admin:login", "admin:logout"}  # tests/accounts
+
+
+def test_the_sites_own_pages_show_nothing_of_packs(
+    world: World, staff: Staff, outsiders: dict[str, Client], faults: Faults
+) -> None:
+    models = {f"admin/{model._meta.app_label}/{model._meta.model_name}/" for model in admin.site._registry}
+    own = {
+        route.name for route in routes() if route.path.startswith("admin/") and not route.path.startswith(tuple(models))
+    }
+    assert own - {""} - DOORS == set(SITE), f"SITE in {HERE} and the site's own pages differ: {own ^ set(SITE)}"
+    kind = Permission.objects.filter(content_type__model="entry").values_list("content_type", flat=True)[0]
+    known = {"admin:view_on_site": [kind, world.ids["entry"]], "admin:app_list": ["knowledge"]}
+    for name, (status, query) in SITE.items():
+        path = reverse(name, args=known.get(name, []))
+        for who, client in outsiders.items():
+            faults.sent_to_sign_in(f"GET {path} by {who}", path, ask(client, "GET", path))
+        response, written = ask(staff.having(), "GET", path + query)
+        assert (response.status_code, written) == (status, set()), path
+        assert b"Shared" not in response.content, path
+        assert b"admin/knowledge/" not in response.content, path
+
+
+def test_suggestions_are_for_those_who_may_see_the_list(
+    world: World, staff: Staff, outsiders: dict[str, Client], faults: Faults
+) -> None:
+    """Every relation of every model: Django serves any whose other end can be searched, whether a form uses it or not."""
+    searched = {model: page for model, page in admin.site._registry.items() if page.search_fields}
+    tried = set()
+    for model in admin.site._registry:
+        for one in model._meta.get_fields():
+            if not one.concrete or one.related_model not in searched:
+                continue
+            remote = one.related_model._meta
+            query = f"?app_label={model._meta.app_label}&model_name={model._meta.model_name}&field_name={one.name}"
+            path = reverse("admin:autocomplete") + query
+            what = f"{model._meta.label}.{one.name}"
+            tried.add(remote.model_name)
+            faults.refused(f"{what} with no permission", ask(staff.having(), "GET", path))
+            faults.sent_to_sign_in(f"{what} by a viewer", path, ask(outsiders["viewer"], "GET", path))
+            if remote.app_label == "knowledge":
+                look = f"view_{remote.model_name}"
+                faults.refused(f"{what} without {look}", ask(staff.lacking(look), "GET", path))
+                faults.shown(f"{what} with {look}", ask(staff.having(look), "GET", path))
+            else:
+                faults.refused(f"{what} without {remote.label}", ask(staff.having(*permissions()), "GET", path))
+    assert {"knowledgepack", "entry", "user"} <= tried
+
+
+def test_filters_do_not_reach_other_tables(world: World, root: Client) -> None:
+    """A filter on somebody's password hash would give it away letter by letter."""
+    tried = 0
+    for model in admin.site._registry:
+        names = {one.name: one.related_model for one in model._meta.get_fields() if one.concrete and one.related_model}
+        paths = [f"{name}__password" for name, related in names.items() if related is User]
+        paths += [
+            f"{name}__owner__password"
+            for name, related in names.items()
+            if related and related.__name__ == "KnowledgePack"
+        ]
+        for lookup in paths if model._meta.app_label == "knowledge" else ():
+            tried += 1
+            page = reverse(f"admin:knowledge_{model._meta.model_name}_changelist")
+            assert root.get(f"{page}?{lookup}__startswith=m").status_code == 400, lookup
+    assert tried > 10
+
+
+def test_pages_of_the_other_apps_are_for_staff_with_permissions(
+    staff: Staff, outsiders: dict[str, Client], faults: Faults
+) -> None:
+    """What they show and do has tests of its own; here only who comes in. Permissions of the knowledge app open none of them."""
+    nobody = "01a20000-0000-7000-8000-000000000000"
+    every = staff.having(*permissions())
+    for route in routes():
+        if (
+            route.path.count("/") < 3
+            or not route.path.startswith("admin/")
+            or not route.name
+            or route in knowledge_routes()
+        ):
+            continue
+        if route.name in SITE:
+            continue
+        path = reverse(route.name, kwargs=dict.fromkeys(route.keys, nobody))
+        for who in ("viewer", "anonymous"):
+            faults.sent_to_sign_in(f"GET {path} by {who}", path, ask(outsiders[who], "GET", path))
+            faults.sent_to_sign_in(f"POST {path} by {who}", path, ask(outsiders[who], "POST", path, {"post": "yes"}))
+        for method in ("GET", "POST"):
+            response, written = ask(every, method, path)
+            unknown = route.keys and response.status_code == 302 and response["Location"] == reverse("admin:index")
+            if not unknown:  # Django looks for the row before it asks for the permission
+                faults.refused(f"{method} {path} with the knowledge app's permissions", (response, written))
