@@ -21,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -91,19 +92,15 @@ def throwaway_pack(name: str) -> Iterator[KnowledgePack]:
 
 
 def remove(user_id: UUID) -> None:
-    """Delete the user's packs with everything in them, in the order that foreign keys ask for."""
+    """Delete the user and their packs with everything in them, as a purge does."""
     from accounts.models import User
-    from knowledge import models
+    from knowledge.models import KnowledgePack
+    from knowledge.services import purging
 
-    packs = models.KnowledgePack.objects.filter(owner=user_id)
-    for model in (
-        models.PassageVector,
-        models.PassageLexical,
-        models.EntryLexical,
-        models.TermStats,
-        models.EmbeddingSpace,
-    ):
-        model.objects.filter(pack__in=packs)._raw_delete("default")  # a cascade would load each row
+    packs = KnowledgePack.objects.filter(owner=user_id)
+    packs.update(status="deleted", deleted_at=datetime.fromtimestamp(0, tz=UTC))
+    for pack in packs:
+        purging.purge(pack.pk)
     User.objects.get(pk=user_id).delete()
 
 
