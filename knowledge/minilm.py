@@ -55,7 +55,7 @@ class MiniLM:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self._tokenizer = _tokenizer(truncate=True)
+        self._tokenizer = tokenizer(truncate=True)
 
     def embed_passages(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         """One unit vector for each text, in order. Texts of like length share a batch, for padding costs as much as words."""
@@ -82,7 +82,7 @@ class MiniLM:
 
 def count_tokens(texts: Sequence[str]) -> list[int]:
     """Word pieces in each text, without the two marks that the model adds."""
-    encodings = _tokenizer(truncate=False).encode_batch(list(texts), add_special_tokens=False)
+    encodings = tokenizer(truncate=False).encode_batch(list(texts), add_special_tokens=False)
     return [len(encoding.ids) for encoding in encodings]
 
 
@@ -149,18 +149,19 @@ def sha256(path: Path) -> str:
 
 
 @cache
-def _tokenizer(*, truncate: bool) -> Tokenizer:
+def tokenizer(*, truncate: bool) -> Tokenizer:
+    """The model's word pieces, cut to what it reads with ``truncate``."""
     # Its own thread pool does not survive a prefork worker's fork; batches here are small.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(_weights("tokenizer.json")))
-    tokenizer.no_padding()
+    made = Tokenizer.from_file(str(_weights("tokenizer.json")))
+    made.no_padding()
     if truncate:
-        tokenizer.enable_truncation(MAX_TOKENS)
+        made.enable_truncation(MAX_TOKENS)
     else:
-        tokenizer.no_truncation()
-    return tokenizer
+        made.no_truncation()
+    return made
 
 
 @contextmanager

@@ -134,17 +134,22 @@ def _invalid(parameter: str, detail: str) -> InvalidInput:
 
 def _states(packs: Sequence[KnowledgePack]) -> list[dict[str, Any]]:
     """What a result may depend on besides the request, read now and not when the caller read the packs."""
+    wanted = {pack.pk for pack in packs}
     present = {
         space.pack_id: space
-        for space in EmbeddingSpace.objects.filter(pack__in=packs, state=SpaceState.PRESENT).select_related("embedding")
+        for space in EmbeddingSpace.objects.filter(pack__in=wanted, state=SpaceState.PRESENT).select_related(
+            "embedding", "pack"
+        )
     }
+    rows = {space.pack_id: space.pack for space in present.values()}
+    if without := wanted - rows.keys():
+        rows |= KnowledgePack.objects.in_bulk(without)
     names = ("id", "index_epoch", "name", "language", "lexical_weight")
-    rows = (
-        {row["id"]: row for row in KnowledgePack.objects.filter(pk__in=[pack.pk for pack in packs]).values(*names)}
-        if packs
-        else {}
-    )
-    return [{**rows[pack.pk], "space": present.get(pack.pk)} for pack in packs if pack.pk in rows]
+    return [
+        {**{name: getattr(rows[pack.pk], name) for name in names}, "space": present.get(pack.pk)}
+        for pack in packs
+        if pack.pk in rows
+    ]
 
 
 def _cache_key(asked: _Asked, states: Sequence[dict[str, Any]]) -> str:

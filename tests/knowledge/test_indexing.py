@@ -259,7 +259,7 @@ def test_a_model_that_is_not_there_fails_entries_with_the_reason(
 ) -> None:
     fill([BREAD], index=False)
     monkeypatch.setattr(minilm, "_PACKAGE", "not_installed_anywhere")
-    minilm._tokenizer.cache_clear()
+    minilm.tokenizer.cache_clear()
     embeddings._built_in.cache_clear()
     assert indexing.index_once(pack.pk) == 1
     entry = Entry.objects.get()
