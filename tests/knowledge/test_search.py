@@ -281,4 +281,4 @@ def test_a_search_costs_a_handful_of_statements(fill: Fill, pack: KnowledgePack,
         connection,
     ) as queries:
         search([pack], "hot espresso")
-    assert len(queries) == 5  # spaces, packs, terms, candidates, details
+    assert len(queries) == 4  # packs and their spaces, terms, candidates, details
