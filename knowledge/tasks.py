@@ -12,7 +12,15 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from knowledge import ann, indexing, passages, services, spaces, words
+from knowledge import (
+    ann,
+    bulk_tasks,  # noqa: F401  # makes its task known to Celery
+    indexing,
+    passages,
+    services,
+    spaces,
+    words,
+)
 from knowledge.imports import job as imports_job
 from knowledge.imports.tasks import run_import  # noqa: F401  # Celery looks for tasks here
 from knowledge.models import Entry

@@ -80,8 +80,8 @@ def _lock(pack: KnowledgePack, to: KnowledgePack | None, *, must_be_open: bool) 
     """The pack, and the one to move to: locked in the order of their ids, so that two moves cannot wait for each other."""
     ids = [pack.pk, *([to.pk] if to else [])]
     locked = {pack_id: locking.locked_pack(pack_id) for pack_id in sorted(ids)}
-    for one in locked.values() if must_be_open else ():
-        locking.require_open(one)
+    for one in locked.values():
+        locking.require_open(one) if must_be_open else locking.refuse_deleted(one)
     return [locked[pack_id] for pack_id in ids]
 
 
