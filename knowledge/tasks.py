@@ -11,7 +11,14 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from knowledge import ann, indexing, reweighing, services, spaces
+from knowledge import (
+    ann,
+    bulk_tasks,  # noqa: F401  # makes its task known to Celery
+    indexing,
+    reweighing,
+    services,
+    spaces,
+)
 from knowledge.imports import job as imports_job
 from knowledge.imports.tasks import run_import  # noqa: F401  # Celery looks for tasks here
 from knowledge.models import Entry

@@ -1,34 +1,39 @@
-"""Entries: their words, their revisions, and what is done to many at once."""
+"""Entries: the list and the editor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from knowledge import drafts, services
-from knowledge.admin.common import ReadOnly, TrashingAdmin, author, become, day, done, editable, is_open, pack_of, table
-from knowledge.admin.diffs import side_by_side
+from knowledge.admin.bulk import TRASH, BulkActions
+from knowledge.admin.common import (
+    ServiceErrors,
+    TrashingAdmin,
+    author,
+    become,
+    day,
+    editable,
+    explain,
+    is_open,
+    pack_of,
+)  # fmt: skip
 from knowledge.admin.pages import open_pack, pack_context
-from knowledge.models import TAG_MAX, Entry, EntryRevision, KnowledgePack
+from knowledge.admin.revisions import Revisions
+from knowledge.models import Entry, KnowledgePack
 from knowledge.selectors import twin_of
-from knowledge.states import IndexStatus, PackStatus
-from realtime.errors import InvalidInput, QuorumError
+from realtime.errors import InvalidInput
 
-REVISIONS_SHOWN = 50
 _DRAFT_FIELDS = tuple(drafts.EntryDraft.model_fields)
 
 
@@ -63,7 +68,7 @@ class EntryForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
             try:
                 drafts.parse(self.draft())
             except InvalidInput as error:
-                self._report(error)
+                explain(self, error)
         pack = cleaned.get("pack") or (None if self.instance._state.adding else self.instance.pack)
         if pack is not None and not self.errors:
             self._check_pack(pack)
@@ -80,11 +85,6 @@ class EntryForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
         twin = twin_of(pack, content_hash)
         if twin and content_hash != self.instance.content_hash:
             self.add_error("content", f"The pack says this already: {twin.title}.")
-
-    def _report(self, error: InvalidInput) -> None:
-        for wrong in error.errors:
-            name = wrong["pointer"].strip("/").partition("/")[0]
-            self.add_error(name if name in self.fields else None, wrong["detail"])
 
 
 class ReviewFilter(admin.SimpleListFilter):
@@ -103,6 +103,19 @@ class ReviewFilter(admin.SimpleListFilter):
         return queryset.filter(conditions.get(self.value() or "", Q()))
 
 
+class TrashFilter(admin.SimpleListFilter):
+    """``get_queryset`` does it: pages of one entry must not find what is in the trash."""
+
+    title = "trash"
+    parameter_name = TRASH
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", "In the trash")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Entry]) -> QuerySet[Entry]:
+        return queryset
+
+
 class UseFilter(admin.SimpleListFilter):
     title = "use"
     parameter_name = "use"
@@ -119,7 +132,7 @@ class UseFilter(admin.SimpleListFilter):
 
 
 @admin.register(Entry)
-class EntryAdmin(TrashingAdmin):
+class EntryAdmin(BulkActions, Revisions, ServiceErrors, TrashingAdmin):
     form = EntryForm
     list_display = ("title", "pack", "state", "enabled", "tag_list", "times_cited", "number", "edited")
     list_before_template = "admin/knowledge/_tabs.html"
@@ -133,32 +146,29 @@ class EntryAdmin(TrashingAdmin):
             {"fields": ("index_status", "index_error", "revision_number", "version", "created_at", "updated_at", "id")},
         ),
     )
-    list_filter = ("index_status", "enabled", ReviewFilter, UseFilter, "pack__status", "created_at")
+    list_filter = ("index_status", "enabled", ReviewFilter, UseFilter, TrashFilter, "pack__status", "created_at")
     list_select_related = ("pack", "use")
     list_per_page = 50
     search_fields = ("title", "external_id", "pack__name")
     autocomplete_fields = ("pack",)
     ordering = ("-created_at",)
-    actions = ("retry_indexing", "enable", "disable", "tag", "mark_reviewed")
     readonly_fields = (
         "id", "index_status", "index_error", "revision_number", "version", "created_at", "updated_at", "reviewed_at", "review_by",
         "revisions_shown",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Entry]:
+        """Without the trash, but for the list that shows it."""
         entries = cast("QuerySet[Entry]", super().get_queryset(request))
-        return entries.filter(deleted_at__isnull=True)
+        return entries.filter(deleted_at__isnull=request.GET.get(TRASH) != "1")
 
     def get_urls(self) -> list[URLPattern]:
-        diff = path(
-            "<uuid:pk>/revisions/", self.admin_site.admin_view(self.diff_view), name="knowledge_entry_revisions"
-        )
-        return [diff, *super().get_urls()]
+        return [*self.bulk_urls(), *self.revision_urls(), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Under the tabs of its pack, when the list is of one pack."""
         pack = open_pack(request.GET.get("pack__id__exact", ""))
-        extra = {**(extra_context or {}), **(pack_context(pack, "entries") if pack else {})}
+        extra = {**(extra_context or {}), **(pack_context(request, pack, "entries") if pack else {})}
         return cast("HttpResponse", super().changelist_view(request, extra))
 
     def change_view(
@@ -167,7 +177,7 @@ class EntryAdmin(TrashingAdmin):
         entry = self.get_object(request, object_id)
         extra = {
             **(extra_context or {}),
-            **(pack_context(entry.pack, "entries") if entry and is_open(entry.pack) else {}),
+            **(pack_context(request, entry.pack, "entries") if entry and is_open(entry.pack) else {}),
         }
         return cast("HttpResponse", super().change_view(request, object_id, form_url, extra))
 
@@ -197,10 +207,6 @@ class EntryAdmin(TrashingAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Entry) -> None:
         services.delete_entry(obj.pk)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Entry]) -> None:
-        for entry in queryset.exclude(pack__status__in=(PackStatus.ARCHIVED, PackStatus.DELETED)):
-            services.delete_entry(entry.pk)
 
     # --- Columns ---
 
@@ -234,144 +240,3 @@ class EntryAdmin(TrashingAdmin):
     @admin.display(description="cited", ordering="use__cited")
     def times_cited(self, entry: Entry) -> int:
         return entry.use.cited if hasattr(entry, "use") else 0
-
-    @admin.display(description="Revisions")
-    def revisions_shown(self, entry: Entry) -> SafeString | str:
-        if entry._state.adding:
-            return "–"
-        revisions = entry.revisions.select_related("author").order_by("-number")[:REVISIONS_SHOWN]
-        rows = [
-            (one.number, f"{one.created_at:%Y-%m-%d %H:%M}", one.author or "–", one.note or "–", self._diff_link(one))
-            for one in revisions
-        ]
-        return table(("", "when", "by", "note", ""), rows)
-
-    def _diff_link(self, revision: EntryRevision) -> SafeString | str:
-        if revision.number == 1:
-            return "first"
-        page = reverse("admin:knowledge_entry_revisions", args=[revision.entry_id])
-        compared = f"{page}?from={revision.number - 1}&to={revision.number}"
-        return format_html('<a class="q-link" href="{}">what changed</a>', compared)
-
-    # --- Revisions side by side ---
-
-    def diff_view(self, request: HttpRequest, pk: Any) -> HttpResponse:
-        entry = self.get_queryset(request).select_related("pack").filter(pk=pk).first()
-        if entry is None or not self.has_view_permission(request, entry):
-            raise Http404("There is no such entry.")
-        revisions = list(entry.revisions.select_related("author").defer("content").order_by("-number"))
-        old, new = self._chosen(request, entry, [one.number for one in revisions])
-        context = {
-            **self.admin_site.each_context(request),
-            **(pack_context(entry.pack, "entries") if is_open(entry.pack) else {}),
-            "title": entry.title,
-            "subtitle": "Revisions",
-            "opts": self.opts,
-            "entry": entry,
-            "original": entry,
-            "revisions": revisions,
-            "old": old,
-            "new": new,
-            "rows": side_by_side(f"{old.title}\n\n{old.content}", f"{new.title}\n\n{new.content}"),
-        }
-        return TemplateResponse(request, "admin/knowledge/revisions.html", context)
-
-    def _chosen(self, request: HttpRequest, entry: Entry, numbers: list[int]) -> tuple[EntryRevision, EntryRevision]:
-        """The revisions that ``from`` and ``to`` name; where they name none, the latest and the one before it."""
-        wanted = [
-            value for value in map(request.GET.get, ("from", "to")) if value and value.isascii() and value.isdigit()
-        ]
-        chosen = [int(value) for value in wanted if len(value) < 9 and int(value) in numbers]
-        if len(chosen) != 2:
-            chosen = [numbers[min(1, len(numbers) - 1)], numbers[0]]
-        found = {one.number: one for one in entry.revisions.select_related("author").filter(number__in=chosen)}
-        return found[chosen[0]], found[chosen[1]]
-
-    # --- Actions ---
-
-    def _each(self, request: HttpRequest, entries: QuerySet[Entry], act: Callable[[Entry], object], what: str) -> None:
-        """Do one thing to each entry, each in its own transaction; what one refuses does not hold up the others."""
-        count, refused = 0, []
-        for entry in entries:
-            try:
-                act(entry)
-                count += 1
-            except QuorumError as error:
-                refused.append(f"{entry.title}: {error.detail}")
-        done(request, count, what, refused)
-
-    @admin.action(description="Index again (failed entries)", permissions=["change"])
-    def retry_indexing(self, request: HttpRequest, queryset: QuerySet[Entry]) -> None:
-        failed = queryset.filter(index_status=IndexStatus.FAILED)
-        self._each(request, failed, lambda entry: services.retry_indexing(entry.pk), "queued again")
-
-    @admin.action(description="Enable", permissions=["change"])
-    def enable(self, request: HttpRequest, queryset: QuerySet[Entry]) -> None:
-        hidden = queryset.filter(enabled=False)
-        self._each(request, hidden, lambda entry: services.set_entry_enabled(entry.pk, enabled=True), "enabled")
-
-    @admin.action(description="Disable (hide from searches)", permissions=["change"])
-    def disable(self, request: HttpRequest, queryset: QuerySet[Entry]) -> None:
-        shown = queryset.filter(enabled=True)
-        self._each(request, shown, lambda entry: services.set_entry_enabled(entry.pk, enabled=False), "disabled")
-
-    @admin.action(description="Mark as reviewed", permissions=["change"])
-    def mark_reviewed(self, request: HttpRequest, queryset: QuerySet[Entry]) -> None:
-        reviewer = author(request)
-        self._each(request, queryset, lambda entry: services.mark_reviewed([entry.pk], reviewer), "marked as reviewed")
-
-    @admin.action(description="Tag …", permissions=["change"])
-    def tag(self, request: HttpRequest, queryset: QuerySet[Entry]) -> HttpResponse | None:
-        """Asks which tags to add and to remove, then does it."""
-        form = TagForm(request.POST if "apply" in request.POST else None)
-        if not form.is_valid():
-            chosen = {"entries": queryset[:20], "count": queryset.count(), "form": form}
-            names = {"checkbox": ACTION_CHECKBOX_NAME, "selected": request.POST.getlist(ACTION_CHECKBOX_NAME)}
-            everything = {"all": request.POST.get("select_across", "0"), "title": "Tag entries", "opts": self.opts}
-            context = {**self.admin_site.each_context(request), **chosen, **names, **everything}
-            return TemplateResponse(request, "admin/knowledge/tag.html", context)
-        add, remove = form.cleaned_data["add"], form.cleaned_data["remove"]
-
-        def retag(entry: Entry) -> None:
-            tags = [one for one in dict.fromkeys([*entry.tags, *add]) if one not in remove]
-            if tags != entry.tags:
-                services.revise_entry(entry.pk, author(request), {"tags": tags})
-
-        self._each(request, queryset, retag, "tagged")
-        return None
-
-
-class TagForm(forms.Form):
-    """Tags separated by commas."""
-
-    add = forms.CharField(required=False, max_length=500)
-    remove = forms.CharField(required=False, max_length=500)
-
-    def clean_add(self) -> list[str]:
-        return _tags(self.cleaned_data["add"])
-
-    def clean_remove(self) -> list[str]:
-        return _tags(self.cleaned_data["remove"])
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
-        if not self.errors and not cleaned["add"] and not cleaned["remove"]:
-            raise forms.ValidationError("Name at least one tag to add or to remove.")
-        return cleaned
-
-
-def _tags(text: str) -> list[str]:
-    tags = list(dict.fromkeys(one.strip() for one in text.split(",") if one.strip()))
-    if any(len(one) > TAG_MAX for one in tags):
-        raise forms.ValidationError(f"A tag has at most {TAG_MAX} characters.")
-    return tags
-
-
-@admin.register(EntryRevision)
-class EntryRevisionAdmin(ReadOnly, ModelAdmin):
-    """History, to be read: the database itself refuses changes."""
-
-    list_display = ("title", "number", "entry", "author", "note", "created_at")
-    list_select_related = ("entry", "author")
-    search_fields = ("title", "entry__id")
-    ordering = ("-created_at",)

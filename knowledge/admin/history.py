@@ -1,82 +1,61 @@
-"""What is only read here: imports, published states, evaluations and the search log."""
+"""What belongs to a pack and is only read here: evaluations and the search log."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
-from unfold.decorators import display
 
-from knowledge.admin.common import STATUS_COLOURS, ReadOnly, table
-from knowledge.models import Evaluation, Import, SearchLog, Snapshot
+from knowledge.admin.common import ReadOnly, TrashingAdmin, is_open, table
+from knowledge.admin.pages import open_pack, pack_context
+from knowledge.models import Evaluation, KnowledgePack, SearchLog
 
 SHOWN = 200
 
 
-class OfPack(ReadOnly, ModelAdmin):
-    """Rows that belong to a pack, which its pages link to."""
+class OfPack(ReadOnly, TrashingAdmin):
+    """Rows that belong to a pack, under whose tabs they stand when they are of one: ``tab`` names theirs."""
 
+    tab = ""
     list_per_page = 50
+    list_before_template = "admin/knowledge/_tabs.html"
+    change_form_outer_before_template = "admin/knowledge/_tabs.html"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        pack = open_pack(request.GET.get("pack__id__exact", ""))
+        return cast("HttpResponse", super().changelist_view(request, self._with_tabs(request, pack, extra_context)))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        row = cast("Any", self.get_object(request, object_id))
+        pack = row.pack if row and is_open(row.pack) else None
+        extra = self._with_tabs(request, pack, extra_context)
+        return cast("HttpResponse", super().change_view(request, object_id, form_url, extra))
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        pack = open_pack(request.GET.get("pack", ""))
+        return cast("HttpResponse", super().add_view(request, form_url, self._with_tabs(request, pack, extra_context)))
+
+    def _with_tabs(
+        self, request: HttpRequest, pack: KnowledgePack | None, extra: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        return {**(extra or {}), **(pack_context(request, pack, self.tab) if pack else {})}
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup == "pack__id__exact" or super().lookup_allowed(lookup, value, request)
 
 
-@admin.register(Import)
-class ImportAdmin(OfPack):
-    list_display = ("__str__", "pack", "state", "dry_run", "size", "created_by", "created_at", "finished_at")
-    list_filter = ("status", "dry_run", "created_at")
-    list_select_related = ("pack", "created_by")
-    search_fields = ("filename", "pack__name")
-    ordering = ("-created_at", "-id")
-    fields = (
-        "pack", "state", "filename", "media_type", "size", "urls", "options", "dry_run", "on_duplicate", "error", "attempt",
-        "created_by", "created_at", "finished_at", "items_shown",
-    )  # fmt: skip
-    readonly_fields = fields
-
-    @display(description="status", label=STATUS_COLOURS, ordering="status")
-    def state(self, job: Import) -> str:
-        return job.status
-
-    @admin.display(description="items")
-    def items_shown(self, job: Import) -> SafeString | str:
-        items = job.items.select_related("entry").order_by("ordinal")[:SHOWN]
-        head = ("", "source", "status", "planned", "entry", "error")
-        rows = [
-            (one.ordinal, one.source, one.status, one.planned or "–", one.entry or "–", one.error or "–")
-            for one in items
-        ]
-        return table(head, rows)
-
-
-@admin.register(Snapshot)
-class SnapshotAdmin(OfPack):
-    list_display = ("label", "pack", "entry_count", "passage_count", "note", "created_by", "created_at")
-    list_filter = ("created_at",)
-    list_select_related = ("pack", "created_by")
-    search_fields = ("label", "pack__name", "note")
-    ordering = ("-created_at", "-id")
-    fields = (
-        "pack", "label", "note", "entry_count", "passage_count", "content_hash", "created_by", "created_at", "entries_shown",
-    )  # fmt: skip
-    readonly_fields = fields
-
-    @admin.display(description="revisions")
-    def entries_shown(self, snapshot: Snapshot) -> SafeString | str:
-        rows = snapshot.entries.select_related("revision").order_by("ordinal")[:SHOWN]
-        said = [(row.revision.title, row.revision.number, row.revision.content_hash[:12]) for row in rows]
-        return table(("title", "revision", "hash"), said)
-
-
 @admin.register(Evaluation)
 class EvaluationAdmin(OfPack):
+    tab = "questions"
     list_display = ("created_at", "pack", "mode", "questions", "ndcg", "recall", "rank", "created_by")
     list_filter = ("mode", "created_at")
     list_select_related = ("pack", "created_by")
@@ -132,6 +111,7 @@ class NothingFilter(admin.SimpleListFilter):
 
 @admin.register(SearchLog)
 class SearchLogAdmin(OfPack):
+    tab = "searches"
     list_display = ("query", "pack", "hits", "best", "mode", "path", "took", "origin", "user", "at")
     list_filter = ("origin", "mode", NothingFilter, "at")
     list_select_related = ("pack", "user")

@@ -13,7 +13,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from knowledge.admin.common import STATUS_COLOURS, ReadOnly, TrashingAdmin, become
+from knowledge.admin.common import STATUS_COLOURS, ReadOnly, ServiceErrors, TrashingAdmin, become
 from knowledge.admin.packs import bar
 from knowledge.models import EmbeddingModel, EmbeddingSpace
 from knowledge.services import spaces as registry
@@ -55,7 +55,7 @@ class ModelForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
 
 
 @admin.register(EmbeddingModel)
-class EmbeddingModelAdmin(TrashingAdmin):
+class EmbeddingModelAdmin(ServiceErrors, TrashingAdmin):
     form = ModelForm
     list_display = ("name", "provider", "model", "dimension", "api_key_env", "enabled", "created_at")
     list_filter = ("provider", "enabled")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, cast
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin
@@ -18,11 +20,14 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from knowledge import services
-from knowledge.admin.common import STATUS_COLOURS, TrashingAdmin, become, is_open, table
-from knowledge.admin.pages import DAYS, PackPages, pack_context, space_rows
-from knowledge.models import Entry, Evaluation, KnowledgePack, SearchLog
-from knowledge.states import IndexStatus, PackStatus, check_pack_transition
-from realtime.errors import IllegalState
+from knowledge.admin import embedding, hits, manage, quality, sharing
+from knowledge.admin.common import STATUS_COLOURS, ServiceErrors, TrashingAdmin, become, counted, done, is_open, table
+from knowledge.admin.dashboard import DAYS
+from knowledge.admin.dashboard import PAGE as DASHBOARD
+from knowledge.admin.pages import PackPages, pack_context
+from knowledge.models import Entry, Evaluation, KnowledgePack, PackEvent, SearchLog
+from knowledge.states import IndexStatus, PackStatus
+from realtime.errors import QuorumError
 
 RECENT_EVENTS = 20
 
@@ -30,25 +35,38 @@ RECENT_EVENTS = 20
 class PackForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
     class Meta:
         model = KnowledgePack
-        fields = ("owner", "name", "description", "visibility", "status", "tags", "language", "gate_publishing")
+        fields = ("owner", "name", "description", "visibility", "tags", "language", "gate_publishing")
         widgets = {"tags": UnfoldAdminTextInputWidget, "description": UnfoldAdminTextareaWidget(attrs={"rows": 4})}
-        help_texts = {"gate_publishing": "nDCG@10 of the golden questions, 0 to 1, below which nothing is published"}
-
-    def clean_status(self) -> str:
-        status: str = self.cleaned_data["status"]
-        try:
-            check_pack_transition(self.initial.get("status", PackStatus.DRAFT), status)
-        except IllegalState as error:
-            raise forms.ValidationError(error.detail) from error
-        if status == PackStatus.DELETED:
-            raise forms.ValidationError("Use the delete button to move a pack to the trash.")
-        return status
+        labels = {"gate_publishing": "Publishing gate"}
+        help_texts = {
+            "visibility": "Public packs are read by everybody who is signed in",
+            "tags": "Separated by commas",
+            "language": "Of the words, for stemming; a change indexes them anew",
+            "gate_publishing": "nDCG@10 of the golden questions, 0 to 1, below which no snapshot is published; blank for none",
+        }
 
     def clean_gate_publishing(self) -> float | None:
         gate: float | None = self.cleaned_data["gate_publishing"]
         if gate is not None and not 0 <= gate <= 1:
             raise forms.ValidationError("A number from 0 to 1.")
         return gate
+
+
+class StatusFilter(admin.SimpleListFilter):
+    """Packs in the trash only show when they are asked for."""
+
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        named = [(status.value, status.label) for status in PackStatus if status != PackStatus.DELETED]
+        return [*named, (PackStatus.DELETED.value, "In the trash")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[KnowledgePack]) -> QuerySet[KnowledgePack]:
+        if self.value() in PackStatus.values:
+            return queryset.filter(status=self.value())
+        # Whoever follows a link to one pack (autocompletion, a change page) finds it wherever it is.
+        return queryset.exclude(status=PackStatus.DELETED)
 
 
 def bar(part: int, whole: int) -> SafeString:
@@ -62,23 +80,33 @@ def bar(part: int, whole: int) -> SafeString:
 
 
 @admin.register(KnowledgePack)
-class KnowledgePackAdmin(PackPages, TrashingAdmin):
+class KnowledgePackAdmin(PackPages, ServiceErrors, TrashingAdmin):
+    pages = (
+        DASHBOARD, quality.QUESTIONS, hits.PAGE, quality.SEARCHES_PAGE, quality.REVIEW, sharing.PAGE, embedding.PAGE, manage.PAGE,
+    )  # fmt: skip
     form = PackForm
     list_display = ("title", "state", "owner", "entries_total", "unready", "zero_rate", "ndcg", "tools")
-    list_filter = ("status", "visibility", "language", "created_at")
+    list_filter = (StatusFilter, "visibility", "language", "created_at")
     list_select_related = ("owner",)
     list_per_page = 50
     search_fields = ("name", "description", "owner__email")
     autocomplete_fields = ("owner",)
     ordering = ("-created_at",)
+    actions = ("activate", "archive", "restore")
     readonly_fields = (
-        "id", "version", "entry_count", "passage_count", "created_at", "updated_at", "spaces_shown", "shares_shown", "recent_events",
-    )  # fmt: skip
+        "id",
+        "state",
+        "version",
+        "entry_count",
+        "passage_count",
+        "created_at",
+        "updated_at",
+        "recent_events",
+    )
     fieldsets = (
-        (None, {"fields": ("owner", *(name for name in PackForm.Meta.fields if name != "owner"))}),
-        ("Index", {"fields": ("spaces_shown", "entry_count", "passage_count")}),
-        ("Sharing", {"fields": ("shares_shown",)}),
-        ("Record", {"fields": ("recent_events", "version", "created_at", "updated_at", "id")}),
+        (None, {"fields": PackForm.Meta.fields}),
+        ("Record", {"fields": ("state", "entry_count", "passage_count", "version", "created_at", "updated_at", "id")}),
+        ("Recent events", {"fields": ("recent_events",)}),
     )
     change_form_outer_before_template = "admin/knowledge/_tabs.html"
 
@@ -102,13 +130,18 @@ class KnowledgePackAdmin(PackPages, TrashingAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         pack = self.get_object(request, object_id)
-        extra = {**(extra_context or {}), **(pack_context(pack, "change") if pack and is_open(pack) else {})}
+        extra = {**(extra_context or {}), **(pack_context(request, pack, "change") if pack else {})}
         return cast("HttpResponse", super().change_view(request, object_id, form_url, extra))
 
     def get_readonly_fields(self, request: HttpRequest, obj: KnowledgePack | None = None) -> tuple[str, ...]:
         fixed = tuple(str(name) for name in self.readonly_fields)
-        # A pack keeps its owner; a new one is a draft without a gate.
-        return (*fixed, "owner") if obj else (*fixed, "status", "gate_publishing")
+        return (*fixed, "owner") if obj else fixed  # another owner is made on the page of sharing
+
+    def get_fieldsets(self, request: HttpRequest, obj: KnowledgePack | None = None) -> Any:
+        """A new pack has no record, and its gate is for later."""
+        if obj:
+            return super().get_fieldsets(request, obj)
+        return ((None, {"fields": tuple(name for name in PackForm.Meta.fields if name != "gate_publishing")}),)
 
     def has_change_permission(self, request: HttpRequest, obj: KnowledgePack | None = None) -> bool:
         return is_open(obj) and super().has_change_permission(request, obj)
@@ -121,11 +154,9 @@ class KnowledgePackAdmin(PackPages, TrashingAdmin):
     ) -> None:  # Django's signature
         values = {name: form.cleaned_data[name] for name in form.cleaned_data if name in services.PACK_FIELDS}
         if change:
-            saved = services.update_pack(obj.pk, values)
+            become(obj, services.update_pack(obj.pk, values))
         else:
-            values.pop("status", None)
-            saved = services.create_pack(form.cleaned_data["owner"], **values)
-        become(obj, saved)
+            become(obj, services.create_pack(form.cleaned_data["owner"], **values))
 
     def delete_model(self, request: HttpRequest, obj: KnowledgePack) -> None:
         services.delete_pack(obj.pk)
@@ -165,39 +196,59 @@ class KnowledgePackAdmin(PackPages, TrashingAdmin):
 
     @admin.display(description="")
     def tools(self, pack: KnowledgePack) -> SafeString | str:
-        if not is_open(pack):
-            return ""
-        link = reverse("admin:knowledge_knowledgepack_dashboard", args=[pack.pk])
-        return format_html('<a class="q-link" href="{}">dashboard</a>', link)
-
-    @admin.display(description="Embedding spaces")
-    def spaces_shown(self, pack: KnowledgePack) -> SafeString | str:
-        rows = [
-            (
-                one["space"].model,
-                one["space"].dimension,
-                one["space"].state,
-                bar(one["filled"], one["of"]),
-                one["space"].error or "–",
-            )
-            for one in space_rows(pack)
-        ]
-        return table(("model", "dimension", "state", "passages embedded", "error"), rows)
-
-    @admin.display(description="Shared with")
-    def shares_shown(self, pack: KnowledgePack) -> SafeString | str:
-        shares = pack.shares.select_related("user", "created_by").order_by("created_at")
-        rows = [(one.user, one.role, one.created_by or "–", f"{one.created_at:%Y-%m-%d}") for one in shares]
-        return table(("person", "role", "shared by", "since"), rows)
+        name, title = ("dashboard", "Dashboard") if is_open(pack) else ("manage", "Restore")
+        link = reverse(f"admin:knowledge_knowledgepack_{name}", args=[pack.pk])
+        return format_html('<a class="q-link" href="{}">{}</a>', link, title)
 
     @admin.display(description="Recent events")
-    def recent_events(self, obj: KnowledgePack) -> str:
+    def recent_events(self, obj: KnowledgePack) -> SafeString | str:
         """The end of the log; Django's admin has no pages for models with a composite key."""
         events = obj.events.order_by("-seq")[:RECENT_EVENTS]
-        return "\n".join(f"{event.seq}  {event.created_at:%Y-%m-%d %H:%M:%S}  {event.type}" for event in events)
+        rows = [(event.seq, f"{event.created_at:%Y-%m-%d %H:%M:%S}", event.type, actor_of(event)) for event in events]
+        return table(("", "when (UTC)", "what", "by"), rows)
+
+    # --- Actions ---
+
+    @admin.action(description="Activate", permissions=["change"])
+    def activate(self, request: HttpRequest, queryset: QuerySet[KnowledgePack]) -> None:
+        self._each(request, queryset, lambda pk: services.update_pack(pk, {"status": PackStatus.ACTIVE}), "active")
+
+    @admin.action(description="Archive (read-only)", permissions=["change"])
+    def archive(self, request: HttpRequest, queryset: QuerySet[KnowledgePack]) -> None:
+        self._each(request, queryset, lambda pk: services.update_pack(pk, {"status": PackStatus.ARCHIVED}), "archived")
+
+    @admin.action(description="Restore from the trash", permissions=["delete"])
+    def restore(self, request: HttpRequest, queryset: QuerySet[KnowledgePack]) -> None:
+        self._each(request, queryset, services.restore_pack, "restored")
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Restoring is for the trash, everything else for the rest."""
+        actions = super().get_actions(request)
+        trash = request.GET.get("status") == PackStatus.DELETED
+        return {name: action for name, action in actions.items() if (name == "restore") == trash}
+
+    def _each(
+        self, request: HttpRequest, packs: QuerySet[KnowledgePack], act: Callable[[UUID], object], what: str
+    ) -> None:
+        count, refused = 0, []
+        for pack in packs:
+            try:
+                act(pack.pk)
+            except QuorumError as error:
+                refused.append(f"{pack.name}: {error.detail}")
+            else:
+                self.log_change(request, pack, what)
+                count += 1
+        done(request, f"{counted(count, 'pack is', 'packs are')} {what}.", refused)
 
 
 def _counted(rows: QuerySet[Any]) -> Coalesce:
     """How many rows belong to the outer pack."""
     counted = rows.order_by().values("pack").annotate(count=Count("pk")).values("count")
     return Coalesce(Subquery(counted, output_field=IntegerField()), 0)
+
+
+def actor_of(event: PackEvent) -> str:
+    """The name that the person has chosen; events carry no addresses."""
+    actor = event.payload.get("actor")
+    return (actor["name"] or "somebody") if actor else "–"

@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from knowledge import services
-from knowledge.admin.common import TrashingAdmin, author, become, is_open
+from knowledge.admin.common import ServiceErrors, TrashingAdmin, author, become, is_open
 from knowledge.models import GoldenQuestion
 from realtime.errors import QuorumError
 
@@ -40,8 +40,9 @@ class QuestionForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
 
 
 @admin.register(GoldenQuestion)
-class GoldenQuestionAdmin(TrashingAdmin):
+class GoldenQuestionAdmin(ServiceErrors, TrashingAdmin):
     form = QuestionForm
+    error_fields = {"question_exists": "question"}
     list_display = ("question", "pack", "created_by", "created_at")
     list_select_related = ("pack", "created_by")
     search_fields = ("question", "pack__name")

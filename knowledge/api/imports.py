@@ -27,10 +27,8 @@ from knowledge.imports import files
 from knowledge.models import Import, ImportItem, ImportStatus, ItemStatus, KnowledgePack, Role
 from knowledge.services import imports as service
 from knowledge.shapes import import_header, import_item
-from realtime.errors import Forbidden, InvalidInput, NotFound
-from realtime.outbound import Blocked, Fetcher
+from realtime.errors import InvalidInput, NotFound
 
-URLS_MAX = 50
 _FORM_ROOM = 64 * 1024  # what a form may have besides the file
 
 
@@ -86,7 +84,9 @@ class ImportUploadHandler(FileUploadHandler):
 class ImportIn(serializers.Serializer[Any]):
     """The body of POST …/imports: either a form with ``file``, or JSON with ``urls``."""
 
-    urls = serializers.ListField(child=s.Text(max_length=URL_MAX), max_length=URLS_MAX, min_length=1, required=False)
+    urls = serializers.ListField(
+        child=s.Text(max_length=URL_MAX), max_length=service.URLS_MAX, min_length=1, required=False
+    )
     on_duplicate = s.Choice(choices=["skip", "update", "fail"], default="skip")
     dry_run = serializers.BooleanField(default=False)
     tags = s.Tags(max_length=TAGS_MAX, required=False, help_text="given to every entry")
@@ -188,7 +188,7 @@ class ImportListView(ApiView):
         urls = values.pop("urls", [])
         if (upload is None) == (not urls):
             raise InvalidInput("Send either a form with a file, or JSON with urls.", code="nothing_to_import")
-        _check_urls(urls)
+        service.check_urls(urls)
         named = {name: values.pop(name) for name in ("on_duplicate", "dry_run")}
         if upload is None:
             return service.create_import(pack, self.user, urls=urls, options=values, **named)
@@ -283,15 +283,3 @@ def _forget(request: Request) -> None:
     for upload in request.FILES.values():
         if isinstance(upload, StoredUpload):
             files.remove(upload.stored)
-
-
-def _check_urls(urls: list[str]) -> None:
-    """What can be refused without asking anybody is refused now; names are resolved by the worker."""
-    if urls and not settings.IMPORT_URL_ALLOWLIST:
-        raise Forbidden("This server does not fetch pages (IMPORT_URL_ALLOWLIST is empty).", code="fetching_off")
-    guard = Fetcher(settings.IMPORT_URL_ALLOWLIST)
-    for number, url in enumerate(urls):
-        try:
-            guard.checked(url)
-        except Blocked as error:
-            raise Blocked(error.detail, errors=[{"pointer": f"/urls/{number}", "detail": error.detail}]) from error

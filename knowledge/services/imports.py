@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -16,9 +17,11 @@ from knowledge.services import locking
 from knowledge.shapes import import_header
 from knowledge.states import IMPORT_TRANSITIONS, ImportStatus, ItemStatus
 from realtime import log, nudge
-from realtime.errors import IllegalState, NotFound
+from realtime.errors import Forbidden, IllegalState, NotFound
+from realtime.outbound import Blocked, Fetcher
 
 TASK = "knowledge.tasks.run_import"
+URLS_MAX = 50  # addresses of one import
 FINAL = tuple(status for status, following in IMPORT_TRANSITIONS.items() if not following)
 
 
@@ -77,6 +80,19 @@ def cancel_import(import_id: UUID) -> Import:
     _check(job, ImportStatus.CANCELLED)
     conclude(pack, job, ImportStatus.CANCELLED)
     return job
+
+
+def check_urls(urls: Sequence[str]) -> None:
+    """Refuse now what can be refused without asking anybody (``Forbidden``, ``Blocked`` with a pointer); names are resolved by the
+    worker."""
+    if urls and not settings.IMPORT_URL_ALLOWLIST:
+        raise Forbidden("This server does not fetch pages (IMPORT_URL_ALLOWLIST is empty).", code="fetching_off")
+    guard = Fetcher(settings.IMPORT_URL_ALLOWLIST)
+    for number, url in enumerate(urls):
+        try:
+            guard.checked(url)
+        except Blocked as error:
+            raise Blocked(error.detail, errors=[{"pointer": f"/urls/{number}", "detail": error.detail}]) from error
 
 
 def locked_import(import_id: UUID) -> tuple[KnowledgePack, Import]:

@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.conf import LazySettings
 from django.contrib import admin
 from django.contrib.auth.models import Permission
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from django.test import Client, RequestFactory
 from django.urls import reverse
@@ -26,6 +29,7 @@ from django.urls import reverse
 from accounts.models import User
 from knowledge import indexing, services
 from knowledge.models import EmbeddingModel, EmbeddingSpace, Entry, EntryRevision, SearchLog
+from knowledge.services import bulk_jobs
 from tests.knowledge.shared_pack import WHO, Ids, World, build
 from tests.support.access import Route, routes, writes
 
@@ -37,17 +41,36 @@ HERE = "tests/knowledge/test_admin_matrix.py"
 
 
 @dataclass(frozen=True)
+class Act:
+    """A form and the permission of the knowledge app that posting it needs. ``before`` makes it have something to do. One that
+    writes is answered with a redirect; ``writes`` is False for the rest, such as downloads. ``closed``: whether it is refused, or
+    does nothing, when the pack is in the trash."""
+
+    needs: str
+    form: Form = lambda _: {}
+    before: Callable[[Ids], object] = lambda _: None
+    writes: bool = True
+    closed: bool = True
+
+
+@dataclass(frozen=True)
 class Page:
-    """``look`` and ``act``: the permissions of the knowledge app that opening the page and posting ``form`` to it need; "" where
-    nobody may, not even superusers. ``names``: what stands in the path for its parameter. ``also``: permissions to open it that are
-    needed beside ``look``."""
+    """``look``: the permission that opening the page needs, "" where nobody may, not even superusers. ``names``: which of the world's
+    ids stands in the path; one for each parameter where there are several. ``act``: what its only form does; ``steps``: what each of
+    its forms does, by the ``do`` that they post."""
 
     look: str
-    names: str = ""
-    act: str = ""
-    form: Form = lambda _: {}
+    names: str | Mapping[str, str] = ""
+    act: Act | None = None
+    steps: Mapping[str, Act] = field(default_factory=dict)
     query: str = ""
-    also: tuple[str, ...] = ()
+
+    def acts(self, ids: Ids) -> Iterator[tuple[Act, dict[str, Any]]]:
+        """Everything that can be posted to it, with the form."""
+        if self.act:
+            yield self.act, dict(self.act.form(ids))
+        for name, step in self.steps.items():
+            yield step, {"do": name, **step.form(ids)}
 
 
 @dataclass(frozen=True)
@@ -58,31 +81,28 @@ class Model:
     add: Form | None = None
     change: Form | None = None
     deleted: bool = False
+    of_pack: bool = True
 
     def pages(self, name: str) -> dict[str, Page]:
+        fresh = self.of_pack and name != "knowledgepack"
+        add = Act(f"add_{name}", self.add, closed=fresh) if self.add else None
+        change = Act(f"change_{name}", self.change, closed=self.of_pack) if self.change else None
+        delete = Act(f"delete_{name}", lambda _: {"post": "yes"}, closed=self.of_pack) if self.deleted else None
         rows = {
             "changelist": Page(f"view_{name}"),
-            "add": Page(f"add_{name}", "", f"add_{name}", self.add) if self.add else Page(""),
-            "change": Page(f"view_{name}", self.names, *((f"change_{name}", self.change) if self.change else ())),
+            "add": Page(f"add_{name}" if add else "", act=add),
+            "change": Page(f"view_{name}", self.names, change),
             "history": Page(f"view_{name}", self.names),
-            "delete": Page(""),
+            "delete": Page(f"delete_{name}" if delete else "", self.names, delete),
         }
-        if self.deleted:
-            rows["delete"] = Page(f"delete_{name}", self.names, f"delete_{name}", lambda _: {"post": "yes"})
-        else:
-            rows["delete"] = Page("", self.names)
         return {f"admin:knowledge_{name}_{page}": row for page, row in rows.items()}
 
 
 @dataclass(frozen=True)
-class Action:
-    """``needs``: the permission. ``extra``: what its form asks for beside the rows. ``before``: makes it have something to do.
-    ``closed``: whether a pack in the trash refuses it."""
+class Action(Act):
+    """``form``: what it asks for beside the rows. ``query``: of the list that offers it."""
 
-    needs: str
-    extra: Mapping[str, str] = field(default_factory=dict)
-    before: Callable[[Ids], object] = lambda _: None
-    closed: bool = True
+    query: str = ""
 
 
 PACK_FORM: dict[str, Any] = {
@@ -106,42 +126,118 @@ MODELS: dict[str, Model] = {
         lambda ids: {"question": "Which?", "expected": [ids["entry"]]},
         deleted=True,
     ),
-    "embeddingmodel": Model("model", lambda _: {**MODEL_FORM, "name": "new"}, lambda _: MODEL_FORM, deleted=True),
+    "embeddingmodel": Model(
+        "model", lambda _: {**MODEL_FORM, "name": "new"}, lambda _: MODEL_FORM, deleted=True, of_pack=False
+    ),
     "entryrevision": Model("revision"),
     "evaluation": Model("evaluation"),
-    "import": Model("import_id"),
-    "snapshot": Model("snapshot"),
+    "import": Model("import_id", lambda ids: {"pack": ids["pk"], "uploads": _file("a.md"), "on_duplicate": "skip"}),
+    "snapshot": Model("snapshot", lambda ids: {"pack": ids["pk"], "label": "v2"}, deleted=True),
     "searchlog": Model("search"),
     "embeddingspace": Model("space"),
 }
 PAGES: dict[str, Page] = {
     **dict(chain.from_iterable(row.pages(name).items() for name, row in MODELS.items())),
     "admin:knowledge_entry_revisions": Page("view_entry", "entry"),
+    "admin:knowledge_entry_revert": Page(
+        "", {"pk": "entry", "number": "n"}, Act("change_entry", before=lambda ids: _revised(ids["entry"]))
+    ),
+    "admin:knowledge_entry_bulk": Page("view_entry", {"job": "job"}),
+    "admin:knowledge_entry_bulk_stop": Page("", {"job": "job"}, Act("change_entry", writes=False, closed=False)),
+    "admin:knowledge_import_commit": Page("", "import_id", Act("change_import")),
+    "admin:knowledge_import_cancel": Page("", "import_id", Act("change_import", closed=False)),
     "admin:knowledge_knowledgepack_dashboard": Page("view_knowledgepack", "pk"),
     "admin:knowledge_knowledgepack_questions": Page(
-        "view_knowledgepack", "pk", "change_knowledgepack", lambda _: {"mode": "lexical"}, also=("view_goldenquestion",)
+        "view_goldenquestion",
+        "pk",
+        steps={
+            "evaluate": Act("change_knowledgepack", lambda _: {"mode": "lexical"}),
+            "import_questions": Act("add_goldenquestion", lambda ids: {"file": _questions(ids["entry"])}),
+            "export_questions": Act("view_goldenquestion", writes=False),
+        },
     ),
-    "admin:knowledge_knowledgepack_hits": Page("view_knowledgepack", "pk", query="?q=bread", also=("view_entry",)),
-    "admin:knowledge_knowledgepack_searches": Page("view_knowledgepack", "pk", also=("view_searchlog",)),
+    "admin:knowledge_knowledgepack_hits": Page("view_entry", "pk", query="?q=bread"),
+    "admin:knowledge_knowledgepack_searches": Page("view_searchlog", "pk"),
     "admin:knowledge_knowledgepack_review": Page(
-        "view_knowledgepack", "pk", "change_entry", lambda ids: {"entry": ids["entry"]}, also=("view_entry",)
+        "view_entry", "pk", steps={"mark_reviewed": Act("change_entry", lambda ids: {"entry": ids["entry"]})}
+    ),
+    "admin:knowledge_knowledgepack_sharing": Page(
+        "view_packshare",
+        "pk",
+        steps={
+            "share": Act("add_packshare", lambda _: {"email": "stranger@example.org", "role": "viewer"}),
+            "change_role": Act("change_packshare", lambda ids: {"share": ids["share"], "role": "viewer"}),
+            "unshare": Act("delete_packshare", lambda ids: {"share": ids["share"]}),
+            "transfer": Act("change_knowledgepack", lambda _: {"email": "stranger@example.org"}),
+        },
+    ),
+    "admin:knowledge_knowledgepack_embedding": Page(
+        "view_knowledgepack",
+        "pk",
+        steps={
+            "choose": Act("change_knowledgepack", lambda _: {"model": "other"}),
+            "reembed": Act("change_knowledgepack"),
+            "cancel_migration": Act("change_knowledgepack", before=lambda ids: services.reembed(ids["pk"])),
+        },
+    ),
+    "admin:knowledge_knowledgepack_manage": Page(
+        "view_knowledgepack",
+        "pk",
+        steps={
+            "export": Act("view_entry", lambda _: {"format": "jsonl"}, writes=False),
+            "fork": Act("add_knowledgepack", lambda _: {"name": "Copy"}),
+            "archive": Act("change_knowledgepack"),
+            "activate": Act("change_knowledgepack", before=lambda ids: _archived(ids["pk"])),
+            "trash": Act("delete_knowledgepack"),
+            "restore": Act("delete_knowledgepack", before=lambda ids: services.delete_pack(ids["pk"]), closed=False),
+        },
     ),
 }
+CONFIRMED: Form = lambda _: {"post": "yes"}  # noqa: E731  # as the other forms stand here
 ACTIONS: dict[tuple[str, str], Action] = {
-    ("knowledgepack", "delete_selected"): Action("delete_knowledgepack", {"post": "yes"}),
-    ("entry", "delete_selected"): Action("delete_entry", {"post": "yes"}),
-    ("goldenquestion", "delete_selected"): Action("delete_goldenquestion", {"post": "yes"}),
-    ("embeddingmodel", "delete_selected"): Action("delete_embeddingmodel", {"post": "yes"}, closed=False),
+    ("knowledgepack", "delete_selected"): Action("delete_knowledgepack", CONFIRMED),
+    ("knowledgepack", "archive"): Action("change_knowledgepack"),
+    ("knowledgepack", "activate"): Action("change_knowledgepack", before=lambda ids: _archived(ids["pk"])),
+    ("knowledgepack", "restore"): Action(
+        "delete_knowledgepack",
+        before=lambda ids: services.delete_pack(ids["pk"]),
+        query="?status=deleted",
+        closed=False,
+    ),
+    ("entry", "delete_selected"): Action("delete_entry", CONFIRMED),
+    ("entry", "restore_selected"): Action(
+        "delete_entry", before=lambda ids: services.delete_entry(ids["entry"]), query="?trash=1"
+    ),
+    ("entry", "move"): Action("change_entry", lambda ids: {"apply": "1", "to": ids["other"]}),
+    ("goldenquestion", "delete_selected"): Action("delete_goldenquestion", CONFIRMED),
+    ("snapshot", "delete_selected"): Action("delete_snapshot", CONFIRMED),
+    ("embeddingmodel", "delete_selected"): Action("delete_embeddingmodel", CONFIRMED, closed=False),
     ("entry", "retry_indexing"): Action("change_entry", before=lambda ids: _failed(ids["entry"])),
     ("entry", "enable"): Action("change_entry", before=lambda ids: Entry.objects.update(enabled=False)),
     ("entry", "disable"): Action("change_entry"),
-    ("entry", "tag"): Action("change_entry", {"apply": "1", "add": "new", "remove": ""}),
+    ("entry", "tag"): Action("change_entry", lambda _: {"apply": "1", "add": "new", "remove": ""}),
     ("entry", "mark_reviewed"): Action("change_entry"),
 }
 
 
-def _failed(entry: Any) -> None:
+def _file(name: str, text: str = "# New\n\nWords.") -> SimpleUploadedFile:
+    return SimpleUploadedFile(name, text.encode())
+
+
+def _questions(entry: Any) -> SimpleUploadedFile:
+    return _file("questions.csv", f"question,expected\nElse?,{entry}\n")
+
+
+def _archived(pack: Any) -> None:
+    services.update_pack(pack, {"status": "archived"})
+
+
+def _revised(entry: Any) -> None:
     services.revise_entry(entry, None, {"content": "Other words."})
+
+
+def _failed(entry: Any) -> None:
+    _revised(entry)
     indexing.claim(Entry.objects.get(pk=entry).pack_id)
     Entry.objects.filter(pk=entry).update(index_status="failed", lease_expires_at=None, index_error="broken")
 
@@ -158,14 +254,18 @@ def no_log() -> Iterator[None]:
 
 
 @pytest.fixture
-def world(db: None) -> World:
+def world(db: None, settings: LazySettings, tmp_path: Path) -> World:
+    settings.DATA_DIR = tmp_path  # of uploads
     made = build()
     model = EmbeddingModel.objects.create(**{**MODEL_FORM, "enabled": True})
     search = SearchLog.objects.create(
         pack=made.pack, user=made.people["viewer"], query="q", mode="hybrid", hits=0, took_ms=1
     )
+    order = bulk_jobs.Order("Disable", (("disable", ()),), "knowledge.change_entry")
     rows = {
         "owner": made.people["owner"].pk,
+        "other": services.create_pack(made.people["owner"], name="Other").pk,
+        "job": bulk_jobs.start(order, made.people["staff"], [made.ids["entry"]]),
         "model": model.pk,
         "search": search.pk,
         "revision": EntryRevision.objects.get(entry=made.ids["entry"]).pk,
@@ -258,7 +358,7 @@ class Faults:
 
     def sent_to_sign_in(self, what: str, path: str, answer: tuple[Any, set[str]]) -> None:
         response, written = answer
-        wanted = f"{reverse('admin:login')}?next={quote(path)}"
+        wanted = f"{reverse('admin:login')}?next={quote(path, safe='/')}"
         if response.status_code != 302 or response["Location"] != wanted or written:
             self.found.append(
                 f"{what}: {response.status_code}, wrote {sorted(written)}; this was to be sent to sign in"
@@ -274,6 +374,11 @@ class Faults:
         if response.status_code != 302 or not any(table.startswith("knowledge_") for table in written):
             self.found.append(f"{what}: {response.status_code}, wrote {sorted(written)}; this was to write and lead on")
 
+    def given(self, what: str, answer: tuple[Any, set[str]]) -> None:
+        response, written = answer
+        if response.status_code not in (200, 302) or written - {"django_admin_log"}:
+            self.found.append(f"{what}: {response.status_code}, wrote {sorted(written)}; this was to be given")
+
     def idle(self, what: str, answer: tuple[Any, set[str]]) -> None:
         response, written = answer
         if response.status_code >= 500 or written:
@@ -288,8 +393,10 @@ def faults() -> Iterator[Faults]:
 
 
 def address(name: str, ids: Ids) -> str:
-    row = PAGES[name]
-    return reverse(name, args=[ids[row.names]] if row.names else [])
+    names = PAGES[name].names
+    if isinstance(names, str):
+        return reverse(name, args=[ids[names]] if names else [])
+    return reverse(name, kwargs={key: ids[value] for key, value in names.items()})
 
 
 def knowledge_pages() -> dict[str, Any]:
@@ -312,7 +419,7 @@ def test_every_page_has_a_row() -> None:
     )
     named = {route.name: route.path for route in knowledge_routes() if route.name}
     missing = "\n".join(
-        f'  "{name}": Page(look="view_…", names="…", act="… or none", form=what is posted),   # /{named[name]}'
+        f'  "{name}": Page(look="view_…", names="…", act=Act("permission", form) or steps=…),   # /{named[name]}'
         for name in named.keys() - PAGES.keys()
     )
     assert not missing, (
@@ -321,6 +428,12 @@ def test_every_page_has_a_row() -> None:
     assert not PAGES.keys() - named.keys(), f"rows without a page: {sorted(PAGES.keys() - named.keys())}"
     unnamed = {route.path for route in knowledge_routes() if not route.name}
     assert unnamed == {f"admin/knowledge/{name}/<path:object_id>/" for name in MODELS}, "a page without a name"
+
+
+def test_every_form_of_a_page_has_a_row() -> None:
+    for page in knowledge_pages()["knowledgepack"].pages:
+        row = PAGES[f"admin:knowledge_knowledgepack_{page.name}"]
+        assert set(row.steps) == set(page.steps), f"PAGES in {HERE} and the steps of {page.name} differ"
 
 
 def test_every_action_has_a_row(world: World) -> None:
@@ -355,7 +468,8 @@ def test_only_staff_come_in(world: World, outsiders: dict[str, Client], faults: 
         path = address(name, world.ids)
         for who, client in outsiders.items():
             faults.sent_to_sign_in(f"GET {path} by {who}", path, ask(client, "GET", path))
-            faults.sent_to_sign_in(f"POST {path} by {who}", path, ask(client, "POST", path, row.form(world.ids)))
+            for _, form in row.acts(world.ids):
+                faults.sent_to_sign_in(f"POST {path} by {who}", path, ask(client, "POST", path, form))
 
 
 def test_staff_look_with_the_permission_to_look(world: World, staff: Staff, root: Client, faults: Faults) -> None:
@@ -366,8 +480,7 @@ def test_staff_look_with_the_permission_to_look(world: World, staff: Staff, root
         if not row.look:
             faults.refused(f"GET {path} by a superuser", ask(root, "GET", path))
             continue
-        for one in (row.look, *row.also):
-            faults.refused(f"GET {path} without {one}", ask(staff.lacking(one), "GET", path))
+        faults.refused(f"GET {path} without {row.look}", ask(staff.lacking(row.look), "GET", path))
         if row.look.startswith("view_"):
             faults.shown(f"GET {path} with permissions to look", ask(staff.having(*looking), "GET", path))
         else:
@@ -377,25 +490,42 @@ def test_staff_look_with_the_permission_to_look(world: World, staff: Staff, root
 
 def test_staff_act_with_the_permission_to_act(world: World, staff: Staff, root: Client, faults: Faults) -> None:
     looking = [one for one in permissions() if one.startswith("view_")]
+    nobody, lookers = staff.having(), staff.having(*looking)
     for name, row in PAGES.items():
-        path, form = address(name, world.ids), row.form(world.ids)
-        if not row.act:
-            faults.idle(f"POST {path} by a superuser", ask(root, "POST", path, form))
-            continue
-        faults.refused(f"POST {path} with no permission", ask(staff.having(), "POST", path, form))
-        faults.refused(f"POST {path} with permissions to look", ask(staff.having(*looking), "POST", path, form))
-        faults.refused(f"POST {path} without {row.act}", ask(staff.lacking(row.act), "POST", path, form))
-        faults.wrote(f"POST {path} with {row.act}", ask(staff.having(row.act, *looking), "POST", path, form))
-        faults.idle(f"PUT {path} by a superuser", ask(root, "PUT", path))
+        path, acts = address(name, world.ids), list(row.acts(world.ids))
+        if not acts:
+            faults.idle(f"POST {path} by a superuser", ask(root, "POST", path))
+        for act, _ in acts:
+            others, allowed = staff.lacking(act.needs), staff.having(act.needs, *looking)
+            with taken_back():
+                act.before(world.ids)
+                for who, client in {
+                    "no permission": nobody,
+                    "permissions to look": lookers,
+                    "all others": others,
+                }.items():
+                    if client is lookers and act.needs in looking:
+                        continue
+                    faults.refused(
+                        f"POST {path} {act.needs} by {who}", ask(client, "POST", path, again(row, act, world))
+                    )
+                answer = ask(allowed, "POST", path, again(row, act, world))
+                (faults.wrote if act.writes else faults.given)(f"POST {path} with {act.needs}", answer)
+                faults.idle(f"PUT {path} by a superuser", ask(root, "PUT", path))
+
+
+def again(row: Page, act: Act, world: World) -> dict[str, Any]:
+    """The form anew: a file can be sent once."""
+    return next(form for one, form in row.acts(world.ids) if one is act)
 
 
 def test_forms_need_the_token(world: World, faults: Faults) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(world.people["staff"], backend="django.contrib.auth.backends.ModelBackend")
     for name, row in PAGES.items():
-        if row.act:
-            path = address(name, world.ids)
-            faults.refused(f"POST {path} without the token", ask(client, "POST", path, row.form(world.ids)))
+        path = address(name, world.ids)
+        for _, form in row.acts(world.ids):
+            faults.refused(f"POST {path} without the token", ask(client, "POST", path, form))
 
 
 def test_whoever_may_only_look_reads_what_an_entry_says(world: World, staff: Staff) -> None:
@@ -409,17 +539,17 @@ def test_whoever_may_only_look_reads_what_an_entry_says(world: World, staff: Sta
 
 
 def posted(world: World, model: str, action: str) -> tuple[str, dict[str, Any]]:
-    path = reverse(f"admin:knowledge_{model}_changelist")
+    row = ACTIONS[model, action]
+    path = reverse(f"admin:knowledge_{model}_changelist") + row.query
     chosen = {"action": action, "_selected_action": [str(world.ids[MODELS[model].names])]}
-    return path, {**chosen, **ACTIONS[model, action].extra}
+    return path, {**chosen, **row.form(world.ids)}
 
 
-def offered(user: User, model: str) -> set[str]:
+def offered(user: User, model: str, query: str) -> set[str]:
     """The actions in the list's menu."""
-    request = RequestFactory().get("/")
+    request = RequestFactory().get(f"/{query}")
     request.user = user
-    page = knowledge_pages()[model]
-    return {name for name, _ in page.get_action_choices(request)}
+    return {name for name, _ in knowledge_pages()[model].get_action_choices(request)}
 
 
 def test_actions_need_their_permission(
@@ -430,8 +560,9 @@ def test_actions_need_their_permission(
         path, form = posted(world, model, name)
         look = f"view_{model}"
         allowed, others = frozenset((look, row.needs)), permissions() - {row.needs}
-        assert name in offered(staff.user(allowed), model), f"{model}: {name}"
-        assert name not in offered(staff.user(others), model), f"{model}: {name} is offered without {row.needs}"
+        assert name in offered(staff.user(allowed), model, row.query), f"{model}: {name}"
+        hidden = name not in offered(staff.user(others), model, row.query)
+        assert hidden, f"{model}: {name} is offered without {row.needs}"
         clients = {"permissions": staff.having(*allowed), "others": staff.having(*others), "look": staff.having(look)}
         with taken_back():  # signing in within it would be taken back, too
             row.before(world.ids)
@@ -444,21 +575,14 @@ def test_actions_need_their_permission(
 
 
 def test_nothing_is_done_in_a_pack_in_the_trash(world: World, root: Client, faults: Faults) -> None:
-    with taken_back():
-        for row in ACTIONS.values():
-            row.before(world.ids)
-        services.delete_pack(world.pack.pk)
-        for (model, name), action in ACTIONS.items():
-            if action.closed:
-                path, form = posted(world, model, name)
-                faults.idle(f"{model}: {name} in a pack in the trash", ask(root, "POST", path, form))
-        for name, page in PAGES.items():
-            if page.act and page.names != "model" and name not in NOT_OF_THE_PACK:
-                path = address(name, world.ids)
-                faults.idle(f"POST {path} in a pack in the trash", ask(root, "POST", path, page.form(world.ids)))
-
-
-NOT_OF_THE_PACK = {"admin:knowledge_knowledgepack_add", "admin:knowledge_embeddingmodel_add"}
+    posts: list[tuple[Act, str, dict[str, Any]]] = [(ACTIONS[key], *posted(world, *key)) for key in ACTIONS]
+    posts += [(act, address(name, world.ids), form) for name, row in PAGES.items() for act, form in row.acts(world.ids)]
+    for act, path, form in posts:
+        if act.closed:
+            with taken_back():
+                act.before(world.ids)
+                services.delete_pack(world.pack.pk)
+                faults.idle(f"POST {path} {form} in a pack in the trash", ask(root, "POST", path, form))
 
 
 # --- Beside the pages of models ---------------------------------------------------------------------------------------

@@ -1,0 +1,28 @@
+// Parts of an admin page that show something at work: while one says data-live="on" the page is asked for again each second and
+// the parts take the place of the old ones. What people have typed elsewhere on the page stays.
+
+const PAUSE_MS = 1000;
+
+function parts(page) {
+  return [...page.querySelectorAll("[data-live]")];
+}
+
+async function refresh() {
+  const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!response.ok || response.redirected) return false; // signed out, or it is gone
+  const fresh = parts(new DOMParser().parseFromString(await response.text(), "text/html"));
+  parts(document).forEach((old, place) => {
+    if (fresh[place] && !old.contains(document.activeElement)) old.replaceWith(document.adoptNode(fresh[place]));
+  });
+  return true;
+}
+
+async function follow() {
+  while (parts(document).some((part) => part.dataset.live === "on")) {
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    if (document.hidden) continue;
+    if (!(await refresh().catch(() => true))) return; // a server that restarts is asked again
+  }
+}
+
+follow();
