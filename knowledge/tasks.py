@@ -25,7 +25,7 @@ from knowledge.imports import job as imports_job
 from knowledge.imports.tasks import run_import  # noqa: F401  # Celery looks for tasks here
 from knowledge.models import Entry
 from knowledge.quality import tasks as quality_tasks  # noqa: F401  # makes its tasks known to Celery
-from knowledge.services import locked_pack, purging
+from knowledge.services import bulk_jobs, locked_pack, purging
 from realtime import nudge
 from realtime.errors import NotFound
 
@@ -96,6 +96,7 @@ def sweep() -> None:
     if spaces.droppable(now).exists():
         nudge.send_task("knowledge.tasks.drop_spaces", [], "index", expires_s=SWEEP_S)
     imports_job.nudge_lost()
+    bulk_jobs.wake_lost()
 
 
 @shared_task(name="knowledge.tasks.purge_trash")

@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 from unfold.decorators import display
 from unfold.widgets import (
+    UnfoldAdminFileFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
@@ -43,7 +44,7 @@ SHOWN = 200
 ITEM_WORDS = ("created", "updated", "unchanged", "failed", "skipped")
 
 
-class Files(forms.FileInput):
+class Files(UnfoldAdminFileFieldWidget):
     allow_multiple_selected = True
 
 
@@ -70,7 +71,7 @@ class ImportForm(forms.Form):
     uploads = FilesField(
         label="Files",
         required=False,
-        widget=Files(attrs={"class": "q-file"}),
+        widget=Files,
         help_text="Markdown, text, HTML, PDF, DOCX, CSV, JSON lines, or a zip of these; several files are several imports",
     )
     urls = forms.CharField(

@@ -121,6 +121,20 @@ def test_a_silent_job_is_woken_by_whoever_looks(
     assert sent == [(bulk_jobs.TASK, [str(job)], "index")]
 
 
+def test_the_sweeper_wakes_a_silent_job_until_it_is_done(
+    staff: Client, many: KnowledgePack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(act(staff, "disable"))
+    sent: list[object] = []
+    monkeypatch.setattr(nudge, "send_task", lambda *args, **_named: sent.append(args[1]))
+    nudge.client().hset(bulk_jobs._key(job), "at", str(time.time() - 60))
+    bulk_jobs.wake_lost()
+    assert [str(job)] in sent
+    run_bulk_job(str(job))
+    bulk_jobs.wake_lost()
+    assert not nudge.client().sismember(bulk_jobs._RUNNING, str(job))
+
+
 def test_an_unknown_job_is_not_there_and_its_task_does_nothing(staff: Client) -> None:
     assert staff.get(reverse("admin:knowledge_entry_bulk", args=[uuid4()])).status_code == 404
     run_bulk_job(str(uuid4()))

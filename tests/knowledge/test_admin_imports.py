@@ -140,6 +140,12 @@ def test_the_form_knows_the_pack_that_the_person_came_from(staff: Client, pack: 
         assert f'<option value="{pack.pk}" selected>' in shown, model
 
 
+def test_an_empty_list_offers_an_import_into_its_pack(staff: Client, pack: KnowledgePack) -> None:
+    shown = staff.get(f"{reverse('admin:knowledge_import_changelist')}?pack__id__exact={pack.pk}").content.decode()
+    link = f'{reverse("admin:knowledge_import_add")}?_changelist_filters=pack__id__exact%3D{pack.pk}">Add import</a>'
+    assert link in shown
+
+
 # --- Snapshots ---
 
 
