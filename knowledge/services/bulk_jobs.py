@@ -179,7 +179,7 @@ def wake(seen: Progress) -> None:
 
 def wake_lost() -> None:
     """For the sweeper: workers for actions that nobody is at."""
-    for raw in nudge.client().smembers(_RUNNING):  # type: ignore[union-attr]  # not awaitable here
+    for raw in cast("set[bytes]", nudge.client().smembers(_RUNNING)):
         try:
             seen = progress(UUID(raw.decode()))
         except NotFound:
