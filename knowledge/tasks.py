@@ -24,7 +24,7 @@ from knowledge.imports.tasks import run_import  # noqa: F401  # Celery looks for
 from knowledge.models import Entry
 from knowledge.quality import jobs as evaluation_jobs
 from knowledge.quality import tasks as quality_tasks  # noqa: F401  # makes its tasks known to Celery
-from knowledge.services import purging
+from knowledge.services import bulk_jobs, purging
 from realtime import nudge
 from realtime.errors import NotFound
 
@@ -95,6 +95,7 @@ def sweep() -> None:
     for job_id in evaluation_jobs.with_work():
         nudge.send_task("knowledge.tasks.run_evaluation", [str(job_id)], "index", expires_s=SWEEP_S)
     imports_job.nudge_lost()
+    bulk_jobs.wake_lost()
 
 
 @shared_task(name="knowledge.tasks.purge_trash")

@@ -3,6 +3,7 @@ text alternative. Colours come from classes of ``static/css/admin_knowledge.css`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 WIDTH, HEIGHT = 440, 150
-LEFT, RIGHT, TOP, BOTTOM = 32, 8, 10, 22
+LEFT, RIGHT, TOP, BOTTOM = 38, 8, 10, 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ def line(title: str, points: Sequence[Point], *, top: float = 1.0, unit: str = "
 
 def bars(title: str, points: Sequence[Point]) -> SafeString:
     """One bar for each point, from 0; its lower ``part`` in the warning colour."""
-    top = max([point.value for point in points] or [1]) or 1
+    highest = max((point.value for point in points), default=0)
+    top = max(2 * math.ceil(highest / 2), 2)  # even, for the middle of the axis is labelled too
     step = (WIDTH - LEFT - RIGHT) / max(len(points), 1)
     width = max(step - 3, 1)
     drawn = format_html_join(

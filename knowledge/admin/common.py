@@ -196,5 +196,10 @@ def day(at: datetime | None) -> SafeString | str:
     )
 
 
+def without_pack(request: HttpRequest, columns: Iterable[Any]) -> list[Any]:
+    """A list of one pack's rows need not name it in each."""
+    return [name for name in columns if name != "pack" or "pack__id__exact" not in request.GET]
+
+
 def pack_of(obj: Entry | None) -> KnowledgePack | None:
     return obj.pack if obj else None

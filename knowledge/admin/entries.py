@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from django import forms
@@ -27,14 +28,16 @@ from knowledge.admin.common import (
     explain,
     is_open,
     pack_of,
-)  # fmt: skip
-from knowledge.admin.pages import open_pack, pack_context
+    without_pack,
+)
+from knowledge.admin.pages import open_pack, pack_chosen, pack_context
 from knowledge.admin.revisions import Revisions
-from knowledge.models import Entry, KnowledgePack
+from knowledge.models import Entry, KnowledgePack, Language
 from knowledge.selectors import twin_of
-from realtime.errors import InvalidInput
+from realtime.errors import Conflict, InvalidInput
 
 _DRAFT_FIELDS = tuple(drafts.EntryDraft.model_fields)
+_CURATED = ("language", "enabled", "review_by")  # what can be set once the entry is there
 
 
 class EntryForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
@@ -47,15 +50,30 @@ class EntryForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
         max_length=300, required=False, help_text="Why, for the history of revisions", widget=UnfoldAdminTextInputWidget
     )
 
+    seen_version = forms.IntegerField(required=False, widget=forms.HiddenInput)  # what the person saw when they began
+
     class Meta:
         model = Entry
-        fields = ("pack", "title", "tags", "metadata", "source_url", "external_id", "enabled")
+        fields = ("pack", "title", "tags", "metadata", "source_url", "external_id", "language", "enabled", "review_by")
         widgets = {"tags": UnfoldAdminTextInputWidget, "metadata": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
+        labels = {"source_url": "Source address", "external_id": "External id"}
+        help_texts = {
+            "tags": "Separated by commas",
+            "metadata": "A JSON object; searches can filter by its fields",
+            "external_id": "The entry's name in your own system; imports that name it revise this entry",
+            "language": "Of the words of this entry",
+            "enabled": "Disabled entries stay, but no search finds them",
+            "review_by": "When somebody should look at it again",
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "language" in self.fields:
+            language = cast("forms.ChoiceField", self.fields["language"])
+            language.choices = [("", "The pack's"), *Language.choices]
         if not self.instance._state.adding:
             self.fields["content"].initial = self.instance.revision.content
+            self.fields["seen_version"].initial = self.instance.version
 
     def draft(self) -> dict[str, Any]:
         """The fields of ``drafts.EntryDraft``; what is left blank is absent."""
@@ -85,6 +103,16 @@ class EntryForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
         twin = twin_of(pack, content_hash)
         if twin and content_hash != self.instance.content_hash:
             self.add_error("content", f"The pack says this already: {twin.title}.")
+
+
+def _unchanged(seen: int | None) -> Callable[[int], None]:
+    """Refuses to overwrite what somebody else has saved since the form was opened."""
+
+    def check(version: int) -> None:
+        if seen is not None and version != seen:
+            raise Conflict("Somebody else has changed this entry since you opened it. Open it again in another tab.")
+
+    return check
 
 
 class ReviewFilter(admin.SimpleListFilter):
@@ -134,17 +162,16 @@ class UseFilter(admin.SimpleListFilter):
 @admin.register(Entry)
 class EntryAdmin(BulkActions, Revisions, ServiceErrors, TrashingAdmin):
     form = EntryForm
+    error_fields = {"external_id_taken": "external_id", "duplicate": "content"}
     list_display = ("title", "pack", "state", "enabled", "tag_list", "times_cited", "number", "edited")
     list_before_template = "admin/knowledge/_tabs.html"
     change_form_outer_before_template = "admin/knowledge/_tabs.html"
     fieldsets = (
-        (None, {"fields": ("pack", "title", "content", "note")}),
-        ("Details", {"fields": ("tags", "metadata", "source_url", "external_id", "enabled")}),
-        ("History", {"fields": ("revisions_shown", "reviewed_at", "review_by")}),
-        (
-            "Index",
-            {"fields": ("index_status", "index_error", "revision_number", "version", "created_at", "updated_at", "id")},
-        ),
+        (None, {"fields": ("pack", "title", "content", "note", "seen_version")}),
+        ("History", {"fields": ("revisions_shown",)}),
+        ("Details", {"fields": ("tags", "metadata", "source_url", "external_id", "language", "enabled")}),
+        ("Review", {"fields": ("reviewed_at", "review_by")}),
+        ("Record", {"fields": ("state", "created_at", "updated_at", "id")}),
     )
     list_filter = ("index_status", "enabled", ReviewFilter, UseFilter, TrashFilter, "pack__status", "created_at")
     list_select_related = ("pack", "use")
@@ -152,10 +179,7 @@ class EntryAdmin(BulkActions, Revisions, ServiceErrors, TrashingAdmin):
     search_fields = ("title", "external_id", "pack__name")
     autocomplete_fields = ("pack",)
     ordering = ("-created_at",)
-    readonly_fields = (
-        "id", "index_status", "index_error", "revision_number", "version", "created_at", "updated_at", "reviewed_at", "review_by",
-        "revisions_shown",
-    )  # fmt: skip
+    readonly_fields = ("id", "state", "created_at", "updated_at", "reviewed_at", "revisions_shown")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Entry]:
         """Without the trash, but for the list that shows it."""
@@ -181,12 +205,27 @@ class EntryAdmin(BulkActions, Revisions, ServiceErrors, TrashingAdmin):
         }
         return cast("HttpResponse", super().change_view(request, object_id, form_url, extra))
 
+    def get_fieldsets(self, request: HttpRequest, obj: Entry | None = None) -> Any:
+        """A new entry has neither a history nor a state."""
+        if obj:
+            return super().get_fieldsets(request, obj)
+        return (
+            (None, {"fields": ("pack", "title", "content", "note")}),
+            ("Details", {"fields": ("tags", "metadata", "source_url", "external_id")}),
+        )
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {**super().get_changeform_initial_data(request), "pack": pack_chosen(request)}
+
+    def get_list_display(self, request: HttpRequest) -> list[str]:
+        return without_pack(request, super().get_list_display(request))
+
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup == "pack__id__exact" or super().lookup_allowed(lookup, value, request)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Entry | None = None) -> tuple[str, ...]:
         fixed = tuple(str(name) for name in self.readonly_fields)
-        return (*fixed, "pack") if obj else (*fixed, "enabled")
+        return (*fixed, "pack") if obj else fixed
 
     def has_change_permission(self, request: HttpRequest, obj: Entry | None = None) -> bool:
         return editable(pack_of(obj)) and super().has_change_permission(request, obj)
@@ -200,10 +239,9 @@ class EntryAdmin(BulkActions, Revisions, ServiceErrors, TrashingAdmin):
             (result,) = services.add_entries(obj.pack, author(request), [form.draft()], note)
             become(obj, result.entry or result.twin)  # a twin that came since the form's check is what was meant
             return
-        saved = services.revise_entry(obj.pk, author(request), form.draft(), note)
-        if "enabled" in form.changed_data:
-            saved = services.set_entry_enabled(obj.pk, enabled=form.cleaned_data["enabled"])
-        become(obj, saved)
+        values = {**form.draft(), **{name: form.cleaned_data[name] for name in _CURATED}}
+        seen = form.cleaned_data["seen_version"]
+        become(obj, services.revise_entry(obj.pk, author(request), values, note, precondition=_unchanged(seen)))
 
     def delete_model(self, request: HttpRequest, obj: Entry) -> None:
         services.delete_entry(obj.pk)

@@ -11,8 +11,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from knowledge.admin.common import ReadOnly, TrashingAdmin, is_open, table
-from knowledge.admin.pages import open_pack, pack_context
+from knowledge.admin.common import ReadOnly, TrashingAdmin, is_open, table, without_pack
+from knowledge.admin.pages import open_pack, pack_chosen, pack_context
 from knowledge.models import Evaluation, KnowledgePack, SearchLog
 
 SHOWN = 200
@@ -41,8 +41,14 @@ class OfPack(ReadOnly, TrashingAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        pack = open_pack(request.GET.get("pack", ""))
-        return cast("HttpResponse", super().add_view(request, form_url, self._with_tabs(request, pack, extra_context)))
+        extra = self._with_tabs(request, pack_chosen(request), extra_context)
+        return cast("HttpResponse", super().add_view(request, form_url, extra))
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {**super().get_changeform_initial_data(request), "pack": pack_chosen(request)}
+
+    def get_list_display(self, request: HttpRequest) -> list[str]:
+        return without_pack(request, super().get_list_display(request))
 
     def _with_tabs(
         self, request: HttpRequest, pack: KnowledgePack | None, extra: dict[str, Any] | None

@@ -30,6 +30,8 @@ def hits(request: HttpRequest, pack: KnowledgePack) -> Context:
         **shown,
         "result": result,
         "leg": _leg(result),
+        "cached": (result.explain or {}).get("cache") == "hit",
+        "timings": (result.explain or {}).get("timings_ms", {}).items(),
         "hits": [_hit(n, hit) for n, hit in enumerate(result.hits, 1)],
     }
 

@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 from unfold.decorators import display
 from unfold.widgets import (
+    UnfoldAdminFileFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
@@ -29,7 +30,7 @@ from unfold.widgets import (
 
 from knowledge.admin.common import STATUS_COLOURS, TagsField, author, day, explain
 from knowledge.admin.history import OfPack
-from knowledge.admin.pages import open_pack, pack_context
+from knowledge.admin.pages import pack_chosen, pack_context
 from knowledge.drafts import URL_MAX
 from knowledge.imports import files
 from knowledge.models import Import, KnowledgePack
@@ -43,7 +44,7 @@ SHOWN = 200
 ITEM_WORDS = ("created", "updated", "unchanged", "failed", "skipped")
 
 
-class Files(forms.FileInput):
+class Files(UnfoldAdminFileFieldWidget):
     allow_multiple_selected = True
 
 
@@ -70,7 +71,7 @@ class ImportForm(forms.Form):
     uploads = FilesField(
         label="Files",
         required=False,
-        widget=Files(attrs={"class": "q-file"}),
+        widget=Files,
         help_text="Markdown, text, HTML, PDF, DOCX, CSV, JSON lines, or a zip of these; several files are several imports",
     )
     urls = forms.CharField(
@@ -134,7 +135,7 @@ class ImportForm(forms.Form):
 @admin.register(Import)
 class ImportAdmin(OfPack):
     tab = "imports"
-    list_display = ("__str__", "pack", "state", "items_counted", "mode", "created_by", "begun")
+    list_display = ("__str__", "pack", "state", "items_counted", "created_by", "begun")
     list_filter = ("status", "dry_run", "created_at")
     list_select_related = ("pack", "created_by")
     search_fields = ("filename", "pack__name")
@@ -161,7 +162,7 @@ class ImportAdmin(OfPack):
     ) -> HttpResponse:
         if not self.has_add_permission(request):
             raise PermissionDenied
-        pack = open_pack(request.GET.get("pack", ""))
+        pack = pack_chosen(request)
         form = ImportForm(initial={"pack": pack})
         if request.method == "POST":
             form = ImportForm(request.POST, _many(request))
@@ -261,10 +262,6 @@ class ImportAdmin(OfPack):
     def items_counted(self, job: Import) -> str:
         counts = import_header(job)["counts"]
         return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "–"
-
-    @admin.display(description="plan first", boolean=True, ordering="dry_run")
-    def mode(self, job: Import) -> bool:
-        return job.dry_run
 
     @admin.display(description="begun", ordering="created_at")
     def begun(self, job: Import) -> SafeString | str:

@@ -21,15 +21,13 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from knowledge import services
 from knowledge.admin import embedding, hits, manage, quality, sharing
-from knowledge.admin.common import STATUS_COLOURS, ServiceErrors, TrashingAdmin, become, counted, done, is_open, table
+from knowledge.admin.common import STATUS_COLOURS, ServiceErrors, TrashingAdmin, become, counted, done, is_open
 from knowledge.admin.dashboard import DAYS
 from knowledge.admin.dashboard import PAGE as DASHBOARD
 from knowledge.admin.pages import PackPages, pack_context
-from knowledge.models import Entry, Evaluation, KnowledgePack, PackEvent, SearchLog
+from knowledge.models import Entry, Evaluation, KnowledgePack, SearchLog
 from knowledge.states import IndexStatus, PackStatus
 from realtime.errors import QuorumError
-
-RECENT_EVENTS = 20
 
 
 class PackForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
@@ -93,20 +91,10 @@ class KnowledgePackAdmin(PackPages, ServiceErrors, TrashingAdmin):
     autocomplete_fields = ("owner",)
     ordering = ("-created_at",)
     actions = ("activate", "archive", "restore")
-    readonly_fields = (
-        "id",
-        "state",
-        "version",
-        "entry_count",
-        "passage_count",
-        "created_at",
-        "updated_at",
-        "recent_events",
-    )
+    readonly_fields = ("id", "state", "version", "entry_count", "passage_count", "created_at", "updated_at")
     fieldsets = (
         (None, {"fields": PackForm.Meta.fields}),
         ("Record", {"fields": ("state", "entry_count", "passage_count", "version", "created_at", "updated_at", "id")}),
-        ("Recent events", {"fields": ("recent_events",)}),
     )
     change_form_outer_before_template = "admin/knowledge/_tabs.html"
 
@@ -184,12 +172,12 @@ class KnowledgePackAdmin(PackPages, ServiceErrors, TrashingAdmin):
     def entries_total(self, pack: KnowledgePack) -> int:
         return pack.entry_count
 
-    @admin.display(description="zero results")
+    @admin.display(description="without result")
     def zero_rate(self, pack: KnowledgePack) -> str:
         searched = vars(pack)["searched"]
         return f"{vars(pack)['searched_for_nothing'] / searched:.0%} of {searched}" if searched else "–"
 
-    @admin.display(description="nDCG@10", ordering="latest_ndcg")
+    @admin.display(description="golden nDCG@10", ordering="latest_ndcg")
     def ndcg(self, pack: KnowledgePack) -> str:
         latest = vars(pack)["latest_ndcg"]
         return "–" if latest is None else f"{latest:.3f}"
@@ -199,13 +187,6 @@ class KnowledgePackAdmin(PackPages, ServiceErrors, TrashingAdmin):
         name, title = ("dashboard", "Dashboard") if is_open(pack) else ("manage", "Restore")
         link = reverse(f"admin:knowledge_knowledgepack_{name}", args=[pack.pk])
         return format_html('<a class="q-link" href="{}">{}</a>', link, title)
-
-    @admin.display(description="Recent events")
-    def recent_events(self, obj: KnowledgePack) -> SafeString | str:
-        """The end of the log; Django's admin has no pages for models with a composite key."""
-        events = obj.events.order_by("-seq")[:RECENT_EVENTS]
-        rows = [(event.seq, f"{event.created_at:%Y-%m-%d %H:%M:%S}", event.type, actor_of(event)) for event in events]
-        return table(("", "when (UTC)", "what", "by"), rows)
 
     # --- Actions ---
 
@@ -246,9 +227,3 @@ def _counted(rows: QuerySet[Any]) -> Coalesce:
     """How many rows belong to the outer pack."""
     counted = rows.order_by().values("pack").annotate(count=Count("pk")).values("count")
     return Coalesce(Subquery(counted, output_field=IntegerField()), 0)
-
-
-def actor_of(event: PackEvent) -> str:
-    """The name that the person has chosen; events carry no addresses."""
-    actor = event.payload.get("actor")
-    return (actor["name"] or "somebody") if actor else "–"

@@ -14,7 +14,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, QueryDict
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -166,6 +166,12 @@ def open_pack(pack_id: UUID | str, *, or_trashed: bool = False) -> KnowledgePack
     return (packs if or_trashed else packs.exclude(status=PackStatus.DELETED)).filter(pk=pack_id).first()
 
 
+def pack_chosen(request: HttpRequest) -> KnowledgePack | None:
+    """The pack that a form for something new is for: named by ``pack``, or by the list that the person came from."""
+    came_from = QueryDict(request.GET.get("_changelist_filters", ""))
+    return open_pack(request.GET.get("pack") or came_from.get("pack__id__exact", ""))
+
+
 def pack_context(request: HttpRequest, pack: KnowledgePack, here: str) -> Context:
     """What the tabs above every page of a pack need. One in the trash can only be restored."""
     tabs = _tabs(pack) if pack.status != PackStatus.DELETED else [_page(pack, "manage", "Manage", VIEW_PACK)]
@@ -190,8 +196,8 @@ def _tabs(pack: KnowledgePack) -> list[_Tab]:
         _list(pack, "snapshot", "snapshots", "Snapshots"),
         _page(pack, "questions", "Golden questions", VIEW_PACK),
         _page(pack, "hits", "Hit testing", VIEW_PACK),
-        _page(pack, "searches", "Search log", VIEW_PACK),
-        _page(pack, "review", "Review queue", VIEW_PACK),
+        _page(pack, "searches", "Searches", VIEW_PACK),
+        _page(pack, "review", "Reviews", VIEW_PACK),
         _page(pack, "sharing", "Sharing", "knowledge.view_packshare"),
         _page(pack, "embedding", "Embedding", VIEW_PACK),
         _page(pack, "change", "Settings", VIEW_PACK),

@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from knowledge import services
 from knowledge.admin.common import ServiceErrors, TrashingAdmin, author, become, is_open
+from knowledge.admin.pages import pack_chosen
 from knowledge.models import GoldenQuestion
 from realtime.errors import QuorumError
 
@@ -48,6 +49,9 @@ class GoldenQuestionAdmin(ServiceErrors, TrashingAdmin):
     search_fields = ("question", "pack__name")
     autocomplete_fields = ("pack", "expected")
     ordering = ("-created_at",)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {**super().get_changeform_initial_data(request), "pack": pack_chosen(request)}
 
     def get_readonly_fields(self, request: HttpRequest, obj: GoldenQuestion | None = None) -> tuple[str, ...]:
         return ("pack", "created_by", "created_at") if obj else ()

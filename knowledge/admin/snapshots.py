@@ -34,6 +34,10 @@ class SnapshotForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
             "note": "Why, for those who choose one",
         }
 
+    def _get_validation_exclusions(self) -> set[str]:
+        """A label in use is the service's to refuse: Django's constraint would say it above the form, in words of its own."""
+        return {*super()._get_validation_exclusions(), "label"}  # type: ignore[misc]  # not in the stubs
+
     def clean_pack(self) -> KnowledgePack:
         pack: KnowledgePack = self.cleaned_data["pack"]
         if pack.status == PackStatus.DELETED:
@@ -66,6 +70,10 @@ class SnapshotAdmin(ServiceErrors, OfPack):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Snapshot | None = None) -> Any:
         return self.readonly_fields if obj else ()
+
+    def get_form(self, request: HttpRequest, obj: Model | None = None, change: bool = False, **kwargs: Any) -> Any:
+        """What helps to publish does not help to read."""
+        return super().get_form(request, obj, change, **({**kwargs, "help_texts": {}} if obj else kwargs))
 
     def save_model(self, request: HttpRequest, obj: Snapshot, form: SnapshotForm, change: bool) -> None:
         values = form.cleaned_data

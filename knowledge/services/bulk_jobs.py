@@ -2,7 +2,7 @@
 for a request to wait for, by a worker, with a record of how far it is.
 
 The record lies in Valkey for a day. Rows are truth: each slice is committed by ``bulk_entries`` before the record says so, and doing
-a slice again changes nothing. A worker that dies leaves a lock that runs out; whoever looks at the record wakes another one. When
+a slice again changes nothing. A worker that dies leaves a lock that runs out; the sweeper wakes another one. When
 Valkey loses the record, what was done stays done and the rest has to be chosen again.
 """
 
@@ -33,8 +33,9 @@ AT_ONCE: Final = 200  # entries that a request waits for
 SLICE: Final = 200  # entries in one transaction of a pack
 KEPT_S: Final = 86_400
 LOCK_S: Final = 120.0  # far more than a slice takes
-SILENT_S: Final = 10.0  # then whoever looks wakes another worker
+SILENT_S: Final = 10.0  # then the sweeper, or whoever looks, wakes another worker
 REFUSED_KEPT: Final = 50  # reasons
+_RUNNING: Final = "quorum:bulk:running"
 _CHUNK: Final = 5000  # ids in one command
 
 
@@ -139,6 +140,7 @@ def start(order: Order, author: User, ids: Sequence[UUID]) -> UUID:
             pipe.hset(_key(job), mapping={**fields, **numbers})
             for key in (_key(job), _ids(job)):
                 pipe.expire(key, KEPT_S)
+            pipe.sadd(_RUNNING, str(job))
             pipe.execute()
     except RedisError as error:
         raise Unavailable("The queue does not answer; nothing was changed.", code="queue_unavailable") from error
@@ -173,6 +175,19 @@ def wake(seen: Progress) -> None:
     if seen.state == "running" and seen.silent_s > SILENT_S:
         nudge.client().hset(_key(seen.id), "at", str(time.time()))
         nudge.send_task(TASK, [str(seen.id)], "index", expires_s=SILENT_S)
+
+
+def wake_lost() -> None:
+    """For the sweeper: workers for actions that nobody is at."""
+    for raw in cast("set[bytes]", nudge.client().smembers(_RUNNING)):
+        try:
+            seen = progress(UUID(raw.decode()))
+        except NotFound:
+            seen = None
+        if seen is None or seen.state != "running":
+            nudge.client().srem(_RUNNING, raw)
+        else:
+            wake(seen)
 
 
 def stop(job: UUID) -> None:

@@ -12,6 +12,7 @@ from accounts.models import User
 from knowledge import indexing, services
 from knowledge.models import Entry, EntryRevision, KnowledgePack
 from knowledge.states import IndexStatus
+from realtime.errors import IllegalState
 from tests.knowledge.conftest import SOLAR, Fill
 
 
@@ -66,21 +67,30 @@ def test_a_pack_is_created_with_its_event(staff: Client, user: User) -> None:
     assert pack.events.get().type == "pack.created"
 
 
-def test_a_pack_is_changed_and_shows_its_events(staff: Client, pack: KnowledgePack, user: User) -> None:
+def test_a_pack_is_changed_but_not_its_status_or_owner(
+    staff: Client, pack: KnowledgePack, user: User, other_user: User
+) -> None:
     page = address("knowledgepack", "change", pack.pk)
-    assert b"pack.created" in staff.get(page).content
-    assert staff.post(page, pack_form(user, name="Renamed", status="active")).status_code == 302
+    form = pack_form(user, name="Renamed", status="active", owner=other_user.pk)
+    assert staff.post(page, form).status_code == 302
     pack.refresh_from_db()
-    assert (pack.name, pack.status, pack.version) == ("Renamed", "active", 2)
+    assert (pack.name, pack.status, pack.owner, pack.version) == ("Renamed", "draft", user, 2)
 
 
-@pytest.mark.parametrize("status", ["archived", "deleted"])
-def test_an_illegal_step_is_an_error_of_the_form(staff: Client, pack: KnowledgePack, user: User, status: str) -> None:
-    response = staff.post(address("knowledgepack", "change", pack.pk), pack_form(user, status=status))
-    assert response.status_code == 200
-    assert response.context["adminform"].form.errors["status"]
+def test_what_a_service_refuses_is_an_error_of_the_form(
+    staff: Client, pack: KnowledgePack, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the pack goes to the trash between the form's check and the change."""
+
+    def refuse(*_args: object, **_named: object) -> None:
+        KnowledgePack.objects.filter(pk=pack.pk).update(description="half done")
+        raise IllegalState("The pack is closed.", code="pack_closed")
+
+    monkeypatch.setattr(services, "update_pack", refuse)
+    response = staff.post(address("knowledgepack", "change", pack.pk), pack_form(user, name="Renamed"))
+    assert response.context["adminform"].form.non_field_errors() == ["The pack is closed."]
     pack.refresh_from_db()
-    assert pack.status == "draft"
+    assert (pack.name, pack.description) == ("Notes", "Things worth knowing")
 
 
 def test_deleting_a_pack_moves_it_to_the_trash(staff: Client, pack: KnowledgePack) -> None:
@@ -126,6 +136,37 @@ def test_wrong_fields_are_errors_of_the_form(staff: Client, pack: KnowledgePack,
     assert response.status_code == 200
     assert field in response.context["adminform"].form.errors
     assert not Entry.objects.exists()
+
+
+def test_what_somebody_else_saved_meanwhile_is_not_overwritten(staff: Client, fill: Fill, pack: KnowledgePack) -> None:
+    (result,) = fill([SOLAR])
+    assert result.entry
+    page = address("entry", "change", result.entry.pk)
+    seen = staff.get(page).context["adminform"].form["seen_version"].value()
+    services.revise_entry(result.entry.pk, None, {"content": "Newer words."})
+    response = staff.post(page, entry_form(pack, content="My words.", seen_version=seen))
+    assert "Somebody else" in response.context["adminform"].form.non_field_errors()[0]
+    assert Entry.objects.select_related("revision").get().revision.content == "Newer words."
+
+
+def test_language_and_date_of_review_are_set_in_the_editor(staff: Client, fill: Fill, pack: KnowledgePack) -> None:
+    (result,) = fill([SOLAR])
+    assert result.entry
+    form = entry_form(pack, language="german", review_by="2030-01-31")
+    assert staff.post(address("entry", "change", result.entry.pk), form).status_code == 302
+    entry = Entry.objects.get()
+    assert (entry.language, str(entry.review_by)) == ("german", "2030-01-31")
+
+
+def test_an_entry_goes_back_to_a_revision(staff: Client, fill: Fill) -> None:
+    (result,) = fill([SOLAR])
+    assert result.entry
+    services.revise_entry(result.entry.pk, None, {"content": "Other words."})
+    page = reverse("admin:knowledge_entry_revert", args=[result.entry.pk, 1])
+    assert staff.get(page).status_code == 405
+    assert staff.post(page).status_code == 302
+    entry = Entry.objects.select_related("revision").get()
+    assert (entry.revision_number, entry.revision.content) == (3, SOLAR["content"])
 
 
 def test_an_external_id_that_is_taken_is_an_error_of_the_form(staff: Client, fill: Fill, pack: KnowledgePack) -> None:

@@ -227,7 +227,7 @@ def test_what_one_entry_refuses_is_said_and_holds_up_no_other(
     services.update_pack(closed.pk, {"status": "archived"})
     response = act(staff, "disable", result.entry, entries["solar"])
     said = [str(one) for one in staff.get(response.url).context["messages"]]
-    assert said == ["Kept: the pack is archived: its entries cannot be changed", "1 entry disabled."]
+    assert said == ["Closed: the pack is archived: its entries cannot be changed", "Disable: 1 entry."]
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,8 @@ def test_history_is_only_read(staff: Client, pack: KnowledgePack, entries: dict[
         url = address(model, "change", found.pk)
         assert text in read(staff, url), model
         assert staff.post(url, {}).status_code == 403, model
-        assert staff.get(address(model, "add")).status_code == 403, model
+        if model not in ("import", "snapshot"):
+            assert staff.get(address(model, "add")).status_code == 403, model
 
 
 # --- Drawing ---
