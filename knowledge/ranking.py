@@ -64,7 +64,9 @@ def _best_passages(candidates: Sequence[Candidate], mode: Mode) -> list[tuple[Ca
         return -_score(candidate, _own(candidate), highest, mode), candidate.passage
 
     return [
-        (replace(min(passages, key=place), semantic=_highest_cosine(passages)), len(passages) - 1)
+        (passages[0], 0)  # most entries have one, which need not be compared with itself
+        if len(passages) == 1
+        else (replace(min(passages, key=place), semantic=_highest_cosine(passages)), len(passages) - 1)
         for passages in of_entry.values()
     ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
@@ -132,21 +132,20 @@ def _invalid(parameter: str, detail: str) -> InvalidInput:
     return InvalidInput(detail, code=f"bad_{parameter}", errors=[{"pointer": f"/{parameter}", "detail": detail}])
 
 
+_OF_PACK: Final = ("id", "index_epoch", "name", "language", "lexical_weight")
+_OF_SPACE: Final = ("id", "pack", "model", "dimension", "state", "ann_state", "embedding")
+
+
 def _states(packs: Sequence[KnowledgePack]) -> list[dict[str, Any]]:
     """What a result may depend on besides the request, read now and not when the caller read the packs."""
     wanted = {pack.pk for pack in packs}
-    present = {
-        space.pack_id: space
-        for space in EmbeddingSpace.objects.filter(pack__in=wanted, state=SpaceState.PRESENT).select_related(
-            "embedding", "pack"
-        )
-    }
+    spaces = EmbeddingSpace.objects.filter(pack__in=wanted, state=SpaceState.PRESENT).select_related("pack")
+    present = {space.pack_id: space for space in spaces.only(*_OF_SPACE, *(f"pack__{name}" for name in _OF_PACK))}
     rows = {space.pack_id: space.pack for space in present.values()}
     if without := wanted - rows.keys():
-        rows |= KnowledgePack.objects.in_bulk(without)
-    names = ("id", "index_epoch", "name", "language", "lexical_weight")
+        rows |= KnowledgePack.objects.only(*_OF_PACK).in_bulk(without)
     return [
-        {**{name: getattr(rows[pack.pk], name) for name in names}, "space": present.get(pack.pk)}
+        {**{name: getattr(rows[pack.pk], name) for name in _OF_PACK}, "space": present.get(pack.pk)}
         for pack in packs
         if pack.pk in rows
     ]

@@ -13,6 +13,7 @@ from knowledge.admin import charts
 from knowledge.admin.pages import Context, Page
 from knowledge.models import Evaluation, KnowledgePack, PackEvent
 from knowledge.quality import review, searches
+from knowledge.ranking import Mode
 from knowledge.selectors import entries_of
 from knowledge.states import IndexStatus
 
@@ -52,12 +53,12 @@ def _top(rates: list[charts.Point]) -> float:
 def _cards(pack: KnowledgePack, statuses: dict[str, int], asked: list[charts.Point]) -> list[tuple[str, object, str]]:
     """Name, figure and note of each number at the top."""
     total, nothing = int(sum(point.value for point in asked)), int(sum(point.part for point in asked))
-    latest = Evaluation.objects.filter(pack=pack).order_by("-created_at", "-id").first()
+    latest = Evaluation.objects.filter(pack=pack, mode=Mode.HYBRID).order_by("-created_at", "-id").first()
     failed = statuses.get(IndexStatus.FAILED, 0)
     unready = sum(statuses.values()) - statuses.get(IndexStatus.READY, 0)
     measured = ("–", "never evaluated")
     if latest:
-        measured = (f"{latest.ndcg_10:.3f}", f"{latest.questions} questions, {latest.mode}")
+        measured = (f"{latest.ndcg_10:.3f}", f"{latest.questions} questions")
     return [
         ("Entries", pack.entry_count, f"{pack.passage_count} passages"),
         ("Waiting or failed", unready, f"{failed} failed"),

@@ -26,6 +26,7 @@ from knowledge.admin.dashboard import DAYS
 from knowledge.admin.dashboard import PAGE as DASHBOARD
 from knowledge.admin.pages import PackPages, pack_context
 from knowledge.models import Entry, Evaluation, KnowledgePack, SearchLog
+from knowledge.ranking import Mode
 from knowledge.states import IndexStatus, PackStatus
 from realtime.errors import QuorumError
 
@@ -102,7 +103,7 @@ class KnowledgePackAdmin(PackPages, ServiceErrors, TrashingAdmin):
         packs = cast("QuerySet[KnowledgePack]", super().get_queryset(request))
         entries = Entry.objects.filter(pack=OuterRef("pk"), deleted_at=None)
         recent = SearchLog.objects.filter(pack=OuterRef("pk"), at__gte=timezone.now() - timedelta(days=DAYS))
-        runs = Evaluation.objects.filter(pack=OuterRef("pk")).order_by("-created_at", "-id")
+        runs = Evaluation.objects.filter(pack=OuterRef("pk"), mode=Mode.HYBRID).order_by("-created_at", "-id")
         return packs.annotate(
             entries_failed=_counted(entries.filter(index_status=IndexStatus.FAILED)),
             entries_waiting=_counted(entries.filter(index_status__in=[IndexStatus.PENDING, IndexStatus.INDEXING])),

@@ -189,15 +189,16 @@ _Tab = tuple[str, str, str, str]
 
 
 def _tabs(pack: KnowledgePack) -> list[_Tab]:
+    """Each with the permission that its page asks for, so that nobody is shown a tab that will not open."""
     return [
         _page(pack, "dashboard", "Dashboard", VIEW_PACK),
         _list(pack, "entry", "entries", "Entries"),
         _list(pack, "import", "imports", "Imports"),
         _list(pack, "snapshot", "snapshots", "Snapshots"),
-        _page(pack, "questions", "Golden questions", VIEW_PACK),
-        _page(pack, "hits", "Hit testing", VIEW_PACK),
-        _page(pack, "searches", "Searches", VIEW_PACK),
-        _page(pack, "review", "Reviews", VIEW_PACK),
+        _page(pack, "questions", "Golden questions", "knowledge.view_goldenquestion"),
+        _page(pack, "hits", "Hit testing", "knowledge.view_entry"),
+        _page(pack, "searches", "Searches", "knowledge.view_searchlog"),
+        _page(pack, "review", "Reviews", "knowledge.view_entry"),
         _page(pack, "sharing", "Sharing", "knowledge.view_packshare"),
         _page(pack, "embedding", "Embedding", VIEW_PACK),
         _page(pack, "change", "Settings", VIEW_PACK),

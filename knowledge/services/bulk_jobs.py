@@ -35,7 +35,7 @@ KEPT_S: Final = 86_400
 LOCK_S: Final = 120.0  # far more than a slice takes
 SILENT_S: Final = 10.0  # then the sweeper, or whoever looks, wakes another worker
 REFUSED_KEPT: Final = 50  # reasons
-_RUNNING: Final = "quorum:bulk:running"
+RUNNING: Final = "quorum:bulk:running"
 _CHUNK: Final = 5000  # ids in one command
 
 
@@ -140,7 +140,7 @@ def start(order: Order, author: User, ids: Sequence[UUID]) -> UUID:
             pipe.hset(_key(job), mapping={**fields, **numbers})
             for key in (_key(job), _ids(job)):
                 pipe.expire(key, KEPT_S)
-            pipe.sadd(_RUNNING, str(job))
+            pipe.sadd(RUNNING, str(job))
             pipe.execute()
     except RedisError as error:
         raise Unavailable("The queue does not answer; nothing was changed.", code="queue_unavailable") from error
@@ -179,13 +179,13 @@ def wake(seen: Progress) -> None:
 
 def wake_lost() -> None:
     """For the sweeper: workers for actions that nobody is at."""
-    for raw in cast("set[bytes]", nudge.client().smembers(_RUNNING)):
+    for raw in cast("set[bytes]", nudge.client().smembers(RUNNING)):
         try:
             seen = progress(UUID(raw.decode()))
         except NotFound:
             seen = None
         if seen is None or seen.state != "running":
-            nudge.client().srem(_RUNNING, raw)
+            nudge.client().srem(RUNNING, raw)
         else:
             wake(seen)
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +9,8 @@ from accounts.models import User
 from knowledge import indexing, services
 from knowledge.batch import ItemResult
 from knowledge.models import KnowledgePack
+from knowledge.services import bulk_jobs
+from realtime import nudge
 
 SOLAR = {
     "title": "Solar panels on the roof",
@@ -58,3 +60,10 @@ def fill(pack: KnowledgePack, user: User) -> Fill:
         return results
 
     return add
+
+
+@pytest.fixture
+def no_job_left() -> Iterator[None]:
+    """The sweeper of another test would find jobs that are not done."""
+    yield
+    nudge.client().delete(bulk_jobs.RUNNING)

@@ -22,6 +22,8 @@ from tests.knowledge.test_admin_packs import LOGIN, looker, staff
 __all__ = ["looker", "staff"]  # fixtures
 COUNT = 7
 
+pytestmark = pytest.mark.usefixtures("no_job_left")
+
 
 @pytest.fixture
 def many(pack: KnowledgePack, monkeypatch: pytest.MonkeyPatch) -> KnowledgePack:
@@ -132,7 +134,7 @@ def test_the_sweeper_wakes_a_silent_job_until_it_is_done(
     assert [str(job)] in sent
     run_bulk_job(str(job))
     bulk_jobs.wake_lost()
-    assert not nudge.client().sismember(bulk_jobs._RUNNING, str(job))
+    assert not nudge.client().sismember(bulk_jobs.RUNNING, str(job))
 
 
 def test_an_unknown_job_is_not_there_and_its_task_does_nothing(staff: Client) -> None:

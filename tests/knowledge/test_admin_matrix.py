@@ -33,7 +33,7 @@ from knowledge.services import bulk_jobs
 from tests.knowledge.shared_pack import WHO, Ids, World, build
 from tests.support.access import Route, routes, writes
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_job_left")]
 
 OUTSIDERS = [who for who in WHO if who != "staff"]
 Form = Callable[[Ids], Mapping[str, Any]]
@@ -526,6 +526,17 @@ def test_forms_need_the_token(world: World, faults: Faults) -> None:
         path = address(name, world.ids)
         for _, form in row.acts(world.ids):
             faults.refused(f"POST {path} without the token", ask(client, "POST", path, form))
+
+
+@pytest.mark.parametrize(
+    "seen", [("view_knowledgepack",), ("view_knowledgepack", "view_entry"), ("view_knowledgepack", "view_searchlog")]
+)
+def test_every_tab_that_is_shown_opens(world: World, staff: Staff, seen: tuple[str, ...]) -> None:
+    client = staff.having(*seen)
+    dashboard = client.get(address("admin:knowledge_knowledgepack_dashboard", world.ids))
+    links = {tab["name"]: tab["link"] for tab in dashboard.context["pack_tabs"]}
+    assert len(links) >= 4
+    assert {name: client.get(link).status_code for name, link in links.items()} == dict.fromkeys(links, 200)
 
 
 def test_whoever_may_only_look_reads_what_an_entry_says(world: World, staff: Staff) -> None:

@@ -153,7 +153,9 @@ def test_the_list_of_packs_shows_where_care_is_needed(
     SearchLog.objects.create(pack=pack, query="old", mode="hybrid", hits=0, took_ms=1)
     SearchLog.objects.filter(query="old").update(at=timezone.now() - timedelta(days=60))
     services.add_golden_question(pack.pk, None, question="photovoltaic", expected=[entries["solar"].pk])
-    services.evaluate(pack, None, "lexical")
+    services.evaluate(pack, None, "hybrid")
+    GoldenQuestion.objects.update(question="nothing of the kind")
+    services.evaluate(pack, None, "lexical")  # not what most people search by
     shown = read(staff, address("knowledgepack", "changelist"))
     assert "25% of 4" in shown
     assert "1.000" in shown
