@@ -11,6 +11,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 from django.test import Client
+from hypothesis import settings as hypothesis
 from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import User
@@ -18,6 +19,7 @@ from accounts.services import create_api_key
 from council.llm import client as llm_client
 from tests.support.councils import convene, fake, fake_server
 
+hypothesis.register_profile("deep", deadline=None, max_examples=2_000)  # make deep
 __all__ = ["convene", "fake", "fake_server"]  # fixtures
 
 

@@ -4,5 +4,8 @@ from __future__ import annotations
 
 from hypothesis import settings
 
+DEEP = settings.get_current_profile_name() == "deep"  # make deep
+
 settings.register_profile("deliberation", deadline=None)
-settings.load_profile("deliberation")
+if not DEEP:
+    settings.load_profile("deliberation")
