@@ -18,12 +18,10 @@ from statistics import median
 from typing import NamedTuple
 
 from council.deliberation import grades, margin, rules, runoff
-from council.deliberation.agreement import concordance, kendall_w, modal_share
+from council.deliberation.agreement import kendall_w, modal_share
 from council.deliberation.ballots import check_ballot
 from council.deliberation.rules import Preference, Vector
 from council.deliberation.types import Agreement, Ballot, Candidate, Rule, RuleResult, Tally
-
-__all__ = ["VERSION", "concordance", "elect", "kendall_w", "modal_share", "tally"]
 
 VERSION = 2
 COUNTED: Mapping[int, tuple[Rule, ...]] = {
@@ -179,9 +177,7 @@ class _Count:
         )
 
     def _hold(self, candidate: int, weight: int) -> Vector:
-        return tuple(
-            [int(c == candidate) for c in self.everyone] + [weight * (c == candidate) for c in self.everyone]
-        )
+        return tuple([int(c == candidate) for c in self.everyone] + [weight * (c == candidate) for c in self.everyone])
 
     def _weight(self, seat: str) -> int:
         return round(THOUSAND * self.confidences.get(seat, UNSTATED))
@@ -360,9 +356,7 @@ class _Count:
     def _hold_units(self) -> list[margin.Unit]:
         weights = {seat: self._weight(seat) for seat in self.positions}
         plain = self.rule in rules.POSITION_RULES
-        holds = {
-            w: tuple(self._hold(c, 0 if plain else w) for c in self.everyone) for w in set(weights.values())
-        }
+        holds = {w: tuple(self._hold(c, 0 if plain else w) for c in self.everyone) for w in set(weights.values())}
         return [
             (holds[weights[seat]][self.index[held]], margin.Alternatives(holds[weights[seat]]))
             for seat, held in self.positions.items()
@@ -400,9 +394,6 @@ BITS = 8  # for the number of ballots of one kind: up to 255 voters
 
 def _flat(parts: _Parts) -> Vector:
     return parts.ranks + parts.marks + parts.holds
-
-
-# --- agreement --------------------------------------------------------------------------------------------------------
 
 
 def _agreement(positions: Mapping[str, str], ballots: Mapping[str, Ballot] | None) -> Agreement:

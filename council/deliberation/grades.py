@@ -57,7 +57,7 @@ def unit(m: int) -> int:
 def contribution(ballot: Marks, m: int) -> Vector:
     if not ballot.shown:
         return (0,) * count_length(m)
-    filled = {c: 0 for c in ballot.shown} | dict(ballot.scores) if ballot.scores else {}
+    filled = dict.fromkeys(ballot.shown, 0) | dict(ballot.scores) if ballot.scores else {}
     sums = _filled(filled, m) if filled else [0] * m
     approvals = _filled({c: int(c in ballot.approved) for c in ballot.shown}, m)
     middle = sorted(filled.values())[(len(filled) - 1) // 2] if filled else 0

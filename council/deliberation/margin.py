@@ -66,9 +66,7 @@ def search(
     return None
 
 
-def _removals(
-    count: Vector, kinds: Mapping[Unit, int], size: int
-) -> Iterator[tuple[Vector, tuple[Alternatives, ...]]]:
+def _removals(count: Vector, kinds: Mapping[Unit, int], size: int) -> Iterator[tuple[Vector, tuple[Alternatives, ...]]]:
     """What is left without ``size`` units, in every way that differs, and what can take their places."""
     for removed in combinations_with_replacement(kinds, size):
         if any(removed.count(kind) > kinds[kind] for kind in removed):

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-DEEP = settings.get_current_profile_name() == "deep"  # make deep
-
 settings.register_profile("deliberation", deadline=None)
-if not DEEP:
+
+
+def deep() -> bool:
+    """Under ``make deep``. This file may be read before the option is, so ask when tests are collected."""
+    return settings.get_current_profile_name() == "deep"
+
+
+if not deep():
     settings.load_profile("deliberation")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from itertools import permutations
+from itertools import pairwise, permutations
 
 from council.deliberation.types import Ballot
 
@@ -76,10 +76,8 @@ def schulze(e: Election) -> Winners:
 
     def beatpath(a: int, b: int) -> int:
         between = [c for c in range(e.m) if c not in {a, b}]
-        paths = (
-            [a, *middle, b] for length in range(len(between) + 1) for middle in permutations(between, length)
-        )
-        return max(min(links[x, y] for x, y in zip(path, path[1:], strict=False)) for path in paths)
+        paths = ([a, *middle, b] for length in range(len(between) + 1) for middle in permutations(between, length))
+        return max(min(links[x, y] for x, y in pairwise(path)) for path in paths)
 
     links = {(a, b): e.strength(a, b) for a in range(e.m) for b in range(e.m)}
     return {a for a in range(e.m) if all(beatpath(a, b) >= beatpath(b, a) for b in range(e.m) if b != a)}

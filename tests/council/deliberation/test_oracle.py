@@ -16,11 +16,11 @@ import pytest
 from council.deliberation.consensus import tally
 from council.deliberation.types import Ballot, Rule
 from tests.council.deliberation import oracle as naive
-from tests.council.deliberation.conftest import DEEP
+from tests.council.deliberation.conftest import deep
 from tests.council.deliberation.elections import decide, options, profile
 
-PROFILES = 10_000 if DEEP else 1_500
-AGAINST_PREF_VOTING = 10_000 if DEEP else 150
+PROFILES = 10_000 if deep() else 1_500
+AGAINST_PREF_VOTING = 10_000 if deep() else 150
 
 
 def test_every_rule_agrees_with_the_naive_oracle() -> None:
