@@ -43,7 +43,7 @@ class Election:
 
 
 def best(scores: Mapping[int, object]) -> Winners:
-    top = max(scores.values(), key=lambda score: score, default=None)  # type: ignore[type-var,arg-type,return-value]
+    top = max(scores.values(), key=lambda score: score, default=None)  # type: ignore[arg-type,return-value]
     return {c for c, score in scores.items() if score == top}
 
 

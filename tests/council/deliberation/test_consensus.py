@@ -97,7 +97,7 @@ FOUR_RULES = """
 def test_a_tally_stored_when_there_were_four_rules_is_counted_again_as_it_was() -> None:
     stored = Tally.model_validate_json(FOUR_RULES)
     cast = {f"s{i}": Ballot(ranking=order) for i, order in enumerate([("o1", "o2"), ("o2", "o1"), ("o1", "o2")])}
-    given = stored.candidates, stored.agreement.positions, cast, Rule.SCHULZE, 5, {}
+    given: tuple[Any, ...] = stored.candidates, stored.agreement.positions, cast, Rule.SCHULZE, 5, {}
     assert stored.version == 1
     assert tally(*given, version=stored.version) == stored
     assert set(tally(*given).rules) == set(Rule)
@@ -106,7 +106,7 @@ def test_a_tally_stored_when_there_were_four_rules_is_counted_again_as_it_was() 
 def test_the_short_way_to_a_winner_finds_the_same() -> None:
     for rule in Rule:
         ballots = profile("012", "120", "102", "")
-        given = (options(3), favourites(ballots), ballots, rule, 3, {})
+        given: tuple[Any, ...] = (options(3), favourites(ballots), ballots, rule, 3, {})
         assert elect(*given) == tally(*given).winner
 
 
