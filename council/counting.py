@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from council.deliberation import ballots as b
-from council.deliberation.consensus import tally
+from council.deliberation.consensus import VERSION, tally
 from council.deliberation.protocol import known_candidates, positions
 from council.deliberation.types import Answer, Ballot, Candidate, RoundState, RunState, Stage, Tally, TurnKind
 
@@ -16,7 +16,8 @@ def up_to(state: RunState, number: int) -> RunState:
 
 
 def count(state: RunState, number: int) -> Tally:
-    """Count round ``number`` from its stored answers or ballots and the recorded seed."""
+    """Count round ``number`` from its stored answers or ballots and the recorded seed; again, when it has a tally, by the rules
+    that there were then."""
     earlier = known_candidates(up_to(state, number - 1))
     state = up_to(state, number)
     round_ = next(r for r in state.rounds if r.number == number)
@@ -30,6 +31,7 @@ def count(state: RunState, number: int) -> Tally:
         state.protocol.rule,
         state.seed,
         {seat: answer.confidence for seat, answer in answers.items()},
+        round_.tally.version if round_.tally else VERSION,
     )
 
 

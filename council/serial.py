@@ -14,6 +14,7 @@ from uuid import UUID
 
 from council import sql
 from council.deliberation.citations import strip_marks
+from council.deliberation.families import family_warnings
 from council.deliberation.types import Candidate, TurnKind
 from council.models import Budget, Citation, CouncilSession, Decision, Message, Seat, Turn
 from realtime.times import rfc3339
@@ -77,6 +78,7 @@ def session(session: CouncilSession) -> Json:
         "snapshots": {str(pin.knowledgepack_id): pin.snapshot.label for pin in session.pack_pins.all() if pin.snapshot},
         "usage": usage(session.budget),
         "budget": budget(session.budget),
+        "warnings": family_warnings([one.model for one in session.seats.all() if not one.chair]),
         "created_at": when(session.created_at),
         **session_status(session),
     }

@@ -133,6 +133,7 @@ class SessionOut(SessionHeader):
     )
     usage = serializers.JSONField()
     budget = serializers.JSONField()
+    warnings = serializers.ListField(child=serializers.CharField(), help_text="What to know about who sits here")
     last_seq = serializers.IntegerField()
     decision = serializers.JSONField(allow_null=True)
 
@@ -150,3 +151,15 @@ class RecountOut(serializers.Serializer[Any]):
     agrees = serializers.BooleanField()
     decision = serializers.JSONField()
     differences = serializers.ListField(child=serializers.JSONField())
+
+
+class EffectiveVotesOut(serializers.Serializer[Any]):
+    """``rho`` and ``n_eff`` are null while a pair of models has met in fewer than ``needed`` sessions."""
+
+    seats = serializers.IntegerField()
+    sessions = serializers.IntegerField()
+    needed = serializers.IntegerField()
+    rho = serializers.FloatField(allow_null=True)
+    n_eff = serializers.FloatField(allow_null=True)
+    basis = serializers.CharField()
+    warnings = serializers.ListField(child=serializers.CharField())

@@ -17,4 +17,5 @@ urlpatterns = [
     *route("council-sessions/<uuid:pk>/events", views.EventsView, "session-events"),
     *route("council-sessions/<uuid:pk>/stream", stream, "session-stream"),
     *route("council-sessions/<uuid:pk>/recount", views.RecountView, "session-recount"),
+    *route("council-sessions/<uuid:pk>/effective-votes", views.EffectiveVotesView, "session-effective-votes"),
 ]

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from accounts.api.events import EventLogView
 from accounts.api.views import ApiView
-from council import selectors, serial, services
+from council import effective, selectors, serial, services
 from council.api import serializers as s
 from council.models import CouncilSession
 from council.recount import recount
@@ -96,3 +96,11 @@ class RecountView(ApiView):
     @extend_schema(responses=s.RecountOut)
     def get(self, request: Request, pk: UUID) -> Response:
         return Response(recount(selectors.session_for(self.user, pk)))
+
+
+class EffectiveVotesView(ApiView):
+    """GET /api/council-sessions/{id}/effective-votes"""
+
+    @extend_schema(responses=s.EffectiveVotesOut)
+    def get(self, request: Request, pk: UUID) -> Response:
+        return Response(effective.for_owner(self.user, selectors.session_for(self.user, pk)))

@@ -48,12 +48,20 @@ class TurnStatus(StrEnum):
 
 
 class Rule(StrEnum):
-    """Decision rules of this release; the others of the architecture page come with the engine issue."""
+    """What each reads: ballots' rankings, ballots' scores, or the positions that seats hold at the end (docs/deliberation.md)."""
 
-    PLURALITY = "plurality"
-    MAJORITY = "majority"
-    BORDA = "borda"
-    SCHULZE = "schulze"
+    PLURALITY = "plurality"  # rankings
+    MAJORITY = "majority"  # positions
+    TWO_THIRDS = "two_thirds"  # positions
+    UNANIMITY = "unanimity"  # positions
+    BORDA = "borda"  # rankings
+    SCHULZE = "schulze"  # rankings
+    RANKED_PAIRS = "ranked_pairs"  # rankings
+    SCORE = "score"  # scores
+    MEDIAN = "median"  # scores (majority judgement)
+    APPROVAL = "approval"  # scores
+    IRV = "irv"  # rankings
+    CONFIDENCE_WEIGHTED = "confidence_weighted"  # positions and stated confidences
 
 
 class QuorumPolicy(StrEnum):
@@ -236,6 +244,8 @@ class Tally(Frozen):
     agreement: Agreement
     voters: int
     abstentions: int = 0
+    # How it was counted: 1 knew four rules, 2 knows all of ``Rule``. A recount counts as the stored tally says.
+    version: int = 1
 
 
 class RoundState(Frozen):

@@ -29,6 +29,7 @@ def view(snapshot: Json, reason: str = "") -> Json:
         "usage": usage(session),
         "stages": stages(session, rounds),
         "seats": [show_seat(seat, session, rounds) for seat in session["agents"]],
+        "warnings": session["warnings"],
         "counts": [count(round_, rounds, names) for round_ in rounds if countable(round_)],
         "decision": decision(current, labels(rounds)) if current else None,
         "earlier": [

@@ -34,7 +34,20 @@ SOURCE = {
     "verbatim": "Nobody could write a summary; this is the leading answer, word for word.",
 }
 CITATION = {"verified": "verified", "unsupported": "not supported", "missing": "missing"}
-RULE = {"plurality": "Plurality", "majority": "Majority", "borda": "Borda", "schulze": "Schulze"}
+RULE = {
+    "plurality": "Plurality",
+    "majority": "Majority",
+    "two_thirds": "Two thirds",
+    "unanimity": "Unanimity",
+    "borda": "Borda",
+    "schulze": "Schulze",
+    "ranked_pairs": "Ranked pairs",
+    "score": "Score",
+    "median": "Median",
+    "approval": "Approval",
+    "irv": "Instant runoff",
+    "confidence_weighted": "Weighted by confidence",
+}
 DECIDED_BY = {
     **RULE,
     "median_score": "a tie, broken by median score",
