@@ -144,7 +144,7 @@ class Conversation:
 
     def _place(self, prompt: Prompt, opened: Opened) -> Place | None:
         limits = self._model.limits
-        return Place(self._model.profile, limits, opened.id, most_tokens(prompt)) if limits.any else None
+        return Place(limits, opened.id, most_tokens(prompt)) if limits.any else None
 
     def cancel(self) -> None:
         """The claim is gone (stop, interrupt, take-over): end the upstream call now. Called by the heartbeat's thread."""

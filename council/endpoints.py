@@ -98,6 +98,7 @@ def as_model(profile: ModelProfile) -> Model:
         profile=profile.slug,
         prices=pricing.prices(profile.price_in, profile.price_out, profile.price_cached),
         limits=Limits(
+            str(profile.pk),
             profile.max_concurrent or 0,
             profile.requests_per_minute or 0,
             profile.tokens_per_minute or 0,

@@ -107,8 +107,9 @@ redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[1]) + 1000)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a profile allows; 0 is no limit. ``wait_s``: how long a call may wait for its place."""
+    """What a profile allows; 0 is no limit. ``key`` names the profile in Valkey; ``wait_s``: how long a call may wait for its place."""
 
+    key: str = ""
     at_once: int = 0
     calls_per_minute: int = 0
     tokens_per_minute: int = 0
@@ -130,8 +131,8 @@ def _keys(name: str) -> list[str]:
 class Place:
     """One call's place at a model: the ``Gate`` that it passes. ``tokens`` is what the call has reserved."""
 
-    def __init__(self, name: str, limits: Limits, call: UUID, tokens: int) -> None:
-        self._keys, self._limits, self._id, self._tokens = _keys(name), limits, str(call), tokens
+    def __init__(self, limits: Limits, call: UUID, tokens: int) -> None:
+        self._keys, self._limits, self._id, self._tokens = _keys(limits.key), limits, str(call), tokens
         self._counted = False
 
     @property
@@ -141,7 +142,7 @@ class Place:
     def enter(self) -> float:
         limits = self._limits
         given: list[int | str] = [
-            WINDOW_S * 1000, round(LEASE_S * 1000), self._id, self._tokens, limits.at_once, limits.calls_per_minute,
+            round(WINDOW_S * 1000), round(LEASE_S * 1000), self._id, self._tokens, limits.at_once, limits.calls_per_minute,
             limits.tokens_per_minute,
         ]  # fmt: skip
         answer = _ask(_ENTER, self._keys, given)

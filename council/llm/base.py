@@ -89,6 +89,9 @@ class Provider(ABC):
             async with self.open(request, dialect) as response:
                 progress.answered = True
                 await self._consume(response, progress)
+        except AddressBlocked:
+            progress.answered = False
+            raise
         except self.status_error as error:
             progress.answered = False
             raise self._from_status(error) from error
