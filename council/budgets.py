@@ -5,9 +5,9 @@ statement: whether a reservation fits both, the reservations themselves and the 
 seats cannot pass a limit together and no call is ever made unrecorded. Budget rows come last in the lock order, the session's
 before its owner's.
 
-A reservation is meant as an upper bound (``Ask``). A call that costs more than it had reserved, which takes a server that ignores
-``max_tokens`` or a tokenizer that cuts finer than bytes, is charged in full all the same: used may then pass the limit by what the
-calls that ran at that moment cost more than they had reserved, and nothing is called any more.
+A reservation is meant as an upper bound (``conversation.most_tokens``). A call that costs more than it had reserved, which takes a
+server that ignores ``max_tokens`` or a tokenizer that cuts finer than bytes, is charged in full all the same: used may then pass
+the limit by what the calls that ran at that moment cost more than they had reserved, and nothing is called any more.
 
 Seconds are those that models work, summed over calls. How long a call will take is not known before, so what is reserved is what it
 gets: at most half of what is left, shared among the calls that are asked for together. Its time limit is set accordingly.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from itertools import count
@@ -228,9 +227,8 @@ def test_a_day_that_is_used_up_ends_the_council_honestly(user: User, convene: Co
 
 
 @pytest.fixture
-def priced(settings: LazySettings) -> Iterator[None]:
+def priced(settings: LazySettings) -> None:
     settings.LLM_PRICE_IN, settings.LLM_PRICE_OUT, settings.LLM_PRICE_CACHED = Decimal(2), Decimal(8), None
-    return
 
 
 def see_through(session: CouncilSession, seconds: float = 20) -> CouncilSession:

@@ -10,6 +10,8 @@ from uuid import uuid4
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from council import limits
 from council.limits import Limits, Place
@@ -72,7 +74,8 @@ def test_workers_that_ask_together_do_not_pass_the_limit() -> None:
 def test_no_window_of_the_length_of_a_minute_holds_more_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a minute of 150 ms. A bucket that starts full would let nearly twice as many through in the first one."""
     monkeypatch.setattr(limits, "WINDOW_S", 0.15)
-    of, made = terms(calls_per_minute=4), []
+    of = terms(calls_per_minute=4)
+    made: list[float] = []
     while len(made) < 14:
         if place(of).enter() == 0:
             made.append(time.monotonic())
@@ -142,7 +145,7 @@ def test_a_place_that_is_held_is_renewed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_without_valkey_calls_are_made_uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
-    away = redis.Redis(port=1, socket_connect_timeout=0.2)
+    away = redis.Redis(port=1, socket_connect_timeout=0.2, retry=Retry(NoBackoff(), 0))
     monkeypatch.setattr(nudge, "client", lambda: away)
     of, before = terms(at_once=1), limits.UNCOUNTED._value.get()
     first, second = place(of), place(of)

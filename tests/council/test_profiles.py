@@ -106,7 +106,8 @@ def test_plain_http_needs_a_private_network(fake: FakeModelServer, settings: Laz
     settings.LLM_PRIVATE_NETWORKS = []
     with pytest.raises(InvalidInput, match="https only"):
         make(fake, base_url="http://models.example/v1")
-    assert make(fake, base_url="https://models.example/v1").pk
+    make(fake, base_url="https://models.example/v1")
+    assert ModelProfile.objects.count() == 1
 
 
 def test_fallbacks_do_not_go_in_a_circle(fake: FakeModelServer) -> None:
