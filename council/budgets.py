@@ -1,9 +1,9 @@
 """Tokens, money, calls and seconds: reserved before a call, settled after it. A budget is a hard stop, not a warning.
 
-Two purses pay for a call: its session's, and its owner's of the day where that person has one. Every change is one conditional
-statement: whether a reservation fits both, the reservations themselves and the record of the call are the same one, so concurrent
-seats cannot pass a limit together and no call is ever made unrecorded. Budget rows come last in the lock order, the session's
-before its owner's.
+Two purses pay for a call: its session's, and its owner's of the day where that person has a limit there. Every change is one
+conditional statement: whether a reservation fits, the reservation itself and the record of the call are the same one, so concurrent
+seats cannot pass a limit together and no call is ever made unrecorded. The owner's takes a second one, and a refusal there rolls both
+back. Budget rows come last in the lock order, the session's before its owner's.
 
 A reservation is meant as an upper bound (``conversation.most_tokens``). A call that costs more than it had reserved, which takes a
 server that ignores ``max_tokens`` or a tokenizer that cuts finer than bytes, is charged in full all the same: used may then pass
@@ -49,7 +49,7 @@ def _today(column: str) -> str:
 # What may be granted is seen without a lock; the conditional updates that follow see again whether it fits.
 _OPEN = f"""
     WITH ask AS (
-        SELECT session.owner_id, round(least(
+        SELECT budget.user_id AS payer, round(least(
             %(seconds)s::numeric,
             (mine.seconds_limit - mine.seconds_used - mine.seconds_reserved) / (2 * %(count)s),
             (budget.seconds_limit - {_today("seconds_used")} - budget.seconds_reserved) / (2 * %(count)s)
@@ -71,41 +71,43 @@ _OPEN = f"""
           AND coalesce(
               budget.seconds_limit >= budget.seconds_used + budget.seconds_reserved + ask.seconds * %(count)s, true
           )
-        RETURNING budget.session_id, ask.owner_id, ask.seconds
-    ), daily AS (
-        UPDATE council_dailybudget AS budget
-        SET day = {_TODAY}, tokens_used = {_today("tokens_used")}, usd_used = {_today("usd_used")}, calls = {_today("calls")},
-            seconds_used = {_today("seconds_used")},
-            tokens_reserved = budget.tokens_reserved + %(tokens)s, usd_reserved = budget.usd_reserved + %(usd)s::numeric,
-            calls_reserved = budget.calls_reserved + %(count)s,
-            seconds_reserved = budget.seconds_reserved + reserved.seconds * %(count)s
-        FROM reserved
-        WHERE budget.user_id = reserved.owner_id
-          AND coalesce(budget.tokens_limit >= {_today("tokens_used")} + budget.tokens_reserved + %(tokens)s, true)
-          AND coalesce(budget.usd_limit >= {_today("usd_used")} + budget.usd_reserved + %(usd)s::numeric, true)
-          AND coalesce(budget.calls_limit >= {_today("calls")} + budget.calls_reserved + %(count)s, true)
-          AND coalesce(
-              budget.seconds_limit >= {_today("seconds_used")} + budget.seconds_reserved + reserved.seconds * %(count)s, true
-          )
-        RETURNING budget.user_id
+        RETURNING budget.session_id, ask.payer, ask.seconds
+    ), recorded AS (
+        INSERT INTO council_llmcall (
+            id, session_id, turn_id, attempt, ordinal, field, model, profile, system, "user", schema, response, status, error,
+            error_detail, tokens_reserved, prompt_tokens, completion_tokens, cached_tokens, usd_reserved, usd, seconds_reserved,
+            seconds, estimated, started_at
+        )
+        SELECT new.id, reserved.session_id, new.turn, new.attempt, new.ordinal, new.field, new.model, new.profile, new.system,
+               new."user", new.schema, '', 'running', '', '', new.tokens, 0, 0, 0, new.usd, 0, reserved.seconds, 0, false,
+               clock_timestamp()
+        FROM reserved, jsonb_to_recordset(%(calls)s) AS new(
+            id uuid, turn uuid, attempt int, ordinal int, field text, model text, profile text, system text, "user" text,
+            schema jsonb, tokens int, usd numeric
+        )
+        RETURNING id
     )
-    INSERT INTO council_llmcall (
-        id, session_id, turn_id, attempt, ordinal, field, model, profile, system, "user", schema, response, status, error,
-        error_detail, tokens_reserved, prompt_tokens, completion_tokens, cached_tokens, usd_reserved, usd, seconds_reserved,
-        seconds, estimated, started_at
-    )
-    SELECT new.id, reserved.session_id, new.turn, new.attempt, new.ordinal, new.field, new.model, new.profile, new.system,
-           new."user", new.schema, '', 'running', '', '', new.tokens, 0, 0, 0, new.usd, 0, reserved.seconds, 0, false,
-           clock_timestamp()
-    FROM reserved, jsonb_to_recordset(%(calls)s) AS new(
-        id uuid, turn uuid, attempt int, ordinal int, field text, model text, profile text, system text, "user" text, schema jsonb,
-        tokens int, usd numeric
-    )
-    WHERE EXISTS (SELECT FROM daily)
-       OR NOT EXISTS (SELECT FROM council_dailybudget AS budget WHERE budget.user_id = reserved.owner_id)
-    RETURNING seconds_reserved
+    SELECT reserved.seconds, reserved.payer FROM reserved, recorded
 """  # noqa: S608  # constants within a constant
-_SETTLE = f"""
+# Of the day, for those who have a limit there. Not within the statement above: an update that reads another one's rows fails
+# ("ModifyTable should not be called during EvalPlanQual", PostgreSQL 18) when somebody else has just changed the row that it is for.
+_RESERVE_DAY = f"""
+    UPDATE council_dailybudget AS budget
+    SET day = {_TODAY}, tokens_used = {_today("tokens_used")}, usd_used = {_today("usd_used")}, calls = {_today("calls")},
+        seconds_used = {_today("seconds_used")},
+        tokens_reserved = budget.tokens_reserved + %(tokens)s, usd_reserved = budget.usd_reserved + %(usd)s::numeric,
+        calls_reserved = budget.calls_reserved + %(count)s,
+        seconds_reserved = budget.seconds_reserved + %(granted)s::numeric * %(count)s
+    WHERE budget.user_id = %(payer)s
+      AND coalesce(budget.tokens_limit >= {_today("tokens_used")} + budget.tokens_reserved + %(tokens)s, true)
+      AND coalesce(budget.usd_limit >= {_today("usd_used")} + budget.usd_reserved + %(usd)s::numeric, true)
+      AND coalesce(budget.calls_limit >= {_today("calls")} + budget.calls_reserved + %(count)s, true)
+      AND coalesce(
+          budget.seconds_limit
+          >= {_today("seconds_used")} + budget.seconds_reserved + %(granted)s::numeric * %(count)s, true
+      )
+"""  # noqa: S608  # constants within a constant
+_SETTLE = """
     WITH settled AS (
         UPDATE council_llmcall AS call
         SET status = given.status, response = given.response, prompt_tokens = given.prompt_tokens,
@@ -135,23 +137,26 @@ _SETTLE = f"""
             seconds_used = budget.seconds_used + total.seconds
         FROM total WHERE budget.session_id = total.session_id
         RETURNING budget.*
-    ), daily AS (
-        UPDATE council_dailybudget AS budget
-        SET day = {_TODAY},
-            tokens_reserved = greatest(budget.tokens_reserved - total.tokens_reserved, 0),
-            tokens_used = {_today("tokens_used")} + total.tokens,
-            usd_reserved = greatest(budget.usd_reserved - total.usd_reserved, 0), usd_used = {_today("usd_used")} + total.usd,
-            calls_reserved = greatest(budget.calls_reserved - total.calls, 0), calls = {_today("calls")} + total.calls,
-            seconds_reserved = greatest(budget.seconds_reserved - total.seconds_reserved, 0),
-            seconds_used = {_today("seconds_used")} + total.seconds
-        FROM mine JOIN total ON total.session_id = mine.session_id
-        JOIN council_councilsession AS session ON session.id = mine.session_id
-        WHERE budget.user_id = session.owner_id
     )
-    SELECT tokens_used, usd_used, calls, seconds_used, coalesce(greatest(
-        tokens_used::numeric / nullif(tokens_limit, 0), usd_used / nullif(usd_limit, 0),
-        calls::numeric / nullif(calls_limit, 0), seconds_used / nullif(seconds_limit, 0)
-    ), 0)::float8, warned FROM mine
+    SELECT mine.tokens_used, mine.usd_used, mine.calls, mine.seconds_used, coalesce(greatest(
+        mine.tokens_used::numeric / nullif(tokens_limit, 0), mine.usd_used / nullif(usd_limit, 0),
+        mine.calls::numeric / nullif(calls_limit, 0), mine.seconds_used / nullif(seconds_limit, 0)
+    ), 0)::float8, warned, (
+        SELECT budget.user_id FROM council_dailybudget AS budget
+        JOIN council_councilsession AS session ON session.owner_id = budget.user_id WHERE session.id = mine.session_id
+    ), total.tokens_reserved, total.tokens, total.usd_reserved, total.usd, total.calls, total.seconds_reserved, total.seconds
+    FROM mine JOIN total ON total.session_id = mine.session_id
+"""
+_SETTLE_DAY = f"""
+    UPDATE council_dailybudget AS budget
+    SET day = {_TODAY},
+        tokens_reserved = greatest(budget.tokens_reserved - %s::bigint, 0),
+        tokens_used = {_today("tokens_used")} + %s::bigint,
+        usd_reserved = greatest(budget.usd_reserved - %s::numeric, 0), usd_used = {_today("usd_used")} + %s::numeric,
+        calls_reserved = greatest(budget.calls_reserved - %s::int, 0), calls = {_today("calls")} + %s::int,
+        seconds_reserved = greatest(budget.seconds_reserved - %s::numeric, 0),
+        seconds_used = {_today("seconds_used")} + %s::numeric
+    WHERE budget.user_id = %s
 """  # noqa: S608  # constants within a constant
 
 
@@ -195,7 +200,7 @@ class Settlement:
 
 
 class Settled(NamedTuple):
-    """The session's budget after a settlement. In the order of ``_SETTLE``'s columns."""
+    """The session's budget after a settlement. In the order of ``_SETTLE``'s first columns."""
 
     tokens: int
     usd: Decimal
@@ -230,7 +235,10 @@ def open_calls(calls: Sequence[NewCall]) -> list[Opened]:
     opened = sql.rows(_OPEN, values)
     if len(opened) != len(calls):
         raise _refusal(values)
-    return [Opened(identity, float(seconds)) for identity, (seconds,) in zip(ids, opened, strict=True)]
+    granted, payer = opened[0]
+    if payer is not None and not sql.change(_RESERVE_DAY, {**values, "granted": granted, "payer": payer}):
+        raise _refusal(values)
+    return [Opened(identity, float(granted)) for identity in ids]
 
 
 def _row(identity: UUID, call: NewCall) -> dict[str, object]:
@@ -291,7 +299,12 @@ def settle(settlements: Sequence[Settlement]) -> Settled | None:
     by the sweeper)."""
     rows = [_settled_row(one) for one in settlements]
     settled = sql.row(_SETTLE, [Jsonb(rows)]) if rows else None
-    return Settled(*settled) if settled is not None else None
+    if settled is None:
+        return None
+    *mine, payer, tokens_back, tokens, usd_back, usd, calls, seconds_back, seconds = settled
+    if payer is not None:
+        sql.change(_SETTLE_DAY, [tokens_back, tokens, usd_back, usd, calls, calls, seconds_back, seconds, payer])
+    return Settled(*mine)
 
 
 def _settled_row(one: Settlement) -> dict[str, object]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils.safestring import SafeString
 
 from council import spend
 from knowledge.admin import charts
@@ -40,8 +42,13 @@ class SpendPage:
             "tokens": sum(day.tokens for day in days),
             "calls": sum(row.calls for row in rows),
             "charts": [
-                charts.bars("US dollars a day", [charts.Point(f"{day.day:%m-%d}", float(day.usd)) for day in days]),
-                charts.bars("Tokens a day", [charts.Point(f"{day.day:%m-%d}", day.tokens) for day in days]),
+                _chart("US dollars a day", days, [float(day.usd) for day in days]),
+                _chart("Tokens a day", days, [day.tokens for day in days]),
             ],
         }
         return TemplateResponse(request, "admin/council/spend.html", context)
+
+
+def _chart(title: str, days: Sequence[spend.Day], values: Sequence[float]) -> tuple[str, SafeString]:
+    points = [charts.Point(f"{day.day:%m-%d}", value) for day, value in zip(days, values, strict=True)]
+    return title, charts.bars(title, points)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.db import connection, transaction
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -169,6 +170,16 @@ def test_a_call_gets_at_most_half_of_the_seconds_that_are_left(seats: list[Claim
     assert open_one(seats[2], seconds=3).seconds == 3
 
 
+def test_a_call_whose_worker_died_is_charged_with_all_that_it_had_reserved(seats: list[Claim]) -> None:
+    opened = open_one(seats[0], tokens=300, usd=Decimal("0.25"), seconds=40)
+    old = timezone.now() - timedelta(seconds=sweeper.ORPHAN_S + 1)
+    LlmCall.objects.filter(pk=opened.id).update(started_at=old, attempt=0)
+    assert sweeper.settle_orphans() == 1
+    budget = Budget.objects.get(session=seats[0].session_id)
+    assert (budget.tokens_used, budget.usd_used, budget.calls, budget.seconds_used) == (300, Decimal("0.25"), 1, 40)
+    assert (budget.tokens_reserved, budget.usd_reserved, budget.calls_reserved, budget.seconds_reserved) == (0, 0, 0, 0)
+
+
 def test_calls_are_opened_only_where_a_refusal_can_be_rolled_back(seats: list[Claim]) -> None:
     with pytest.raises(transaction.TransactionManagementError):
         budgets.open_calls([call_of(seats[0])])
@@ -188,6 +199,24 @@ def test_a_persons_day_limits_all_their_sessions(user: User, seats: list[Claim],
     with pytest.raises(BudgetExhausted, match="of the day"):
         open_one(elsewhere, tokens=100, usd=Decimal("0.1"), seconds=60)
     assert Budget.objects.get(session=other).tokens_reserved == 0
+
+
+def test_sessions_that_ask_together_never_pass_a_persons_day(user: User, seats: list[Claim], convene: Convene) -> None:
+    other = services.start(user, convene().pk)
+    elsewhere = claims.claim(other.pk, [turn.pk for turn in pending(other)], "test").claims
+    budgets.set_daily_limits(user, {"tokens": 1000, "usd": Decimal("0.9")})
+    together = [Seat(claim, [(70 + 40 * n, 0.9)] * 6) for n, claim in enumerate([*seats, *elsewhere])]
+    for seat in together:
+        seat.start()
+    for seat in together:
+        seat.join()
+    assert [seat.fault for seat in together if seat.fault] == []
+    day = DailyBudget.objects.get(user=user)
+    assert 700 < day.tokens_used <= 1000
+    assert day.usd_used <= Decimal("0.9")
+    assert (day.tokens_reserved, day.usd_reserved, day.calls_reserved, day.seconds_reserved) == (0, 0, 0, 0)
+    used = Budget.objects.filter(session__in=[seats[0].session_id, other.pk])
+    assert sum(budget.tokens_used for budget in used) == day.tokens_used
 
 
 def test_a_new_day_begins_at_nothing(user: User, seats: list[Claim]) -> None:

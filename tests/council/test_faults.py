@@ -46,7 +46,7 @@ FAULTS = {
     "429": Fault({"status": 429, "retry_after": "0.05"}, ("rate_limited",), ATTEMPTS, False),
     "hang": Fault({"hang_s": 3600.0}, ("timeout",), 1, True),
     "cut": Fault({"cut_after": 3}, ("cut_stream",), ATTEMPTS, True),
-    "invalid JSON": Fault({"malformed": "text"}, ("not_json",), 2 * ATTEMPTS, True),
+    "invalid JSON": Fault({"malformed": "text"}, ("not_json", "wrong_schema"), 2 * ATTEMPTS, True),
     "refusal": Fault({"refusal": True}, ("refused",), 1, True),
     "empty": Fault({"empty": True}, ("empty_reply",), ATTEMPTS, True),
     "wrong schema": Fault({"wrong_schema": True}, ("wrong_schema", "empty"), 2 * ATTEMPTS, True),

@@ -118,6 +118,9 @@ def test_every_screen_opens_without_a_complaint(page: Page, pack: KnowledgePack)
     ):
         show(page, f"/admin/knowledge/{model}/", "")
     show(page, f"/admin/knowledge/goldenquestion/add/?pack={pack.pk}", "Entries of this pack")
+    show(page, "/admin/council/llmcall/spend/", "US dollars", "By day and model")
+    show(page, "/admin/council/modelprofile/add/", "API key", "Write-only", "When it fails")
+    show(page, "/admin/council/dailybudget/add/", "Tokens limit")
     show(page, "/admin/knowledge/embeddingmodel/add/", "the key itself is not stored")
 
 
