@@ -24,6 +24,7 @@ from council.claims import Claim
 from council.deliberation import types as t
 from council.deliberation.protocol import next_step
 from council.models import Budget, CouncilSession, Run, Turn
+from council.serial import usage_json
 from council.state import load
 from council.states import OPEN_TURNS, SessionStatus, TurnStatus
 from realtime import log
@@ -217,4 +218,4 @@ def _settle(session: CouncilSession, settlements: Sequence[Settlement]) -> Json:
         return {}
     if settled.high and not settled.warned and budgets.warn_once(session.pk):
         log.append(session, events.budget_event("warning", Budget.objects.get(session=session.pk)))
-    return {"usage": {"tokens": settled.tokens_used, "calls": settled.calls}}
+    return {"usage": usage_json(settled.tokens, settled.usd, settled.calls, settled.seconds)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -40,11 +41,23 @@ def seat(seat: Seat) -> Json:
 
 def usage(budget: Budget) -> Json:
     """As of the last settled call; every ``turn.*`` event that settles one carries it."""
-    return {"tokens": budget.tokens_used, "calls": budget.calls}
+    return usage_json(budget.tokens_used, budget.usd_used, budget.calls, budget.seconds_used)
+
+
+def usage_json(tokens: int, usd: Decimal, calls: int, seconds: Decimal) -> Json:
+    """Money in US dollars; seconds are those that models worked."""
+    return {"tokens": tokens, "usd": float(usd), "calls": calls, "seconds": float(seconds)}
 
 
 def budget(budget: Budget) -> Json:
-    return {"tokens": budget.tokens_limit}
+    """The limits; null is none."""
+    usd, seconds = budget.usd_limit, budget.seconds_limit
+    return {
+        "tokens": budget.tokens_limit,
+        "usd": None if usd is None else float(usd),
+        "calls": budget.calls_limit,
+        "seconds": None if seconds is None else float(seconds),
+    }
 
 
 def session_header(session: CouncilSession) -> Json:

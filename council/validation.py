@@ -10,6 +10,7 @@ from accounts.models import User
 from council.defaults import Agent
 from council.deliberation.protocol import ProtocolError, check_seats, resolve
 from council.deliberation.types import Protocol
+from council.endpoints import unpriced
 from knowledge import selectors as knowledge
 from knowledge.models import KnowledgePack, Snapshot
 from realtime.errors import FieldError, InvalidInput, NotFound
@@ -42,6 +43,14 @@ def check_options(options: Sequence[str]) -> None:
         {"pointer": f"/options/{index}", "detail": "This option stands here twice."} for index in _repeated(options)
     ]
     _raise(errors)
+
+
+def check_budget(budget: Mapping[str, Any], agents: Sequence[Agent]) -> None:
+    """Money can only be counted where prices are known."""
+    if budget.get("usd") is None:
+        return
+    unknown = unpriced(agent.get("model", "") for agent in agents)
+    _raise([{"pointer": "/budget/usd", "detail": f"The price of the model {model!r} is unknown."} for model in unknown])
 
 
 def _repeated(texts: Iterable[str]) -> list[int]:

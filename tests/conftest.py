@@ -11,7 +11,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 from django.test import Client
-from hypothesis import settings as hypothesis_settings
+from hypothesis import settings as hypothesis
 from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import User
@@ -21,7 +21,16 @@ from tests.support.councils import convene, fake, fake_server
 
 __all__ = ["convene", "fake", "fake_server"]  # fixtures
 
-hypothesis_settings.register_profile("deep", max_examples=1000, deadline=None)  # make deep
+hypothesis.register_profile("deep", deadline=None, max_examples=1000)  # make deep
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked ``deep`` runs in ``make deep`` alone."""
+    if config.getoption("--hypothesis-profile") == "deep":
+        return
+    for item in items:
+        if item.get_closest_marker("deep"):
+            item.add_marker(pytest.mark.skip(reason="only in make deep"))
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -15,6 +16,7 @@ QUESTION_MAX = 10_000
 CONTENT_MAX = 20_000
 OPTION_MAX = 500
 TOKENS_MAX = 10**9
+CALLS_MAX = 10**6
 
 
 class AgentIn(serializers.Serializer[Any]):
@@ -26,7 +28,18 @@ class AgentIn(serializers.Serializer[Any]):
 
 
 class BudgetIn(serializers.Serializer[Any]):
-    tokens = serializers.IntegerField(min_value=1, max_value=TOKENS_MAX, allow_null=True)
+    """Limits; null is none, and what is left out stays as it is."""
+
+    tokens = serializers.IntegerField(min_value=1, max_value=TOKENS_MAX, allow_null=True, required=False)
+    usd = serializers.DecimalField(
+        max_digits=12, decimal_places=6, min_value=Decimal("0.000001"), allow_null=True, required=False,
+        help_text="US dollars. Every seat's model must have a price.",
+    )  # fmt: skip
+    calls = serializers.IntegerField(min_value=1, max_value=CALLS_MAX, allow_null=True, required=False)
+    seconds = serializers.DecimalField(
+        max_digits=9, decimal_places=3, min_value=Decimal(1), allow_null=True, required=False,
+        help_text="Seconds that models work, summed over calls.",
+    )  # fmt: skip
 
 
 class PackRef(NamedTuple):

@@ -23,8 +23,7 @@ class SessionListView(ApiView):
     @extend_schema(request=s.SessionIn, responses={201: s.SessionOut})
     def post(self, request: Request) -> Response:
         body = self.validated(s.SessionIn)
-        budget = body.pop("budget", {})
-        session = services.create_session(self.user, services.Plan(**body, budget_tokens=budget.get("tokens")))
+        session = services.create_session(self.user, services.Plan(**body))
         return self.single(selectors.session_detail(session), session.version, status=201)
 
     @extend_schema(responses=s.SessionHeader(many=True), parameters=[OpenApiParameter("status", str)])
@@ -47,8 +46,6 @@ class SessionView(ApiView):
     def patch(self, request: Request, pk: UUID) -> Response:
         selectors.session_for(self.user, pk)
         changes: dict[str, Any] = self.validated(s.SessionPatch, partial=True)
-        if "budget" in changes:
-            changes["budget_tokens"] = changes.pop("budget")["tokens"]
         session = services.update_session(self.user, pk, changes, self.check_if_match)
         return self.single(selectors.session_detail(session), session.version)
 

@@ -171,7 +171,7 @@ def test_seats_that_are_asked_together_fail_apart(user: User, convene: Convene, 
 
 
 def test_a_budget_is_a_hard_stop(user: User, convene: Convene) -> None:
-    session = conclude(user, convene(budget_tokens=50))
+    session = conclude(user, convene(budget={"tokens": 50}))
     assert (session.status, session.runs.get().exhausted) == ("failed", "budget")
     assert session.budget.tokens_used == 0
 
