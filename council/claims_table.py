@@ -25,9 +25,9 @@ def claims_of(session: CouncilSession, number: int | None = None) -> Json:
     """``{run, claims: [{id, text, asserted_by: [{seat, name, rounds, current, evidence: [check]}], disputed_by: [{seat, name, claim,
     why}], opposed_by: [{seat, name}]}]}`` of a run, by default the latest; ``run`` is null before the first.
 
-    ``evidence`` are the passages that the seat named, each checked by quote and words (``citations.CitationCheck`` and the ``title``). ``current``:
-    the seat's last answer still says so. ``disputed_by``: a claim of theirs contradicts this one in its words. ``opposed_by``: they
-    concluded for another answer than everybody who asserts this; they need not deny it.
+    ``evidence`` are the passages that the seat named, each checked by quote and words: a ``citations.CitationCheck`` and the
+    ``title``. ``current``: the seat's last answer still says so. ``disputed_by``: a claim of theirs contradicts this one in its
+    words. ``opposed_by``: they concluded for another answer than everybody who asserts this; they need not deny it.
     """
     runs = Run.objects.filter(session=session).order_by("-number")
     run = (runs if number is None else runs.filter(number=number)).first()
@@ -42,7 +42,7 @@ def _table(session: CouncilSession, run: Run) -> list[Json]:
         .select_related("round")
         .order_by("round__number", "seat__position")
     )
-    made = [(turn, Claim.model_validate(claim)) for turn in turns for claim in turn.result["answer"]["claims"]]
+    made = [(turn, Claim.model_validate(claim)) for turn in turns for claim in _claims(turn)]
     said = [Said(str(turn.seat_id), turn.round.number, claim.text, at) for at, (turn, claim) in enumerate(made)]
     checks = _checks(session, made)
     tally = final_tally(load(run.pk))
@@ -56,6 +56,10 @@ def _table(session: CouncilSession, run: Run) -> list[Json]:
     return [_row(row, room, asserting, checks) for row in rows]
 
 
+def _claims(turn: Turn) -> list[object]:
+    return list(turn.result["answer"]["claims"]) if turn.result else []
+
+
 def _checks(session: CouncilSession, made: list[tuple[Turn, Claim]]) -> list[list[Json]]:
     """For each claim the passages that it names, checked; a number that was not shown is ``missing``."""
     given = " ".join([session.question, *session.options])
@@ -64,7 +68,7 @@ def _checks(session: CouncilSession, made: list[tuple[Turn, Claim]]) -> list[lis
     for turn, claim in made:
         text, shown = citations.strip_marks(claim.text), shown_to(turn)
         titles = {item.n: item.title for item in shown}
-        checks = []
+        checks: list[citations.CitationCheck] = []
         for n in dict.fromkeys(claim.evidence):
             if n in titles:
                 checks += citations.check(f"{text} [{n}]", shown, text_of, given)

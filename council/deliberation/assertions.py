@@ -20,7 +20,23 @@ ALIKE = 0.8  # share of content words that two claims must have in common to be 
 SHARED = 3  # content words, so that "it rose" and "it did not rise" of different things do not meet
 
 Why = Literal["denies", "other_figures"]
-_DENIALS = frozenset("not no never nobody none nothing neither nor without hardly cannot rarely seldom".split())
+_DENIALS = frozenset(
+    [
+        "not",
+        "no",
+        "never",
+        "nobody",
+        "none",
+        "nothing",
+        "neither",
+        "nor",
+        "without",
+        "hardly",
+        "cannot",
+        "rarely",
+        "seldom",
+    ]
+)
 
 
 class Said(NamedTuple):

@@ -28,7 +28,7 @@ from council.deliberation.types import Evidence, Frozen
 # 0.6); of 581 sentences with half their words dropped, others added and all shuffled, 87 % are still recognised.
 OVERLAP = 0.5
 SHARED = 3  # content words that must be shared at least, so that a three-word remark cannot pass on chance
-SIMILAR = 0.7  # cosine of the statement and the passage's nearest sentence (docs/evidence.md; tests/council/evidence/pairs.py)
+SIMILAR = 0.75  # cosine of the statement and the passage's nearest sentence (docs/evidence.md; tests/council/evidence/pairs.py)
 RUN = 4  # consecutive content words taken over from the passage
 QUOTED = 3  # words from which a quoted string counts as a quotation when it is found ...
 LONG_QUOTED = 5  # ... and from which it counts as an invention when it is not (shorter ones may be scare quotes)

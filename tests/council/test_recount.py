@@ -48,35 +48,42 @@ def _id_type(table: str) -> str:
 def forgeries(session: CouncilSession) -> Iterator[tuple[str, tuple[str, str, Any, str, str], Any]]:
     """(field that the recount must name, how to change it, its value before)"""
     for ballot in Ballot.objects.filter(round__run__session=session):
-        pk = str(ballot.pk)
-        yield "ballot as logged", ("council_ballot", "ranking", ballot.ranking[::-1], pk, "jsonb"), ballot.ranking
-        yield "ballot as logged", ("council_ballot", "ranking", ballot.ranking[:-1], pk, "jsonb"), ballot.ranking
+        paper = str(ballot.pk)
+        yield "ballot as logged", ("council_ballot", "ranking", ballot.ranking[::-1], paper, "jsonb"), ballot.ranking
+        yield "ballot as logged", ("council_ballot", "ranking", ballot.ranking[:-1], paper, "jsonb"), ballot.ranking
         scores = {**ballot.scores, ballot.ranking[-1]: ballot.scores[ballot.ranking[-1]] + 1}
-        yield "ballot as logged", ("council_ballot", "scores", scores, pk, "jsonb"), ballot.scores
-        yield "order", ("council_ballot", "order", ballot.order[::-1], pk, "jsonb"), ballot.order
-        yield "ballot as logged", ("council_ballot", "abstain", "true", pk, "boolean"), "false"
-    for round_ in Round.objects.filter(run__session=session, tally__isnull=False):
-        tally = {**round_.tally, "margin": 2 if round_.tally["margin"] == 1 else 1}
-        yield "margin", ("council_round", "tally", tally, str(round_.pk), "jsonb"), round_.tally
-        changed = {**round_.tally["agreement"], "modal_share": 0.99}
-        tally = {**round_.tally, "agreement": changed}
-        yield "agreement", ("council_round", "tally", tally, str(round_.pk), "jsonb"), round_.tally
-    for turn in Turn.objects.filter(session=session, kind="answer"):
-        answer = {**turn.result["answer"], "confidence": 0.01}
-        forged = {**turn.result, "answer": answer}
-        yield "answer as logged", ("council_turn", "result", forged, str(turn.pk), "jsonb"), turn.result
+        yield "ballot as logged", ("council_ballot", "scores", scores, paper, "jsonb"), ballot.scores
+        yield "order", ("council_ballot", "order", ballot.order[::-1], paper, "jsonb"), ballot.order
+        yield "ballot as logged", ("council_ballot", "abstain", "true", paper, "boolean"), "false"
+    tallies: Any = Round.objects.filter(run__session=session, tally__isnull=False).values_list("pk", "tally")
+    for pk, tally in tallies:
+        forged = {**tally, "margin": 2 if tally["margin"] == 1 else 1}
+        yield "margin", ("council_round", "tally", forged, str(pk), "jsonb"), tally
+        forged = {**tally, "agreement": {**tally["agreement"], "modal_share": 0.99}}
+        yield "agreement", ("council_round", "tally", forged, str(pk), "jsonb"), tally
+    results: Any = Turn.objects.filter(session=session, kind="answer").values_list("pk", "result")
+    for pk, result in results:
+        forged = {**result, "answer": {**result["answer"], "confidence": 0.01}}
+        yield "answer as logged", ("council_turn", "result", forged, str(pk), "jsonb"), result
     decision = Decision.objects.get(run__session=session)
-    pk = str(decision.pk)
+    made = str(decision.pk)
     for field, value, cast in (
         ("option", "Neither", "text"), ("answer", "Do as you like.", "text"), ("margin", "7", "int"),
         ("outcome", "no_consensus", "text"), ("too_close", str(not decision.too_close), "boolean"),
         ("confidence", "0.123", "float8"), ("decided_by", "borda", "text"),
     ):  # fmt: skip
-        yield field, ("council_decision", field, value, pk, cast), getattr(decision, field)
-    flip = {"seat": str(session.seats.first().pk), "before": "o1", "after": "o2", "because": "", "name": "", "round": 2}
-    yield "flips", ("council_decision", "flips", [flip], pk, "jsonb"), decision.flips
+        yield field, ("council_decision", field, value, made, cast), getattr(decision, field)
+    flip = {
+        "seat": str(session.seats.get(position=1).pk),
+        "before": "o1",
+        "after": "o2",
+        "because": "",
+        "name": "",
+        "round": 2,
+    }
+    yield "flips", ("council_decision", "flips", [flip], made, "jsonb"), decision.flips
     agreement = {**decision.agreement, "opening": 0.77}
-    yield "agreement", ("council_decision", "agreement", agreement, pk, "jsonb"), decision.agreement
+    yield "agreement", ("council_decision", "agreement", agreement, made, "jsonb"), decision.agreement
     for citation in Citation.objects.filter(decision=decision):
         row = str(citation.pk)
         yield "citations", ("council_citation", "quote", "Spaces are better.", row, "text"), citation.quote
@@ -136,11 +143,12 @@ def test_a_record_of_an_earlier_version_stays_valid(session: CouncilSession) -> 
     """Written before rules and fields that came later: they are left out of the comparison, and nothing else is."""
     ballot_round = Round.objects.get(run__session=session, stage="ballot")
     kept = {"plurality", "majority"}
-    rules = {name: result for name, result in ballot_round.tally["rules"].items() if name in kept}
+    counted: dict[str, Any] = ballot_round.tally or {}
+    rules = {name: result for name, result in counted["rules"].items() if name in kept}
     elected = [set(result["winners"]) for result in rules.values() if result["winners"]]
-    together = set.intersection(*elected, {ballot_round.tally["winner"]})
-    close = ballot_round.tally["margin"] == 1 or ballot_round.tally["decided_by"] == "seed" or not together
-    tally = {name: value for name, value in ballot_round.tally.items() if name != "abstentions"}
+    together = set.intersection(*elected, {counted["winner"]})
+    close = counted["margin"] == 1 or counted["decided_by"] == "seed" or not together
+    tally = {name: value for name, value in counted.items() if name != "abstentions"}
     change("council_round", "tally", {**tally, "rules": rules, "too_close": close}, str(ballot_round.pk))
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM council_sessionevent WHERE type = 'tally.computed'")
