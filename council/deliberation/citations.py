@@ -155,6 +155,11 @@ def strip_marks(text: str) -> str:
     return re.sub(rf"\s*{_GROUP}", "", text).strip()
 
 
+def round_marks(text: str) -> str:
+    """``text`` with its marks in round brackets: what a passage cites must not pass for a citation when somebody quotes it."""
+    return _MARK.sub(lambda found: f"({found.group()[1:-1]})", text)
+
+
 def _expand(group: str) -> tuple[int, ...]:
     found: list[int] = []
     for part in _PART.finditer(group):

@@ -151,6 +151,5 @@ def evidence_of(claim: Json) -> list[Json]:
 
 def _asserting(one: Json) -> str:
     checks = ", ".join(f"[{check['n']}] {wording.CITATION[check['status']]}" for check in one["evidence"])
-    return (
-        one["name"] + ("" if one["current"] else ", at first") + (f" on {checks}" if checks else ", without evidence")
-    )
+    when, what = "" if one["current"] else ", at first", f" on {checks}" if checks else ", without evidence"
+    return f"{one['name']}{when}{what}"

@@ -289,7 +289,7 @@ def test_minutes_say_what_was_decided_by_whom_and_on_what(user: User, convene: C
         written = text_of(session, form)
         for wanted in (
             session.question,
-            decision.option,
+            decision.option or "",
             "Seat 1",
             "Seat 3",
             "Schulze",
