@@ -35,7 +35,8 @@ LONG_QUOTED = 5  # ... and from which it counts as an invention when it is not (
 LONGEST_RANGE = 20  # [1-300] is not twenty dozen citations
 
 _NUMBER = r"[1-9]\d{0,2}"
-_GROUP = rf"[\[【]\s*{_NUMBER}(?:\s*[,;–-]\s*{_NUMBER})*\s*[\]】](?!\()"
+_BRACKETS = rf"[\[【]\s*{_NUMBER}(?:\s*[,;–-]\s*{_NUMBER})*\s*[\]】]"
+_GROUP = rf"{_BRACKETS}(?!\()"
 _MARK = re.compile(_GROUP)
 _PART = re.compile(rf"({_NUMBER})(?:\s*[–-]\s*({_NUMBER}))?")
 _WORD = re.compile(
@@ -156,8 +157,9 @@ def strip_marks(text: str) -> str:
 
 
 def round_marks(text: str) -> str:
-    """``text`` with its marks in round brackets: what a passage cites must not pass for a citation when somebody quotes it."""
-    return _MARK.sub(lambda found: f"({found.group()[1:-1]})", text)
+    """``text`` with its marks in round brackets: what a passage cites must not pass for a citation when somebody quotes it. Numbers
+    that open a Markdown link too, for a quotation may end before the link does."""
+    return re.sub(_BRACKETS, lambda found: f"({found.group()[1:-1]})", text)
 
 
 def _expand(group: str) -> tuple[int, ...]:
