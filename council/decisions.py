@@ -31,7 +31,7 @@ def record(session: CouncilSession, run: Run, state: RunState, step: Conclude) -
         outcome=step.outcome or Outcome.PARTIAL,
         answer=written.answer,
         source=written.source,
-        dissent=_dissent(done, state, seats, session),
+        dissent=dissent(session, state, done),
         flips=[{**flip._asdict(), "name": seats[flip.seat].name} for flip in flips(state)],
         missing=_missing(turns, state, seats),
         notes=list(step.notes),
@@ -131,13 +131,9 @@ def computed_fields(state: RunState) -> Json:
     }
 
 
-def _dissent(
-    done: Sequence[Turn],
-    state: RunState,
-    seats: Mapping[str, Seat],
-    session: CouncilSession,
-) -> list[Json]:
+def dissent(session: CouncilSession, state: RunState, done: Sequence[Turn]) -> list[Json]:
     """The minority report in the dissenters' own words; a dissenter that could not write is quoted from its answer."""
+    names = dict(Seat.objects.filter(session=session).values_list("pk", "name"))
     reports = {str(turn.seat_id): turn for turn in done if turn.kind == TurnKind.DISSENT}
     answers = _answers(done)
     found = []
@@ -149,7 +145,7 @@ def _dissent(
         found.append(
             {
                 "seat": seat,
-                "name": seats[seat].name,
+                "name": names[UUID(seat)],
                 "option": answer.option,
                 "text": text,
                 "written": report is not None,

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from council import counting, decisions, serial, state
-from council.deliberation.protocol import dissenters, final_tally, flips, next_step
+from council.deliberation.protocol import final_tally, flips, next_step
 from council.deliberation.types import Conclude, RoundState, Rule, RunState, Stage, Tally
 from council.models import Ballot, CouncilSession, Decision, Round, Run, SessionEvent, Turn
 from council.selectors import latest_decision
@@ -166,12 +166,13 @@ def _of_decision(session: CouncilSession, run: Run, loaded: RunState) -> Iterato
     step = next_step(loaded)
     computed = decisions.computed_fields(loaded)
     turns = list(Turn.objects.filter(round__run=run).select_related("round").order_by("round__number", "ordinal"))
-    written = decisions.write_up(session, loaded, [turn for turn in turns if turn.status == TurnStatus.COMPLETED])
+    done = [turn for turn in turns if turn.status == TurnStatus.COMPLETED]
+    written = decisions.write_up(session, loaded, done)
     again: Json = {
         **computed,
         "rules": {name: computed["rules"].get(name) for name in stored.rules},
         "outcome": step.outcome if isinstance(step, Conclude) else "",
-        "dissenters": list(dissenters(loaded)),
+        "dissent": [_report(one) for one in decisions.dissent(session, loaded, done)],
         "flips": [[flip.seat, flip.before, flip.after] for flip in flips(loaded)],
         "answer": written.answer,
         "source": written.source,
@@ -180,12 +181,16 @@ def _of_decision(session: CouncilSession, run: Run, loaded: RunState) -> Iterato
     kept: Json = {
         **{name: getattr(stored, name) for name in (*computed, "outcome", "answer", "source")},
         "agreement": {name: value for name, value in stored.agreement.items() if name in computed["agreement"]},
-        "dissenters": [item["seat"] for item in stored.dissent],
+        "dissent": [_report(one) for one in stored.dissent],
         "flips": [[item["seat"], item["before"], item["after"]] for item in stored.flips],
         "citations": [_checked(citation) for citation in stored.citations.all()],
     }
     again["agreement"] = {name: computed["agreement"][name] for name in kept["agreement"]}
     yield from _compare(kept, again)
+
+
+def _report(dissent: Json) -> Json:
+    return {name: dissent[name] for name in ("seat", "option", "text", "written")}
 
 
 def _checked(row: Any) -> Json:

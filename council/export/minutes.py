@@ -71,7 +71,7 @@ def _run(run: Json, names: dict[str, str]) -> Json:
             ("Seed", "" if run["seed"] is None else str(run["seed"])),
             ("Failed", wording.reason(run["reason"]) if run["reason"] else ""),
         ),
-        "decision": _decision(run["decision"], known) if run["decision"] else None,
+        "decision": _decision(run["decision"], known, _titles(run["rounds"])) if run["decision"] else None,
         "rounds": [_round(round_, run["rounds"], names) for round_ in run["rounds"]],
         "claims": [claim_row(claim) for claim in run["claims"]],
     }
@@ -104,7 +104,18 @@ def _said(turn: Json, names: dict[str, str]) -> Json:
     }
 
 
-def _decision(stored: Json, known: dict[str, str]) -> Json:
+def _titles(rounds: list[Json]) -> dict[str, str]:
+    """Of the entries that seats were shown, by revision."""
+    return {
+        item["revision"]: item["title"] for round_ in rounds for turn in round_["turns"] for item in turn["evidence"]
+    }
+
+
+def _titled(checks: list[Json], titles: dict[str, str]) -> list[Json]:
+    return [{"n": check["n"], "title": titles.get(check["revision"], "")} for check in checks]
+
+
+def _decision(stored: Json, known: dict[str, str], titles: dict[str, str]) -> Json:
     return {
         "heading": wording.OUTCOME[stored["outcome"]],
         "option": stored["option"],
@@ -114,7 +125,10 @@ def _decision(stored: Json, known: dict[str, str]) -> Json:
         "too_close": stored["too_close"],
         "facts": facts(stored),
         "sources": [_full_source(check) for check in stored["citations"]],
-        "dissent": [{**one, "sources": cited(one["text"], one["citations"], [])} for one in stored["dissent"]],
+        "dissent": [
+            {**one, "sources": cited(one["text"], one["citations"], _titled(one["citations"], titles))}
+            for one in stored["dissent"]
+        ],
         "flips": [flip(one, known) for one in stored["flips"]],
         "missing": [missing(one) for one in stored["missing"]],
         **rules(stored, known),

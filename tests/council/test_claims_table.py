@@ -11,6 +11,7 @@ from django.test import Client
 from accounts.models import User
 from council.claims_table import claims_of
 from council.deliberation.assertions import Said, contradiction, merge
+from council.export import export
 from council.models import CouncilSession
 from knowledge import services as knowledge
 from tests.conftest import Api
@@ -103,6 +104,17 @@ def test_the_table_of_a_council(session: CouncilSession, api: Api, client: Clien
         assert wanted in page
     assert client.get(f"/councils/{session.pk}/claims?run=9").status_code == 404
     assert f"/councils/{session.pk}/claims" in client.get(f"/councils/{session.pk}").content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_minutes_tell_dissent_and_claims_with_their_sources(session: CouncilSession) -> None:
+    written = export(session, "md").content.decode()
+    assert (
+        "| C1 | Tabs are narrower in the file than spaces. | Seat 1 on \\[1\\] verified; Seat 2, without evidence |"
+        in written
+    )
+    assert "Seat 3 for “Spaces”:" in written
+    assert "no such source, **verified**" not in written
 
 
 @pytest.mark.django_db

@@ -82,6 +82,8 @@ def forgeries(session: CouncilSession) -> Iterator[tuple[str, tuple[str, str, An
         "round": 2,
     }
     yield "flips", ("council_decision", "flips", [flip], made, "jsonb"), decision.flips
+    dissent = [{**one, "text": "I agree after all."} for one in decision.dissent]
+    yield "dissent", ("council_decision", "dissent", dissent, made, "jsonb"), decision.dissent
     agreement = {**decision.agreement, "opening": 0.77}
     yield "agreement", ("council_decision", "agreement", agreement, made, "jsonb"), decision.agreement
     for citation in Citation.objects.filter(decision=decision):
