@@ -55,7 +55,7 @@ def _seat(seat: Json) -> Json:
         "name": seat["name"],
         "role": seat["role"],
         "model": seat["model"] or "the default model",
-        "chair": seat["chair"],
+        "chair": seat["chair"] and seat["name"].lower() != "chair",
     }
 
 
