@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from council import budgets
+from council import budgets, evidence
 from council.budgets import NewCall, Opened, Settlement
 from council.claims import Claim
 from council.context import Assignment
-from council.deliberation import citations, dialogues
+from council.deliberation import dialogues
 from council.deliberation.parsing import ReplyError, live_text
 from council.deliberation.types import Answer, Ballot, Dissent, Prompt, Synthesis
 from council.endpoints import Route
@@ -25,7 +25,6 @@ from council.llm.errors import Cancelled, LlmError, PromptTooLong
 from council.llm.types import ChatRequest, Reply, Usage
 from council.models import CouncilSession, LlmCall
 from council.orchestrator import Finished
-from knowledge.selectors import revision_text
 from realtime.groups import stream_group
 
 Json = dict[str, Any]
@@ -196,7 +195,7 @@ class Conversation:
 
     def _finished(self, result: Answer | Ballot | Synthesis | Dissent) -> Finished:
         context = self._assignment.context
-        evidence = [item.model_dump(mode="json") for item in context.evidence]
+        shown = [item.model_dump(mode="json") for item in context.evidence]
         match result:
             case Ballot():
                 ballot = {
@@ -205,21 +204,20 @@ class Conversation:
                     "scores": dict(result.scores),
                     "abstain": result.abstain,
                 }
-                return Finished({}, evidence, ballot, self.last_settlement)
+                return Finished({}, shown, ballot, self.last_settlement)
             case Answer():
                 body: Json = {"answer": result.model_dump(mode="json"), "citations": self._checked(result.answer)}
             case Synthesis():
-                body = {"synthesis": result.model_dump(mode="json")}
+                body = {"synthesis": result.model_dump(mode="json"), "citations": self._checked(result.answer)}
             case Dissent():
-                body = {"dissent": result.model_dump(mode="json")}
-        return Finished(body, evidence, None, self.last_settlement)
+                body = {"dissent": result.model_dump(mode="json"), "citations": self._checked(result.text)}
+        return Finished(body, shown, None, self.last_settlement)
 
     def _checked(self, text: str) -> list[Json]:
-        """An answer's own citations, so that watchers see at once what holds."""
+        """The text's own citations, so that watchers see at once what holds, and so that a recount needs no embedding model."""
         question = self._assignment.context
         given = " ".join([question.question, *question.options])
-        checks = citations.check(text, question.evidence, lambda revision: revision_text(UUID(revision)), given=given)
-        return [check.model_dump(mode="json") for check in checks]
+        return [one.model_dump(mode="json") for one in evidence.checked(text, question.evidence, given)]
 
 
 def _storable(text: str) -> str:

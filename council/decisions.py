@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from council.context import shown_to
 from council.deliberation import citations as c
 from council.deliberation.protocol import dissenters, final_tally, flips, missing_seats, positions
-from council.deliberation.types import Candidate, Conclude, Evidence, Outcome, RunState, Tally, TurnKind
+from council.deliberation.types import Candidate, Conclude, Outcome, RunState, Tally, TurnKind
 from council.models import Citation, CouncilSession, Decision, Run, Seat, Turn
 from council.states import TurnStatus
 from knowledge.quality.uses import note_citations
@@ -22,28 +22,47 @@ NO_TEXT = "The council reached no common answer."
 
 def record(session: CouncilSession, run: Run, state: RunState, step: Conclude) -> Decision:
     """Assemble and store the decision with its citations, each checked against what its writer was shown."""
-    winner = _winner(final_tally(state))
     turns = list(Turn.objects.filter(round__run=run).select_related("round").order_by("round__number", "ordinal"))
     done = [turn for turn in turns if turn.status == TurnStatus.COMPLETED]
-    answers = {str(turn.seat_id): turn for turn in done if turn.kind == TurnKind.ANSWER}
     seats = {str(seat.id): seat for seat in Seat.objects.filter(session=session)}
-    text, shown, source = _answer_text(done, state, winner, answers)
-    checks = c.check(text, shown, _revision_text, given=_given(session))
-    written = c.renumber([(text, checks)])
+    written = write_up(session, state, done)
     decision = Decision.objects.create(
         run=run,
         outcome=step.outcome or Outcome.PARTIAL,
-        answer=written.texts[0],
-        source=source,
-        dissent=_dissent(done, state, answers, seats, session),
+        answer=written.answer,
+        source=written.source,
+        dissent=dissent(session, state, done),
         flips=[{**flip._asdict(), "name": seats[flip.seat].name} for flip in flips(state)],
         missing=_missing(turns, state, seats),
         notes=list(step.notes),
         **computed_fields(state),
     )
-    Citation.objects.bulk_create(_citation(decision, check) for check in written.citations)
+    Citation.objects.bulk_create(citation_row(decision, check) for check in written.citations)
     note_citations(check.revision for check in written.citations if check.revision and check.status == "verified")
     return decision
+
+
+class WriteUp(NamedTuple):
+    """The decision's text with its marks numbered from 1, what each of them stands on, and who wrote it."""
+
+    answer: str
+    citations: tuple[c.CitationCheck, ...]
+    source: Decision.Source
+
+
+def write_up(session: CouncilSession, state: RunState, done: Sequence[Turn]) -> WriteUp:
+    """From a run's completed turns, in order of rounds and ordinals. Asks no model: what had to be compared by meaning was compared
+    when the text was written, and its score is kept with the turn."""
+    text, turn, source = _answer_text(done, state)
+    written = c.renumber([(text, _checks(session, text, turn))])
+    return WriteUp(written.texts[0], written.citations, source)
+
+
+def _checks(session: CouncilSession, text: str, turn: Turn | None) -> tuple[c.CitationCheck, ...]:
+    if turn is None:
+        return ()
+    recorded = [c.CitationCheck.model_validate(one) for one in (turn.result or {}).get("citations", [])]
+    return c.check(text, shown_to(turn), _revision_text, _given(session), c.similarities(recorded))
 
 
 def _json(value: Any) -> Json:
@@ -62,18 +81,21 @@ def _winner(tally: Tally | None) -> Candidate | None:
     return next((one for one in tally.candidates if one.id == tally.winner), None) if tally else None
 
 
-def _answer_text(
-    done: Sequence[Turn], state: RunState, winner: Candidate | None, answers: Mapping[str, Turn]
-) -> tuple[str, tuple[Evidence, ...], Decision.Source]:
-    """The chair's text, the stand-in's, or the top answer verbatim, each with what its writer was shown."""
+def _answer_text(done: Sequence[Turn], state: RunState) -> tuple[str, Turn | None, Decision.Source]:
+    """The chair's text, the stand-in's, or the top answer verbatim, each with the turn that it comes from."""
     written = next((turn for turn in reversed(done) if turn.kind == TurnKind.SYNTHESIS), None)
     if written is not None and written.result is not None:
         source = Decision.Source.CHAIR if written.ordinal == 0 else Decision.Source.STAND_IN
-        return written.result["synthesis"]["answer"], shown_to(written), source
-    seat = _top_seat(state, winner)
+        return written.result["synthesis"]["answer"], written, source
+    seat = _top_seat(state, _winner(final_tally(state)))
     if seat is None:
-        return NO_TEXT, (), Decision.Source.VERBATIM
-    return positions(state)[seat].answer, shown_to(answers[seat]), Decision.Source.VERBATIM
+        return NO_TEXT, None, Decision.Source.VERBATIM
+    return positions(state)[seat].answer, _answers(done)[seat], Decision.Source.VERBATIM
+
+
+def _answers(done: Sequence[Turn]) -> dict[str, Turn]:
+    """Each seat's latest answer turn."""
+    return {str(turn.seat_id): turn for turn in done if turn.kind == TurnKind.ANSWER}
 
 
 def _top_seat(state: RunState, winner: Candidate | None) -> str | None:
@@ -109,25 +131,21 @@ def computed_fields(state: RunState) -> Json:
     }
 
 
-def _dissent(
-    done: Sequence[Turn],
-    state: RunState,
-    answers: Mapping[str, Turn],
-    seats: Mapping[str, Seat],
-    session: CouncilSession,
-) -> list[Json]:
+def dissent(session: CouncilSession, state: RunState, done: Sequence[Turn]) -> list[Json]:
     """The minority report in the dissenters' own words; a dissenter that could not write is quoted from its answer."""
+    names = dict(Seat.objects.filter(session=session).values_list("pk", "name"))
     reports = {str(turn.seat_id): turn for turn in done if turn.kind == TurnKind.DISSENT}
+    answers = _answers(done)
     found = []
     for seat in dissenters(state):
         report = reports.get(seat)
         answer = positions(state)[seat]
         text = report.result["dissent"]["text"] if report is not None and report.result else answer.answer
-        checks = c.check(text, shown_to(report or answers[seat]), _revision_text, given=_given(session))
+        checks = _checks(session, text, report or answers[seat])
         found.append(
             {
                 "seat": seat,
-                "name": seats[seat].name,
+                "name": names[UUID(seat)],
                 "option": answer.option,
                 "text": text,
                 "written": report is not None,
@@ -154,7 +172,7 @@ def _missing(turns: Sequence[Turn], state: RunState, seats: Mapping[str, Seat]) 
     ]
 
 
-def _citation(decision: Decision, check: c.CitationCheck) -> Citation:
+def citation_row(decision: Decision, check: c.CitationCheck) -> Citation:
     return Citation(
         decision=decision,
         n=check.n,
@@ -166,4 +184,7 @@ def _citation(decision: Decision, check: c.CitationCheck) -> Citation:
         quote_hash=check.quote_sha256 if check.quote else "",
         status=check.status,
         reason=check.reason[:300],
+        similarity=check.similarity,
+        snapshot=UUID(check.snapshot) if check.snapshot else None,
+        snapshot_label=check.snapshot_label,
     )

@@ -63,7 +63,7 @@ def session_snapshot(session_id: UUID) -> Json:
     Raises ``NotFound``.
     """
     with transaction.atomic():
-        _repeatable_read()
+        repeatable_read()
         session = (
             CouncilSession.objects.select_related("budget")
             .prefetch_related("seats", "packs", "pack_pins__snapshot")
@@ -82,7 +82,7 @@ def session_snapshot(session_id: UUID) -> Json:
         }
 
 
-def _repeatable_read() -> None:
+def repeatable_read() -> None:
     """Only the outermost transaction may choose its isolation; inside another one (a test) that one's rules hold."""
     if len(connection.savepoint_ids) == 0:
         with connection.cursor() as cursor:

@@ -210,6 +210,8 @@ def citation(citation: Citation) -> Json:
         "quote_hash": citation.quote_hash,
         "status": citation.status,
         "reason": citation.reason,
+        "similarity": citation.similarity,
+        "snapshot": {"id": str(citation.snapshot), "label": citation.snapshot_label} if citation.snapshot else None,
     }
 
 

@@ -17,7 +17,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from accounts.models import User
 from accounts.services import create_api_key
 from council.llm import client as llm_client
-from tests.support.councils import convene, fake, fake_server
+from tests.support.councils import assert_decisions_recount, convene, fake, fake_server
 
 __all__ = ["convene", "fake", "fake_server"]  # fixtures
 
@@ -54,6 +54,19 @@ def no_rate_limits(settings: LazySettings) -> None:
 def no_search_log(settings: LazySettings) -> None:
     """Its writer has a thread and a connection of its own, which see nothing of a test's transaction; it has tests of its own."""
     settings.SEARCH_LOG = False
+
+
+@pytest.fixture(autouse=True)
+def every_decision_is_recounted(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever council a test holds, its recount gives the decision that was stored. Tests that forge one say so by a mark."""
+    database = {"db", "transactional_db"} & set(request.fixturenames) or request.node.get_closest_marker("django_db")
+    if "fake" not in request.fixturenames or not database:
+        yield
+        return
+    request.getfixturevalue("_django_db_helper")  # set up before this, and so torn down after it
+    yield
+    if not request.node.get_closest_marker("forges"):
+        assert_decisions_recount()
 
 
 class Api:

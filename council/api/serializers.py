@@ -164,6 +164,9 @@ class RecountOut(serializers.Serializer[Any]):
     agrees = serializers.BooleanField()
     decision = serializers.JSONField()
     differences = serializers.ListField(child=serializers.JSONField())
+    other_rule = serializers.JSONField(
+        required=False, help_text="With ?rule=: {rule, winner, option, text, decided_by, margin, too_close, same}"
+    )
 
 
 class EffectiveVotesOut(serializers.Serializer[Any]):

@@ -13,8 +13,9 @@ from accounts.api.events import EventLogView
 from accounts.api.views import ApiView
 from council import effective, selectors, serial, services
 from council.api import serializers as s
+from council.deliberation.types import Rule
 from council.models import CouncilSession
-from council.recount import recount
+from council.recount import recount, rule_named
 
 
 class SessionListView(ApiView):
@@ -90,9 +91,10 @@ class EventsView(EventLogView):
 class RecountView(ApiView):
     """GET /api/council-sessions/{id}/recount"""
 
-    @extend_schema(responses=s.RecountOut)
+    @extend_schema(responses=s.RecountOut, parameters=[OpenApiParameter("rule", enum=[rule.value for rule in Rule])])
     def get(self, request: Request, pk: UUID) -> Response:
-        return Response(recount(selectors.session_for(self.user, pk)))
+        session = selectors.session_for(self.user, pk)
+        return Response(recount(session, rule_named(request.query_params.get("rule"))))
 
 
 class EffectiveVotesView(ApiView):

@@ -1,7 +1,7 @@
 """The words that seats wrote, made into values; and the part of them that may be shown while it is being written.
 
 Lenient in four documented ways and no more, for servers that ignore ``response_format``: a ``<think>`` block before the reply
-is skipped, a Markdown code fence is opened, prose around the first JSON object is ignored, and a bare or quoted label serves
+is skipped, a Markdown code fence is opened, prose around the one JSON object is ignored, and a bare or quoted label serves
 where one label was asked for. Broken JSON (trailing commas, comments, single quotes, NaN) is ``not_json``: a guess at what a
 seat meant would be our answer, not the seat's.
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError
@@ -46,28 +45,43 @@ class ReplyError(Exception):
 
 
 def json_object(reply: str) -> dict[str, Any]:
-    """The first JSON object in a reply."""
+    """The JSON object in a reply. Two that differ are ``not_json``."""
     text = _THINKING.sub("", reply)
     if not text.strip():
         raise ReplyError("empty", "the reply is empty")
-    for found in islice(re.finditer(r"\{", text), BRACES):
-        value = _decode(text, found.start())
-        if value is not None:
-            return value
+    objects = _objects(text)
+    if any(one != objects[0] for one in objects):
+        # One of them is likely quoted from the evidence, which may hold a ballot. A guess at which would be ours.
+        raise ReplyError("not_json", "the reply holds more than one JSON object")
+    if objects:
+        return objects[0]
     if _REFUSAL.match(text):
         raise ReplyError("refusal", f"the model refused: {prompts.clip(prompts.one_line(text), 120)}")
     raise ReplyError("not_json", "the reply holds no JSON object")
 
 
-def _decode(text: str, start: int) -> dict[str, Any] | None:
+def _objects(text: str) -> list[dict[str, Any]]:
+    """The JSON objects of a reply that say something, one behind the other; those within others are part of them."""
+    found, at = [], 0
+    for _ in range(BRACES):
+        at = text.find("{", at)
+        if at < 0:
+            break
+        value, at = _decode(text, at)
+        found += [value] if value else []
+    return found
+
+
+def _decode(text: str, start: int) -> tuple[dict[str, Any] | None, int]:
+    """The object that begins at ``start`` and where it ends; None and the next character where there is none."""
     try:
-        value, _ = _DECODER.raw_decode(text, start)
+        value, end = _DECODER.raw_decode(text, start)
     except (
         ValueError,
         RecursionError,
     ):  # malformed, a 5,000-digit number, or nested without end: not an object of ours
-        return None
-    return value if isinstance(value, dict) else None
+        return None, start + 1
+    return (value, end) if isinstance(value, dict) else (None, start + 1)
 
 
 def _no_constant(name: str) -> float:
@@ -257,7 +271,7 @@ def choice(reply: str, allowed: Sequence[str], code: Code = "wrong_schema") -> s
 
 def _chosen(text: str) -> str | None:
     start = text.find("{")
-    value = _decode(text, start) if start >= 0 else None
+    value = _decode(text, start)[0] if start >= 0 else None
     choice = (value or {}).get("choice")
     return choice.strip() if isinstance(choice, str) else None
 

@@ -31,6 +31,10 @@ _INVISIBLE = re.compile(
 )
 # llama.cpp reads the control tokens of chat templates wherever they stand, so "<|im_end|>" in an entry would end our turn.
 _CHAT_TOKEN = re.compile(r"<(?=[|｜]|<SYS|</?SYS|/?s>|(?:start|end)_of_turn)|\[(?=/?INST\])", re.IGNORECASE)
+# What looks like a fence line of ours. Its token would be wrong, but not every model compares tokens.
+_FENCE_LIKE = re.compile(
+    r"<(?=<\s*(?:[0-9a-f]{6,}\b|\w+\s+(?:end|evidence|candidate|question|system)\b)[^<>\n]*>>)", re.IGNORECASE
+)
 _COUNCIL_WORDS = frozenset(
     citations.content_words(
         "seat council member role agent answer question argue arguing look looking weigh consider considering focus focusing "
@@ -59,8 +63,8 @@ def _visible(char: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Untrusted text, fit for a prompt: :func:`visible`, chat-template tokens broken, blank space tidied."""
-    broken = _CHAT_TOKEN.sub(lambda found: found.group() + " ", visible(text))
+    """Untrusted text, fit for a prompt: :func:`visible`, chat-template tokens and fence lines broken, blank space tidied."""
+    broken = _FENCE_LIKE.sub("< ", _CHAT_TOKEN.sub(lambda found: found.group() + " ", visible(text)))
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", broken)).strip()
 
 
@@ -148,7 +152,7 @@ def position(context: TurnContext) -> str:
 
 def evidence_text(item: Evidence) -> str:
     """The numbered passage as seats read it: "[n] pack › title", then its text."""
-    return f"[{item.n}] {source(item)}\n{clip(clean(item.text), EVIDENCE_CHARS)}"
+    return f"[{item.n}] {source(item)}\n{clip(citations.round_marks(clean(item.text)), EVIDENCE_CHARS)}"
 
 
 def source(item: Evidence) -> str:

@@ -131,6 +131,8 @@ class Evidence(Frozen):
     start: int
     end: int
     score: float = 0.0
+    snapshot: str | None = None  # of the pack, when the session pins one
+    snapshot_label: str = ""
 
 
 class UserMessage(Frozen):

@@ -64,6 +64,9 @@ class Citation(models.Model):
     quote_hash = models.CharField(max_length=64, blank=True)  # SHA-256, hex
     status = models.CharField(max_length=16, choices=Status)
     reason = models.CharField(max_length=300, blank=True)
+    similarity = models.FloatField(null=True)  # cosine with the passage, where words alone did not settle it
+    snapshot = models.UUIDField(null=True)  # that the session pinned; kept by name, for it goes when its pack is purged
+    snapshot_label = models.CharField(max_length=60, blank=True)
 
     class Meta:
         ordering = ["n", "id"]

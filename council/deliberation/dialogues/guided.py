@@ -342,8 +342,8 @@ def _title(item: Evidence) -> str:
 
 
 def _bare(sentence: str) -> str:
-    """Without a list or quote marker at its start."""
-    return re.sub(r"^(?:[-*+•>]|\d{1,3}[.)])\s+", "", sentence)
+    """Without a list or quote marker at its start, and without marks of its own: those point into somebody else's sources."""
+    return re.sub(r"^(?:[-*+•>]|\d{1,3}[.)])\s+", "", citations.round_marks(sentence))
 
 
 def _is_sentence(text: str) -> bool:
