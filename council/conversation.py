@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from council import budgets
 from council.budgets import NewCall, Settlement
 from council.claims import Claim
-from council.context import Assignment
+from council.context import Assignment, deliver
 from council.deliberation import citations, dialogues
 from council.deliberation.parsing import live_text
-from council.deliberation.types import Answer, Ballot, Dissent, Prompt, Synthesis
+from council.deliberation.dialogues import Dialogue, Result
+from council.deliberation.types import Answer, Attack, Ballot, Dissent, Prompt, Synthesis, Verdict
 from council.errors import Fenced
 from council.live import LiveTurn
 from council.llm import client
@@ -27,7 +28,6 @@ from knowledge.selectors import revision_text
 from realtime.groups import stream_group
 
 Json = dict[str, Any]
-Dialogue = Generator[Prompt, str, Answer | Ballot | Synthesis | Dissent]
 
 
 class Conversation:
@@ -134,7 +134,7 @@ class Conversation:
             error_detail=error.detail if error else "",
         )
 
-    def _finished(self, result: Answer | Ballot | Synthesis | Dissent) -> Finished:
+    def _finished(self, result: Result) -> Finished:
         context = self._assignment.context
         evidence = [item.model_dump(mode="json") for item in context.evidence]
         match result:
@@ -147,11 +147,16 @@ class Conversation:
                 }
                 return Finished({}, evidence, ballot, self.last_settlement)
             case Answer():
-                body: Json = {"answer": result.model_dump(mode="json"), "citations": self._checked(result.answer)}
+                said = deliver(result, self._assignment).model_dump(mode="json")
+                body: Json = {"answer": said, "citations": self._checked(result.answer)}
             case Synthesis():
                 body = {"synthesis": result.model_dump(mode="json")}
             case Dissent():
                 body = {"dissent": result.model_dump(mode="json")}
+            case Attack():
+                body = {"attack": result.model_dump(mode="json"), "citations": self._checked(result.text)}
+            case Verdict():
+                body = {"verdict": result.model_dump(mode="json")}
         return Finished(body, evidence, None, self.last_settlement)
 
     def _checked(self, text: str) -> list[Json]:

@@ -9,8 +9,27 @@ from uuid import UUID
 
 from council.context import shown_to
 from council.deliberation import citations as c
-from council.deliberation.protocol import dissenters, final_tally, flips, missing_seats, positions
-from council.deliberation.types import Candidate, Conclude, Evidence, Outcome, RunState, Tally, TurnKind
+from council.deliberation.protocol import (
+    Flip,
+    dissenters,
+    final_tally,
+    flips,
+    missing_seats,
+    positions,
+    questions_to,
+    ratification,
+)
+from council.deliberation.types import (
+    Candidate,
+    Conclude,
+    Evidence,
+    Outcome,
+    Question,
+    RunState,
+    Stage,
+    Tally,
+    TurnKind,
+)
 from council.models import Citation, CouncilSession, Decision, Run, Seat, Turn
 from council.states import TurnStatus
 from knowledge.quality.uses import note_citations
@@ -36,7 +55,9 @@ def record(session: CouncilSession, run: Run, state: RunState, step: Conclude) -
         answer=written.texts[0],
         source=source,
         dissent=_dissent(done, state, answers, seats, session),
-        flips=[{**flip._asdict(), "name": seats[flip.seat].name} for flip in flips(state)],
+        flips=[_flip(flip, seats) for flip in flips(state)],
+        ratification=_ratification(state),
+        exchange=_exchange(state, seats),
         missing=_missing(turns, state, seats),
         notes=list(step.notes),
         **computed_fields(state),
@@ -44,6 +65,72 @@ def record(session: CouncilSession, run: Run, state: RunState, step: Conclude) -
     Citation.objects.bulk_create(_citation(decision, check) for check in written.citations)
     note_citations(check.revision for check in written.citations if check.revision and check.status == "verified")
     return decision
+
+
+def recount(
+    session: CouncilSession, run: Run, state: RunState, outcome: Outcome, note: str, replaced: bool
+) -> Decision:
+    """Store what follows from counts that were made again. ``replaced``: the text was written for another outcome, so that the
+    leading answer takes its place."""
+    decision: Decision = run.decision
+    winner = _winner(final_tally(state))
+    turns = list(Turn.objects.filter(round__run=run).select_related("round").order_by("round__number", "ordinal"))
+    done = [turn for turn in turns if turn.status == TurnStatus.COMPLETED]
+    answers = {str(turn.seat_id): turn for turn in done if turn.kind == TurnKind.ANSWER}
+    seats = {str(seat.id): seat for seat in Seat.objects.filter(session=session)}
+    changed: Json = {
+        **computed_fields(state),
+        "outcome": outcome,
+        "notes": [note, *decision.notes],
+        "dissent": _dissent(done, state, answers, seats, session),
+        "flips": [_flip(flip, seats) for flip in flips(state)],
+    }
+    if replaced:
+        unwritten = [turn for turn in done if turn.kind != TurnKind.SYNTHESIS]
+        text, shown, changed["source"] = _answer_text(unwritten, state, winner, answers)
+        written = c.renumber([(text, c.check(text, shown, _revision_text, given=_given(session)))])
+        changed["answer"] = written.texts[0]
+        decision.citations.all().delete()
+        Citation.objects.bulk_create(_citation(decision, check) for check in written.citations)
+    for name, value in changed.items():
+        setattr(decision, name, value)
+    decision.save(update_fields=list(changed))
+    return decision
+
+
+def _flip(flip: Flip, seats: Mapping[str, Seat]) -> Json:
+    persuaded = flip.persuaded_by.model_dump(mode="json") if flip.persuaded_by else None
+    return {**flip._asdict(), "persuaded_by": persuaded, "name": seats[flip.seat].name}
+
+
+def _ratification(state: RunState) -> Json | None:
+    """``{accepted, rejected, ratified, revised}``, None where nobody was asked."""
+    verdict = ratification(state)
+    return dict(verdict._asdict()) if verdict else None
+
+
+def _exchange(state: RunState, seats: Mapping[str, Seat]) -> list[Json]:
+    """What seats asked each other, ``{round, from, to, question, reply}``; ``reply`` is null where none came."""
+    found: list[Json] = []
+    for round_ in state.rounds:
+        for turn in round_.turns:
+            for one in turn.answer.questions if turn.answer and turn.seat else ():
+                reply = _reply(state, round_.number, turn.seat or "", one)
+                names = {"from": seats[turn.seat or ""].name, "to": seats[one.seat].name if one.seat else None}
+                found.append({"round": round_.number, **names, "question": one.text, "reply": reply})
+    return found
+
+
+def _reply(state: RunState, number: int, asker: str, question: Question) -> str | None:
+    """From the debate after round ``number``, in the turn of the seat that was asked."""
+    after = next((round_ for round_ in state.rounds if round_.number > number and round_.stage is Stage.DEBATE), None)
+    turns = after.turns if after is not None else ()
+    answer = next((turn.answer for turn in turns if turn.seat == question.seat and turn.answer), None)
+    if after is None or answer is None or question.seat is None:
+        return None
+    asked = questions_to(state, question.seat, after.number)
+    mine = {n for n, put in enumerate(asked, start=1) if put == (asker, question.text)}
+    return next((one.text for one in answer.replies if one.question in mine), None)
 
 
 def _json(value: Any) -> Json:
@@ -65,15 +152,33 @@ def _winner(tally: Tally | None) -> Candidate | None:
 def _answer_text(
     done: Sequence[Turn], state: RunState, winner: Candidate | None, answers: Mapping[str, Turn]
 ) -> tuple[str, tuple[Evidence, ...], Decision.Source]:
-    """The chair's text, the stand-in's, or the top answer verbatim, each with what its writer was shown."""
+    """The chair's text, the stand-in's, or the top answer verbatim, each with what its writer was shown. Without a winner and a
+    writer, what stands and what would decide."""
     written = next((turn for turn in reversed(done) if turn.kind == TurnKind.SYNTHESIS), None)
     if written is not None and written.result is not None:
         source = Decision.Source.CHAIR if written.ordinal == 0 else Decision.Source.STAND_IN
         return written.result["synthesis"]["answer"], shown_to(written), source
+    if winner is None:
+        return _standing(state), (), Decision.Source.VERBATIM
     seat = _top_seat(state, winner)
     if seat is None:
-        return NO_TEXT, (), Decision.Source.VERBATIM
+        return winner.text, (), Decision.Source.VERBATIM
     return positions(state)[seat].answer, shown_to(answers[seat]), Decision.Source.VERBATIM
+
+
+def _standing(state: RunState) -> str:
+    """No consensus, and nobody to write it up: the answers that stand, and what their holders say would change their minds."""
+    tally = final_tally(state)
+    held = [one for one in tally.candidates if one.seats] if tally else []
+    if not held:
+        return NO_TEXT
+    answers = positions(state)
+    lines = [f"- {c.strip_marks(one.text)} ({len(one.seats)} of {len(answers)})" for one in held]
+    doubts = dict.fromkeys(
+        answers[seat].would_change for one in held for seat in one.seats if answers[seat].would_change
+    )
+    crux = ["", "What would decide between them:", *(f"- {c.strip_marks(doubt)}" for doubt in doubts)] if doubts else []
+    return "\n".join([NO_TEXT, "These answers stand:", *lines, *crux])
 
 
 def _top_seat(state: RunState, winner: Candidate | None) -> str | None:
@@ -105,7 +210,20 @@ def computed_fields(state: RunState) -> Json:
             "opening": opening.agreement.modal_share if opening else None,
             "final": tally.agreement.modal_share if tally else None,
             "kendall_w": tally.agreement.kendall_w if tally else None,
+            **_estimates(opening, tally),
         },
+    }
+
+
+def _estimates(opening: Tally | None, final: Tally | None) -> Json:
+    """Where seats gave estimates, their distribution before exposure and at the end."""
+    if opening is None or final is None or final.estimates is None:
+        return {}
+    return {
+        "estimates": {
+            "opening": _json(opening.estimates) if opening.estimates else None,
+            "final": _json(final.estimates),
+        }
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from council import counting, decisions, state
-from council.deliberation.protocol import dissenters, flips
+from council.deliberation.protocol import dissenters, flips, ratification
 from council.models import CouncilSession, Decision, Run
 from council.selectors import latest_decision
 from council.serial import decision as decision_json
@@ -36,7 +36,7 @@ def _of_run(session: CouncilSession, run: Run) -> list[Json]:
             continue
         stored, again = (
             round_.tally.model_dump(mode="json"),
-            counting.count(loaded, round_.number).model_dump(mode="json"),
+            counting.count(loaded, round_.number, round_.tally.merging).model_dump(mode="json"),
         )
         found += [
             {
@@ -58,11 +58,13 @@ def _of_decision(run: Run, loaded: Any) -> list[Json]:
         **decisions.computed_fields(loaded),
         "dissenters": list(dissenters(loaded)),
         "flips": [[flip.seat, flip.before, flip.after] for flip in flips(loaded)],
+        "ratification": verdict._asdict() if (verdict := ratification(loaded)) else None,
     }
     kept: Json = {
         **{name: getattr(stored, name) for name in decisions.computed_fields(loaded)},
         "dissenters": [item["seat"] for item in stored.dissent],
         "flips": [[item["seat"], item["before"], item["after"]] for item in stored.flips],
+        "ratification": stored.ratification,
     }
     return [
         {"run": run.number, "field": name, "stored": kept[name], "recomputed": fields[name]}

@@ -54,7 +54,7 @@ class TemplateForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
         if "options" in cleaned:
             self._check(validation.check_options, cleaned["options"])
         if agents is not None and "protocol" in cleaned:
-            self._check(validation.resolve_protocol, cleaned["protocol"], agents)
+            self._check(validation.resolve_protocol, cleaned["protocol"], agents, cleaned.get("options", ()))
         return cleaned
 
     def _check(self, rule: Any, *values: Any) -> None:

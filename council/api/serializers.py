@@ -126,6 +126,9 @@ class SessionOut(SessionHeader):
 
     options = serializers.ListField(child=serializers.CharField())
     protocol = serializers.JSONField()
+    template = serializers.JSONField(
+        allow_null=True, help_text="{slug, title, version} of the template it was made from"
+    )
     agents = serializers.JSONField()
     packs = serializers.ListField(child=serializers.UUIDField())
     snapshots = serializers.DictField(
@@ -135,6 +138,12 @@ class SessionOut(SessionHeader):
     budget = serializers.JSONField()
     last_seq = serializers.IntegerField()
     decision = serializers.JSONField(allow_null=True)
+
+
+class SplitIn(serializers.Serializer[Any]):
+    candidate = serializers.CharField(
+        max_length=16, help_text='A candidate of the decision that was merged, like "a1".'
+    )
 
 
 class MessageOut(serializers.Serializer[Message]):

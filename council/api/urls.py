@@ -17,4 +17,6 @@ urlpatterns = [
     *route("council-sessions/<uuid:pk>/events", views.EventsView, "session-events"),
     *route("council-sessions/<uuid:pk>/stream", stream, "session-stream"),
     *route("council-sessions/<uuid:pk>/recount", views.RecountView, "session-recount"),
+    *route("council-sessions/<uuid:pk>/candidates/split", views.SplitView, "session-candidates-split"),
+    *route("council-sessions/<uuid:pk>/template", views.TemplateView, "session-template"),
 ]

@@ -2,7 +2,7 @@ from council.models.calls import Budget, LlmCall
 from council.models.decisions import Citation, Decision
 from council.models.rounds import Ballot, Round, Run, Turn
 from council.models.sessions import CouncilSession, Message, Seat, SessionEvent, SessionPack
-from council.models.templates import CouncilTemplate
+from council.models.templates import CouncilTemplate, TemplateVersion
 
 __all__ = [
     "Ballot",
@@ -18,5 +18,6 @@ __all__ = [
     "Seat",
     "SessionEvent",
     "SessionPack",
+    "TemplateVersion",
     "Turn",
 ]

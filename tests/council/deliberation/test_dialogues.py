@@ -206,7 +206,7 @@ def test_a_structured_turn_is_one_call_with_its_prose_first(name: str) -> None:
 def test_a_structured_answer_survives_its_wrapping(wrap: str) -> None:
     result, asked = talk(context(), "structured", scripted(wrap % json.dumps(GOOD)))
     assert (result, len(asked)) == (
-        Answer(answer="It pays [1].", option="Run a trial", confidence=0.8, would_change="Losses."),
+        Answer(answer="It pays [1].", option="Run a trial", confidence=0.8, would_change="Losses.", overlap=0.2857),
         1,
     )
 
