@@ -13,8 +13,8 @@ from council.budgets import NewCall, Settlement
 from council.claims import Claim
 from council.context import Assignment, deliver
 from council.deliberation import citations, dialogues
-from council.deliberation.parsing import live_text
 from council.deliberation.dialogues import Dialogue, Result
+from council.deliberation.parsing import live_text
 from council.deliberation.types import Answer, Attack, Ballot, Dissent, Prompt, Synthesis, Verdict
 from council.errors import Fenced
 from council.live import LiveTurn

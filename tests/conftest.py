@@ -16,9 +16,19 @@ from pytest_django.plugin import DjangoDbBlocker
 from accounts.models import User
 from accounts.services import create_api_key
 from council.llm import client as llm_client
+from tests.support import blindness
 from tests.support.councils import convene, fake, fake_server
 
 __all__ = ["convene", "fake", "fake_server"]  # fixtures
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """At the end of every test of councils, while its database is still there: nobody was told who else sits at the table."""
+    result = yield
+    if blindness.concerns(item):
+        assert blindness.leaks() == []
+    return result
 
 
 @pytest.fixture(autouse=True)

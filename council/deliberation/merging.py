@@ -7,8 +7,9 @@ Similarity alone cannot do it. "Vaccinate before the rainy season" and "after th
 contradict each other more than a third lie above any threshold that still joins paraphrases (docs/protocols.md, "Merging").
 So the words have a veto (``kept_apart``): texts stay apart when their figures differ, when one denies and the other does not,
 when each has a content word that the other lacks (the one may have been put in the other's place: oaks for limes), and when the
-same words come in another order (who does what to whom may have been turned round; a passive, which moves one word, passes). Wrong merges put words into a seat's
-mouth, missed ones only split its support. For the same reason a text joins a group only if it is like every text of it.
+same words come in another order (who does what to whom may have been turned round; a passive, which moves one word, passes).
+Wrong merges put words into a seat's mouth, missed ones only split its support. For the same reason a text joins a group only if
+it is like every text of it.
 """
 
 from __future__ import annotations

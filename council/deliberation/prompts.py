@@ -272,10 +272,11 @@ def scale_words(scale: Scale) -> str:
 
 
 def _debate_task(context: TurnContext) -> str:
-    parts = [
+    test = (
         "Other members answered as shown above. Test their answers and yours against the evidence. Keep your answer "
         "unless a piece of evidence or an error you can name speaks against it; agreement alone is no reason to change."
-    ]
+    )
+    parts = [test]
     if context.attack:
         parts.append("Say what holds and what does not in the case against the leading answer.")
     if context.asked:

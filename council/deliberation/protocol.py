@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 
 from pydantic import ValidationError
@@ -178,7 +179,7 @@ def _order(protocol: Protocol) -> Faults:
         return
     if stages[0] is not _OPENING:
         yield "/protocol/stages/0", "must be opening"
-    for place, (before, stage) in enumerate(zip(stages, stages[1:], strict=False), start=1):
+    for place, (before, stage) in enumerate(pairwise(stages), start=1):
         if stage is before or stage in stages[:place]:
             yield f"/protocol/stages/{place}", f"{stage} stands here twice; rounds says how often a debate is held"
         elif ORDER.index(stage) < ORDER.index(before):

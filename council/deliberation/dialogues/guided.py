@@ -242,6 +242,13 @@ class _Desk:
             yield "your own answer", prompts.clip(prompts.position(context), OTHERS_CHARS)
         for text in context.others[:4]:
             yield "another answer", prompts.said(text, OTHERS_CHARS)
+        yield from self._debated()
+        if context.draft:
+            yield "decision as written", prompts.clip(prompts.one_line(context.draft), 2 * OTHERS_CHARS)
+        yield from self._outcome()
+
+    def _debated(self) -> Generator[prompts.Part, None, None]:
+        context = self.context
         if context.distribution is not None and context.scale is not None:
             yield "all estimates", prompts.spread(context.distribution, context.scale)
         if context.attack:
@@ -250,8 +257,9 @@ class _Desk:
             yield "question put to you", prompts.said(text, OTHERS_CHARS)
         for text in context.replied[:1]:
             yield "reply to your question", prompts.said(text, OTHERS_CHARS)
-        if context.draft:
-            yield "decision as written", prompts.clip(prompts.one_line(context.draft), 2 * OTHERS_CHARS)
+
+    def _outcome(self) -> Generator[prompts.Part, None, None]:
+        context = self.context
         if context.kind is TurnKind.BALLOT:
             for label, one in zip(prompts.letters(context.candidates), context.candidates, strict=True):
                 yield f"candidate {label}", prompts.said(one.text, OTHERS_CHARS)
