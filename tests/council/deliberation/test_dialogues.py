@@ -16,6 +16,7 @@ from council.deliberation.dialogues import Result, Style, guided
 from council.deliberation.parsing import ReplyError
 from council.deliberation.types import (
     Answer,
+    Attack,
     Ballot,
     Candidate,
     Dissent,
@@ -125,7 +126,8 @@ def obliging(prompt: Prompt) -> str:
         return json.dumps(dict.fromkeys(properties, 4))
     if "ranking" in properties:
         return json.dumps({"ranking": ["B", "A", "C"], "scores": {"A": 1, "B": 9, "C": 0}, "abstain": False})
-    return json.dumps(GOOD | {"text": "I disagree [2].", "changed": True, "because": "Evidence [1]."})
+    more = {"text": "I disagree [2].", "estimate": 3, "accept": True}
+    return json.dumps(GOOD | more | {"changed": True, "because": "Evidence [1]."})
 
 
 # --- both styles ------------------------------------------------------------------------------------------------------
@@ -135,7 +137,14 @@ def obliging(prompt: Prompt) -> str:
 @pytest.mark.parametrize("name", CONTEXTS)
 def test_every_turn_ends_in_its_own_kind_of_result(name: str, style: Style) -> None:
     result, _ = talk(CONTEXTS[name], style, obliging)
-    kinds = {TurnKind.ANSWER: Answer, TurnKind.BALLOT: Ballot, TurnKind.SYNTHESIS: Synthesis, TurnKind.DISSENT: Dissent}
+    kinds = {
+        TurnKind.ANSWER: Answer,
+        TurnKind.BALLOT: Ballot,
+        TurnKind.SYNTHESIS: Synthesis,
+        TurnKind.DISSENT: Dissent,
+        TurnKind.ATTACK: Attack,
+        TurnKind.RATIFY: Verdict,
+    }
     assert type(result) is kinds[CONTEXTS[name].kind]
 
 
@@ -150,8 +159,8 @@ def test_the_same_start_gives_the_same_conversation(name: str, style: Style) -> 
 def test_only_prose_may_be_streamed(name: str, style: Style) -> None:
     _, asked = talk(CONTEXTS[name], style, obliging)
     prose = [prompt for prompt in asked if prompt.live]
-    assert {prompt.field for prompt in prose} <= {"answer", "synthesis", "dissent"}
-    assert bool(prose) is (CONTEXTS[name].kind is not TurnKind.BALLOT)
+    assert {prompt.field for prompt in prose} <= {"answer", "synthesis", "dissent", "attack", "reply"}
+    assert bool(prose) is (CONTEXTS[name].kind not in {TurnKind.BALLOT, TurnKind.RATIFY})
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -259,7 +268,12 @@ BUDGET = {
     "synthesis": 2,
     "no consensus": 2,
     "dissent": 2,
+    "attack": 2,
+    "ratify": 1,
+    "estimate": 4,
+    "asked debate": 5,
 }
+SPEAKING = {TurnKind.ANSWER, TurnKind.SYNTHESIS, TurnKind.DISSENT, TurnKind.ATTACK}
 
 
 @pytest.mark.parametrize("name", CONTEXTS)
@@ -275,10 +289,10 @@ def test_guided_questions_share_their_start_so_that_the_server_can_cache_it(name
     assert len(heads) == 1
 
 
-@pytest.mark.parametrize("name", [name for name, turn in CONTEXTS.items() if turn.kind is not TurnKind.BALLOT])
+@pytest.mark.parametrize("name", [name for name, turn in CONTEXTS.items() if turn.kind in SPEAKING])
 def test_guided_text_always_cites_evidence_that_verifies(name: str) -> None:
     result, _ = talk(CONTEXTS[name], "guided", obliging)
-    text = result.text if isinstance(result, Dissent) else cast("Answer | Synthesis", result).answer
+    text = result.text if isinstance(result, Dissent | Attack) else cast("Answer | Synthesis", result).answer
     checks = citations.check(text, EVIDENCE, lambda revision: FACTS[int(revision[1:]) - 1])
     assert [one.status for one in checks if one.status != "verified"] == []
     assert checks
