@@ -200,6 +200,13 @@ def final_tally(state: RunState) -> Tally | None:
     return next(counts, None)
 
 
+def unanimous(state: RunState, tally: Tally) -> bool:
+    """One candidate is all there is, or every answer holds the same one."""
+    held = tally.agreement.positions
+    everyone = len(held) == len(positions(state))
+    return len(tally.candidates) <= 1 or (everyone and len(set(held.values())) == 1)
+
+
 def known_candidates(state: RunState) -> tuple[Candidate, ...]:
     """Every candidate that any tally of the run has counted, latest wording first: ``earlier`` of ``build_candidates``."""
     tallies = [round_.tally for round_ in reversed(state.rounds) if round_.tally]

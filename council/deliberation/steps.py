@@ -34,14 +34,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 
-from council.deliberation import estimates, record
+from council.deliberation import ending, estimates, record
 from council.deliberation.settled import settled
 from council.deliberation.types import (
     Ask,
     CloseRound,
-    Conclude,
     NewTurn,
-    Outcome,
     QuorumPolicy,
     Release,
     RoundState,
@@ -56,16 +54,6 @@ from council.deliberation.types import (
     Wait,
 )
 
-EXHAUSTED = {"deadline": "Time ran out", "budget": "The budget ran out"}
-STAGE_NAMES = {
-    Stage.OPENING: "the opening",
-    Stage.ATTACK: "the attack",
-    Stage.DEBATE: "the debate",
-    Stage.BALLOT: "the ballot",
-    Stage.TALLY: "the tally",
-    Stage.SYNTHESIS: "the synthesis",
-    Stage.RATIFY: "the ratification",
-}
 TALLY = NewTurn(seat=None, kind=TurnKind.TALLY)
 WRITING = (Stage.TALLY, Stage.SYNTHESIS, Stage.RATIFY)  # what comes once nothing more is to be counted
 
@@ -73,12 +61,12 @@ WRITING = (Stage.TALLY, Stage.SYNTHESIS, Stage.RATIFY)  # what comes once nothin
 def next_step(state: RunState) -> Step:
     """The next step of a run; pure, total, and the end of every run is reached by repeating it. Not for stopped runs."""
     if not state.rounds:
-        return _conclude_exhausted(state) if state.exhausted else _first_of(state, state.protocol.stages)
+        return ending.conclude_exhausted(state) if state.exhausted else _first_of(state, state.protocol.stages)
     current = state.rounds[-1]
     if not current.closed:
         return _in_round(state, current)
-    if _cut_short(state):
-        return _conclude_exhausted(state)
+    if ending.cut_short(state):
+        return ending.conclude_exhausted(state)
     return _broken_off(state, current) or _first_of(state, _from(state, current.stage))
 
 
@@ -89,7 +77,7 @@ def _from(state: RunState, stage: Stage) -> tuple[Stage, ...]:
 
 def _first_of(state: RunState, stages: tuple[Stage, ...]) -> Step:
     """What the first of these stages that has something to ask asks; the end when none has."""
-    return next((step for stage in stages if (step := ASK[stage](state))), None) or _conclude(state)
+    return next((step for stage in stages if (step := ASK[stage](state))), None) or ending.conclude(state)
 
 
 # --- inside a round ---------------------------------------------------------------------------------------------------
@@ -111,7 +99,7 @@ def _count_round(state: RunState, current: RoundState) -> Step:
         return Ask(number=current.number, stage=current.stage, turns=(TALLY,))
     if record.completed(tally) or (state.exhausted and tally.status is TurnStatus.CANCELLED):
         return CloseRound(number=current.number)
-    return _fail(state, "tally_failed", f"The votes of {STAGE_NAMES[current.stage]} could not be counted.")
+    return ending.fail(state, "tally_failed", f"The votes of {ending.STAGE_NAMES[current.stage]} could not be counted.")
 
 
 def _released(state: RunState, current: RoundState, out: tuple[TurnState, ...]) -> Release | None:
@@ -144,7 +132,7 @@ def _stand_in(state: RunState, _tried: set[str | None]) -> SeatState | None:
 
 def _attacker(state: RunState, tried: set[str | None]) -> SeatState | None:
     """Somebody who does not hold the leading answer has a case of its own to make; else the recorded seed decides."""
-    leading, held = _winner(state), _held(state)
+    leading, held = ending.winner(state), _held(state)
 
     def order(seat: SeatState) -> tuple[bool, bytes]:
         return held.get(seat.id) == leading, sha256(f"{state.seed}:attack:{seat.position}".encode()).digest()
@@ -169,7 +157,9 @@ def _held(state: RunState) -> Mapping[str, str]:
 def _broken_off(state: RunState, closed: RoundState) -> Step | None:
     """What follows a round that the run cannot simply go on from."""
     if closed.stage in record.COUNTED and closed.tally is None:  # nothing to go by, which only a broken record can show
-        return _fail(state, "tally_failed", f"The votes of {STAGE_NAMES[closed.stage]} could not be counted.")
+        return ending.fail(
+            state, "tally_failed", f"The votes of {ending.STAGE_NAMES[closed.stage]} could not be counted."
+        )
     if closed.stage in {Stage.OPENING, Stage.BALLOT} and not record.has_quorum(state, closed):
         return _below_quorum(state, closed.stage, present=record.turnout(closed))
     return None
@@ -185,7 +175,7 @@ def _opening(state: RunState) -> Step | None:
 
 def _attack(state: RunState) -> Step | None:
     attacker = _attacker(state, set())
-    if attacker is None or _winner(state) is None or record.rounds_of(state, Stage.ATTACK):
+    if attacker is None or ending.winner(state) is None or record.rounds_of(state, Stage.ATTACK):
         return None
     turn = NewTurn(seat=attacker.id, kind=TurnKind.ATTACK)
     return Ask(number=len(state.rounds) + 1, stage=Stage.ATTACK, turns=(turn,))
@@ -201,7 +191,7 @@ def _debate(state: RunState) -> Step | None:
 
 def _ballot(state: RunState) -> Step | None:
     tally = record.latest_tally(state)
-    if tally is None or record.rounds_of(state, Stage.BALLOT) or _unanimous(state, tally):
+    if tally is None or record.rounds_of(state, Stage.BALLOT) or record.unanimous(state, tally):
         return None
     if _quorum_out_of_reach(state):
         return _below_quorum(state, Stage.BALLOT, present=len(record.present(state)))
@@ -297,120 +287,9 @@ def _another_debate(state: RunState) -> bool:
     return moved and now.tally.agreement.modal_share < state.protocol.agree_at
 
 
-def _unanimous(state: RunState, tally: Tally) -> bool:
-    """One candidate is all there is, or every answer holds the same one."""
-    held = tally.agreement.positions
-    everyone = len(held) == len(record.positions(state))
-    return len(tally.candidates) <= 1 or (everyone and len(set(held.values())) == 1)
-
-
 def _below_quorum(state: RunState, stage: Stage, present: int) -> Step:
     if state.protocol.policy is QuorumPolicy.REFUSE:
-        return _fail(state, "quorum_not_met", _quorum_note(state, stage, present))
+        return ending.fail(state, "quorum_not_met", ending.quorum_note(state, stage, present))
     if not record.positions(state):
-        return _fail(state, "no_answers", "No seat gave an answer.")
+        return ending.fail(state, "no_answers", "No seat gave an answer.")
     return _first_of(state, tuple(one for one in state.protocol.stages if one in WRITING))
-
-
-# --- the end ----------------------------------------------------------------------------------------------------------
-
-
-def _cut_short(state: RunState) -> bool:
-    return state.exhausted is not None and record.written(state) is None
-
-
-def _conclude_exhausted(state: RunState) -> Conclude:
-    """Call only when ``exhausted`` is set."""
-    reason = state.exhausted or ""
-    opened = bool(state.rounds) and record.has_quorum(state, state.rounds[0])
-    if opened and record.final_tally(state):
-        return _conclude(state)
-    return _fail(state, reason, f"{EXHAUSTED[reason]} before a quorum had answered.")
-
-
-def _conclude(state: RunState) -> Conclude:
-    if _cut_short(state) or _degraded_stage(state):
-        outcome = Outcome.PARTIAL
-    else:
-        outcome = Outcome.DECIDED if _winner(state) else Outcome.NO_CONSENSUS
-    return Conclude(status="completed", outcome=outcome, notes=_notes(state))
-
-
-def _winner(state: RunState) -> str | None:
-    tally = record.final_tally(state)
-    return tally.winner if tally else None
-
-
-def _fail(state: RunState, reason: str, *notes: str) -> Conclude:
-    return Conclude(status="failed", reason=reason, notes=(*notes, *_missing_notes(state)))
-
-
-def _degraded_stage(state: RunState) -> tuple[Stage, int] | None:
-    """The stage in which the quorum was missed and how many were there, if the run went on without it."""
-    for round_ in state.rounds:
-        if round_.stage in {Stage.OPENING, Stage.BALLOT} and not record.has_quorum(state, round_):
-            return round_.stage, record.turnout(round_)
-    tally = record.latest_tally(state)
-    voted = any(round_.stage is Stage.BALLOT for round_ in state.rounds)
-    wanted = Stage.BALLOT in state.protocol.stages and not voted and not (tally and _unanimous(state, tally))
-    if wanted and not _cut_short(state):
-        return Stage.BALLOT, len(record.present(state))
-    return None
-
-
-def _notes(state: RunState) -> tuple[str, ...]:
-    notes: list[str] = []
-    if _cut_short(state):
-        notes.append(_exhausted_note(state))
-    if degraded := _degraded_stage(state):
-        notes.append(_quorum_note(state, *degraded))
-    if notes and _winner(state) is None:
-        notes.append("No candidate was elected.")
-    return (*_ratification_notes(state), *notes, *_missing_notes(state), *_writer_notes(state))
-
-
-def _ratification_notes(state: RunState) -> tuple[str, ...]:
-    """First of all notes: what the reader must know of the text itself."""
-    if Stage.RATIFY not in state.protocol.stages or record.written(state) is None:
-        return ()
-    verdict = record.ratification(state)
-    if verdict is None:
-        why = (
-            f"{EXHAUSTED[state.exhausted]} before the seats were asked" if state.exhausted else "Nobody was left to ask"
-        )
-        return (f"Not ratified. {why}.",)
-    counted = f"{verdict.accepted} of {verdict.accepted + verdict.rejected} seats accepted this text"
-    if not verdict.ratified:
-        return (f"Not ratified: {counted}{', which was written again after a first rejection' * verdict.revised}.",)
-    return (f"Ratified in its second wording: {counted}.",) if verdict.revised else ()
-
-
-def _exhausted_note(state: RunState) -> str:
-    last = state.rounds[-1]
-    moment = "after" if all(map(record.completed, last.turns)) else "during"
-    return f"{EXHAUSTED[state.exhausted or '']} {moment} {STAGE_NAMES[last.stage]}; the council decided on what it had."
-
-
-def _quorum_note(state: RunState, stage: Stage, present: int) -> str:
-    needed = record.quorum_size(state.protocol, len(record.voters(state)))
-    total = len(record.voters(state))
-    return f"{STAGE_NAMES[stage].capitalize()} had no quorum: {present} of {total} seats, {needed} needed."
-
-
-def _missing_notes(state: RunState) -> tuple[str, ...]:
-    unanswered = [one for one in record.rounds_of(state, Stage.ATTACK) if not any(map(record.completed, one.turns))]
-    silent = ("Nobody made the case against the leading answer.",) if unanswered else ()
-    return silent + tuple(
-        f"{record.seat_label(state, seat)} was missing from {STAGE_NAMES[stage]}."
-        for seat, stage in record.missing_seats(state)
-    )
-
-
-def _writer_notes(state: RunState) -> tuple[str, ...]:
-    writer = record.written(state)
-    if writer is None:
-        wanted = Stage.SYNTHESIS in state.protocol.stages and _winner(state) is not None
-        return ("Nobody wrote a synthesis: the answer is the leading one verbatim.",) if wanted else ()
-    if writer.ordinal:
-        return (f"{record.seat_label(state, writer.seat or '')} wrote the synthesis in place of the chair.",)
-    return ()

@@ -6,14 +6,17 @@ import json
 from typing import Any
 
 import pytest
+from django.db import DatabaseError, transaction
+from django.test import Client
 
 from accounts.models import User
 from council import selectors, services, templates
-from council.models import CouncilSession, Decision, LlmCall, SessionEvent, Turn
+from council.models import CouncilSession, Decision, LlmCall, SessionEvent, TemplateVersion, Turn
 from council.recount import recount
 from realtime.errors import IllegalState, InvalidInput
 from tests.conftest import Api
 from tests.council.test_snapshot import events, snapshot
+from tests.support import blindness
 from tests.support.councils import Convene, conclude, pending, run, work
 from tests.support.fake_openai import FakeModelServer
 from tests.support.reducer import reduce
@@ -109,6 +112,19 @@ def test_an_attacker_that_fails_is_replaced(user: User, convene: Convene, fake: 
     assert sorted(Turn.objects.filter(session=session, kind="attack").values_list("ordinal", "status")) == [
         (0, "failed"), (1, "completed"),
     ]  # fmt: skip
+
+
+def test_the_page_of_a_council_shows_every_kind_of_turn(user: User, client: Client, convene: Convene) -> None:
+    models = ("fake-option-1-reject", "fake-option-2", "fake-option-3", "fake")
+    stages = ["opening", "attack", "debate", "ballot", "synthesis", "ratify"]
+    ratified = conclude(user, convene(models, protocol={"preset": "red-team", "stages": stages}))
+    figures = ("fake-estimate-10", "fake-estimate-20", "fake")
+    estimated = conclude(user, convene(figures, **{**OPEN, "protocol": {"preset": "delphi"}}))
+    client.force_login(user)
+    shown = client.get(f"/councils/{ratified.pk}").content.decode()
+    assert "Case against the leading answer" in shown
+    assert "Rejects the text." in shown
+    assert "the median of the estimates" in client.get(f"/councils/{estimated.pk}").content.decode()
 
 
 # --- ratification -----------------------------------------------------------------------------------------------------
@@ -305,6 +321,23 @@ def test_a_session_keeps_the_template_version_that_it_was_made_from(user: User, 
     assert selectors.template_of(user, session.pk).content["agents"][0]["role"] == "first"
 
 
+def test_the_admin_shows_the_versions_of_a_template(user: User, client: Client) -> None:
+    agents: list[Any] = [{"name": "A", "role": "the first role"}, {"name": "B"}]
+    template = templates.save_template(None, slug="duo", title="Duo", agents=agents)
+    templates.save_template(None, slug="duo", title="Duo", agents=[*agents, {"name": "C"}])
+    User.objects.filter(pk=user.pk).update(is_staff=True, is_superuser=True)
+    client.force_login(user)
+    page = client.get(f"/admin/council/counciltemplate/{template.pk}/change/").content.decode()
+    assert page.count("the first role") >= 2
+    assert "kept versions" in page.lower()
+
+
+def test_a_kept_version_cannot_be_changed(user: User) -> None:
+    templates.save_template(None, slug="duo", title="Duo", agents=[{"name": "A"}, {"name": "B"}])
+    with pytest.raises(DatabaseError), transaction.atomic():
+        TemplateVersion.objects.update(title="Trio")
+
+
 def test_a_session_without_a_template_says_so(api: Api, convene: Convene) -> None:
     session = convene()
     assert api.get(f"/api/council-sessions/{session.pk}").json()["template"] is None
@@ -314,5 +347,21 @@ def test_a_session_without_a_template_says_so(api: Api, convene: Convene) -> Non
 def test_options_and_estimates_exclude_each_other(api: Api) -> None:
     body = {"question": "How many?", "options": ["1", "2"], "protocol": {"preset": "delphi"}}
     answered = api.post("/api/council-sessions", body)
-    assert answered.status_code == 422 or answered.status_code == 400
+    assert answered.status_code == 400
     assert answered.json()["errors"][0]["pointer"] == "/options"
+
+
+# --- blindness --------------------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_that_names_another_seat_would_be_found(user: User, convene: Convene) -> None:
+    """``blindness`` looks through every test of councils; this one shows that it sees."""
+    session = conclude(user, convene())
+    assert blindness.leaks() == []
+    call = LlmCall.objects.filter(turn__kind="ballot", turn__seat__name="Seat 1").first()
+    assert call is not None
+    for leak in ("as Seat 2 said", "of fake-option-3,"):
+        LlmCall.objects.filter(pk=call.pk).update(user=f"{call.user} {leak}")
+        assert len(blindness.leaks()) == 1
+    LlmCall.objects.filter(pk=call.pk).update(user=call.user)
+    assert session.llm_calls.count() > 9

@@ -94,7 +94,7 @@ def test_out_of_time_before_the_verdict_is_said_above_the_text() -> None:
         simulation.step()
     simulation.exhaust("deadline")
     simulation.run(SPLIT)
-    assert notes(simulation).startswith("Not ratified: 0 of 0 seats")
+    assert notes(simulation).startswith("Not ratified. Time ran out before the seats had judged the text.")
 
 
 # --- attack, poll -----------------------------------------------------------------------------------------------------
