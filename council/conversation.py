@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -11,10 +11,11 @@ from uuid import UUID
 from council import budgets, evidence
 from council.budgets import NewCall, Opened, Settlement
 from council.claims import Claim
-from council.context import Assignment
+from council.context import Assignment, deliver
 from council.deliberation import dialogues
+from council.deliberation.dialogues import Dialogue, Result
 from council.deliberation.parsing import ReplyError, live_text
-from council.deliberation.types import Answer, Ballot, Dissent, Prompt, Synthesis
+from council.deliberation.types import Answer, Attack, Ballot, Dissent, Prompt, Synthesis, Verdict
 from council.endpoints import Route
 from council.errors import Fenced
 from council.limits import Place
@@ -28,7 +29,6 @@ from council.orchestrator import Finished
 from realtime.groups import stream_group
 
 Json = dict[str, Any]
-Dialogue = Generator[Prompt, str, Answer | Ballot | Synthesis | Dissent]
 
 
 def most_tokens(prompt: Prompt) -> int:
@@ -193,7 +193,7 @@ class Conversation:
             error_detail=error.detail if error else "",
         )
 
-    def _finished(self, result: Answer | Ballot | Synthesis | Dissent) -> Finished:
+    def _finished(self, result: Result) -> Finished:
         context = self._assignment.context
         shown = [item.model_dump(mode="json") for item in context.evidence]
         match result:
@@ -206,11 +206,16 @@ class Conversation:
                 }
                 return Finished({}, shown, ballot, self.last_settlement)
             case Answer():
-                body: Json = {"answer": result.model_dump(mode="json"), "citations": self._checked(result.answer)}
+                said = deliver(result, self._assignment).model_dump(mode="json")
+                body: Json = {"answer": said, "citations": self._checked(result.answer)}
             case Synthesis():
                 body = {"synthesis": result.model_dump(mode="json"), "citations": self._checked(result.answer)}
             case Dissent():
                 body = {"dissent": result.model_dump(mode="json"), "citations": self._checked(result.text)}
+            case Attack():
+                body = {"attack": result.model_dump(mode="json"), "citations": self._checked(result.text)}
+            case Verdict():
+                body = {"verdict": result.model_dump(mode="json")}
         return Finished(body, shown, None, self.last_settlement)
 
     def _checked(self, text: str) -> list[Json]:

@@ -9,8 +9,27 @@ from uuid import UUID
 
 from council.context import shown_to
 from council.deliberation import citations as c
-from council.deliberation.protocol import dissenters, final_tally, flips, missing_seats, positions
-from council.deliberation.types import Candidate, Conclude, Outcome, RunState, Tally, TurnKind
+from council.deliberation import ending
+from council.deliberation.protocol import (
+    Flip,
+    dissenters,
+    final_tally,
+    flips,
+    missing_seats,
+    positions,
+    questions_to,
+    ratification,
+)
+from council.deliberation.types import (
+    Candidate,
+    Conclude,
+    Outcome,
+    Question,
+    RunState,
+    Stage,
+    Tally,
+    TurnKind,
+)
 from council.models import Citation, CouncilSession, Decision, Run, Seat, Turn
 from council.states import TurnStatus
 from knowledge.quality.uses import note_citations
@@ -22,7 +41,7 @@ NO_TEXT = "The council reached no common answer."
 
 def record(session: CouncilSession, run: Run, state: RunState, step: Conclude) -> Decision:
     """Assemble and store the decision with its citations, each checked against what its writer was shown."""
-    turns = list(Turn.objects.filter(round__run=run).select_related("round").order_by("round__number", "ordinal"))
+    turns = _turns(run)
     done = [turn for turn in turns if turn.status == TurnStatus.COMPLETED]
     seats = {str(seat.id): seat for seat in Seat.objects.filter(session=session)}
     written = write_up(session, state, done)
@@ -32,7 +51,9 @@ def record(session: CouncilSession, run: Run, state: RunState, step: Conclude) -
         answer=written.answer,
         source=written.source,
         dissent=dissent(session, state, done),
-        flips=[{**flip._asdict(), "name": seats[flip.seat].name} for flip in flips(state)],
+        flips=[_flip(flip, seats) for flip in flips(state)],
+        ratification=ratification_of(state),
+        exchange=_exchange(state, seats),
         missing=_missing(turns, state, seats),
         notes=list(step.notes),
         **computed_fields(state),
@@ -50,10 +71,11 @@ class WriteUp(NamedTuple):
     source: Decision.Source
 
 
-def write_up(session: CouncilSession, state: RunState, done: Sequence[Turn]) -> WriteUp:
-    """From a run's completed turns, in order of rounds and ordinals. Asks no model: what had to be compared by meaning was compared
-    when the text was written, and its score is kept with the turn."""
-    text, turn, source = _answer_text(done, state)
+def write_up(session: CouncilSession, state: RunState, done: Sequence[Turn], replaced: bool = False) -> WriteUp:
+    """From a run's completed turns, in order of rounds and ordinals; ``replaced`` as in ``recount``. Asks no model: what had to be
+    compared by meaning was compared when the text was written, and its score is kept with the turn."""
+    unwritten = [turn for turn in done if turn.kind != TurnKind.SYNTHESIS]
+    text, turn, source = _answer_text(unwritten if replaced else done, state)
     written = c.renumber([(text, _checks(session, text, turn))])
     return WriteUp(written.texts[0], written.citations, source)
 
@@ -63,6 +85,77 @@ def _checks(session: CouncilSession, text: str, turn: Turn | None) -> tuple[c.Ci
         return ()
     recorded = [c.CitationCheck.model_validate(one) for one in (turn.result or {}).get("citations", [])]
     return c.check(text, shown_to(turn), _revision_text, _given(session), c.similarities(recorded))
+
+
+def recount(session: CouncilSession, run: Run, state: RunState, note: str, replaced: bool) -> Decision:
+    """Store what follows from counts that were made again. ``replaced``: the text was written for another outcome, so that the
+    leading answer takes its place, and what the seats said of that text is dropped with it."""
+    decision: Decision = run.decision
+    done = completed_turns(run)
+    seats = {str(seat.id): seat for seat in Seat.objects.filter(session=session)}
+    written = write_up(session, state, done, replaced)
+    stale = ending.ratification_notes(state) if replaced else ()
+    changed: Json = {
+        **computed_fields(state),
+        "outcome": ending.conclude(state).outcome,
+        "answer": written.answer,
+        "source": written.source,
+        "notes": [note, *(one for one in decision.notes if one not in stale)],
+        "dissent": dissent(session, state, done),
+        "flips": [_flip(flip, seats) for flip in flips(state)],
+        "ratification": ratification_of(state, replaced),
+    }
+    if written.answer != decision.answer:
+        decision.citations.all().delete()
+        Citation.objects.bulk_create(citation_row(decision, check) for check in written.citations)
+    for name, value in changed.items():
+        setattr(decision, name, value)
+    decision.save(update_fields=list(changed))
+    return decision
+
+
+def completed_turns(run: Run) -> list[Turn]:
+    """In order of rounds and ordinals, as ``write_up`` and ``dissent`` take them."""
+    return [turn for turn in _turns(run) if turn.status == TurnStatus.COMPLETED]
+
+
+def _turns(run: Run) -> list[Turn]:
+    return list(Turn.objects.filter(round__run=run).select_related("round").order_by("round__number", "ordinal"))
+
+
+def _flip(flip: Flip, seats: Mapping[str, Seat]) -> Json:
+    persuaded = flip.persuaded_by.model_dump(mode="json") if flip.persuaded_by else None
+    return {**flip._asdict(), "persuaded_by": persuaded, "name": seats[flip.seat].name}
+
+
+def ratification_of(state: RunState, replaced: bool = False) -> Json | None:
+    """``{accepted, rejected, ratified, revised}``, None where nobody was asked about the text that stands."""
+    verdict = None if replaced else ratification(state)
+    return dict(verdict._asdict()) if verdict else None
+
+
+def _exchange(state: RunState, seats: Mapping[str, Seat]) -> list[Json]:
+    """What seats asked each other, ``{round, from, to, question, reply}``; ``reply`` is null where none came."""
+    found: list[Json] = []
+    for round_ in state.rounds:
+        for turn in round_.turns:
+            for one in turn.answer.questions if turn.answer and turn.seat else ():
+                reply = _reply(state, round_.number, turn.seat or "", one)
+                names = {"from": seats[turn.seat or ""].name, "to": seats[one.seat].name if one.seat else None}
+                found.append({"round": round_.number, **names, "question": one.text, "reply": reply})
+    return found
+
+
+def _reply(state: RunState, number: int, asker: str, question: Question) -> str | None:
+    """From the debate after round ``number``, in the turn of the seat that was asked."""
+    after = next((round_ for round_ in state.rounds if round_.number > number and round_.stage is Stage.DEBATE), None)
+    turns = after.turns if after is not None else ()
+    answer = next((turn.answer for turn in turns if turn.seat == question.seat and turn.answer), None)
+    if after is None or answer is None or question.seat is None:
+        return None
+    asked = questions_to(state, question.seat, after.number)
+    mine = {n for n, put in enumerate(asked, start=1) if put == (asker, question.text)}
+    return next((one.text for one in answer.replies if one.question in mine), None)
 
 
 def _json(value: Any) -> Json:
@@ -82,20 +175,39 @@ def _winner(tally: Tally | None) -> Candidate | None:
 
 
 def _answer_text(done: Sequence[Turn], state: RunState) -> tuple[str, Turn | None, Decision.Source]:
-    """The chair's text, the stand-in's, or the top answer verbatim, each with the turn that it comes from."""
+    """The chair's text, the stand-in's, or the top answer verbatim, each with the turn that it comes from. Without a winner and a
+    writer, what stands and what would decide."""
     written = next((turn for turn in reversed(done) if turn.kind == TurnKind.SYNTHESIS), None)
     if written is not None and written.result is not None:
         source = Decision.Source.CHAIR if written.ordinal == 0 else Decision.Source.STAND_IN
         return written.result["synthesis"]["answer"], written, source
-    seat = _top_seat(state, _winner(final_tally(state)))
+    winner = _winner(final_tally(state))
+    if winner is None:
+        return _standing(state), None, Decision.Source.VERBATIM
+    seat = _top_seat(state, winner)
     if seat is None:
-        return NO_TEXT, None, Decision.Source.VERBATIM
+        return winner.text, None, Decision.Source.VERBATIM
     return positions(state)[seat].answer, _answers(done)[seat], Decision.Source.VERBATIM
 
 
 def _answers(done: Sequence[Turn]) -> dict[str, Turn]:
     """Each seat's latest answer turn."""
     return {str(turn.seat_id): turn for turn in done if turn.kind == TurnKind.ANSWER}
+
+
+def _standing(state: RunState) -> str:
+    """No consensus, and nobody to write it up: the answers that stand, and what their holders say would change their minds."""
+    tally = final_tally(state)
+    held = [one for one in tally.candidates if one.seats] if tally else []
+    if not held:
+        return NO_TEXT
+    answers = positions(state)
+    lines = [f"- {c.strip_marks(one.text)} ({len(one.seats)} of {len(answers)})" for one in held]
+    doubts = dict.fromkeys(
+        answers[seat].would_change for one in held for seat in one.seats if answers[seat].would_change
+    )
+    crux = ["", "What would decide between them:", *(f"- {c.strip_marks(doubt)}" for doubt in doubts)] if doubts else []
+    return "\n".join([NO_TEXT, "These answers stand:", *lines, *crux])
 
 
 def _top_seat(state: RunState, winner: Candidate | None) -> str | None:
@@ -127,7 +239,20 @@ def computed_fields(state: RunState) -> Json:
             "opening": opening.agreement.modal_share if opening else None,
             "final": tally.agreement.modal_share if tally else None,
             "kendall_w": tally.agreement.kendall_w if tally else None,
+            **_estimates(opening, tally),
         },
+    }
+
+
+def _estimates(opening: Tally | None, final: Tally | None) -> Json:
+    """Where seats gave estimates, their distribution before exposure and at the end."""
+    if opening is None or final is None or final.estimates is None:
+        return {}
+    return {
+        "estimates": {
+            "opening": _json(opening.estimates) if opening.estimates else None,
+            "final": _json(final.estimates),
+        }
     }
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from council import counting, decisions, serial, state
+from council import counting, decisions, merges, serial, state
+from council.deliberation import ending
 from council.deliberation.protocol import final_tally, flips, next_step
 from council.deliberation.types import Conclude, RoundState, Rule, RunState, Stage, Tally
 from council.models import Ballot, CouncilSession, Decision, Round, Run, SessionEvent, Turn
@@ -62,7 +63,7 @@ def under(rule: Rule, run: RunState) -> Json:
     if decided is None or number is None:
         raise IllegalState("No vote was counted.", code="no_tally")
     other = run.model_copy(update={"protocol": run.protocol.model_copy(update={"rule": rule})})
-    tally = counting.count(other, number)
+    tally = counting.count(other, number, decided.merging)
     winner = next((one for one in tally.candidates if one.id == tally.winner), None)
     return {
         "rule": rule.value,
@@ -102,7 +103,7 @@ def _of_tallies(run: RunState) -> Iterator[Json]:
         if stored is None:
             continue
         try:
-            again = _as_then(stored, counting.count(run, round_.number))
+            again = _as_then(stored, counting.count(run, round_.number, stored.merging))
         except ValueError as error:  # a ballot or a position that could never have been cast
             refusal = f"cannot be counted: {error}"
             yield {"round": round_.number, "field": "tally", "stored": stored.winner, "recomputed": refusal}
@@ -163,20 +164,22 @@ def _orders(loaded: RunState, round_: RoundState) -> Mapping[str, tuple[str, ...
 
 def _of_decision(session: CouncilSession, run: Run, loaded: RunState) -> Iterator[Json]:
     stored: Decision = run.decision
-    step = next_step(loaded)
+    first = merges.first_counted(session, run, loaded)
+    ended = isinstance(next_step(first), Conclude)
+    replaced = merges.outdated(session, run, loaded)
     computed = decisions.computed_fields(loaded)
-    turns = list(Turn.objects.filter(round__run=run).select_related("round").order_by("round__number", "ordinal"))
-    done = [turn for turn in turns if turn.status == TurnStatus.COMPLETED]
-    written = decisions.write_up(session, loaded, done)
+    done = decisions.completed_turns(run)
+    written = decisions.write_up(session, loaded, done, replaced)
     again: Json = {
         **computed,
         "rules": {name: computed["rules"].get(name) for name in stored.rules},
-        "outcome": step.outcome if isinstance(step, Conclude) else "",
+        "outcome": (ending.conclude(loaded).outcome or "") if ended else "",
         "dissent": [_report(one) for one in decisions.dissent(session, loaded, done)],
         "flips": [[flip.seat, flip.before, flip.after] for flip in flips(loaded)],
         "answer": written.answer,
         "source": written.source,
         "citations": [_checked(decisions.citation_row(stored, check)) for check in written.citations],
+        "ratification": decisions.ratification_of(loaded, replaced),
     }
     kept: Json = {
         **{name: getattr(stored, name) for name in (*computed, "outcome", "answer", "source")},
@@ -184,6 +187,7 @@ def _of_decision(session: CouncilSession, run: Run, loaded: RunState) -> Iterato
         "dissent": [_report(one) for one in stored.dissent],
         "flips": [[item["seat"], item["before"], item["after"]] for item in stored.flips],
         "citations": [_checked(citation) for citation in stored.citations.all()],
+        "ratification": stored.ratification,
     }
     again["agreement"] = {name: computed["agreement"][name] for name in kept["agreement"]}
     yield from _compare(kept, again)

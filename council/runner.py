@@ -18,7 +18,7 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from council import budgets, claims, context, orchestrator, state
+from council import budgets, claims, context, likeness, orchestrator, state
 from council.claims import Claim
 from council.conversation import Conversation
 from council.counting import count
@@ -47,12 +47,14 @@ def run_turns(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> None:
 def run_tally(session_id: UUID, turn_id: UUID, worker: str) -> None:
     """The consensus round: count what was cast and open what follows, in the transaction that claims the turn.
 
-    Counting asks nobody and takes milliseconds. It is pure, so one that fails would fail again: its turn fails at once.
+    Counting asks nobody and takes milliseconds. It is pure, so one that fails would fail again: its turn fails at once. Which open
+    answers say the same is looked at before, outside of the transaction.
     """
     try:
+        alike = likeness.before_count(turn_id)
         with transaction.atomic(), log.gathering():
             for claim in _claim(session_id, [turn_id], worker):
-                orchestrator.finish_tally(claim, count(state.load(claim.run_id), claim.round_number))
+                orchestrator.finish_tally(claim, count(state.load(claim.run_id), claim.round_number, alike))
     except (DatabaseError, QuorumError):
         raise
     except Exception as error:

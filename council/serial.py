@@ -17,7 +17,7 @@ from council import sql
 from council.deliberation.citations import strip_marks
 from council.deliberation.families import family_warnings
 from council.deliberation.types import Candidate, TurnKind
-from council.models import Budget, Citation, CouncilSession, Decision, Message, Seat, Turn
+from council.models import Budget, Citation, CouncilSession, Decision, Message, Seat, TemplateVersion, Turn
 from realtime.times import rfc3339
 
 Json = dict[str, Any]
@@ -86,6 +86,7 @@ def session(session: CouncilSession) -> Json:
         "question": session.question,
         "options": session.options,
         "protocol": session.protocol,
+        "template": template(session),
         "agents": [seat(one) for one in session.seats.all()],
         "packs": [str(pack.pk) for pack in session.packs.all()],
         "snapshots": {str(pin.knowledgepack_id): pin.snapshot.label for pin in session.pack_pins.all() if pin.snapshot},
@@ -94,6 +95,22 @@ def session(session: CouncilSession) -> Json:
         "warnings": family_warnings([one.model for one in session.seats.all() if not one.chair]),
         "created_at": when(session.created_at),
         **session_status(session),
+    }
+
+
+def template(session: CouncilSession) -> Json | None:
+    """Which template shaped the session, as it was then; what it said is ``GET …/template``."""
+    ran = session.template_ran
+    return {"slug": ran.slug, "title": ran.title, "version": ran.version} if ran else None
+
+
+def template_version(version: TemplateVersion) -> Json:
+    return {
+        "slug": version.slug,
+        "title": version.title,
+        "version": version.version,
+        "created_at": when(version.created_at),
+        **version.content,
     }
 
 
@@ -231,6 +248,8 @@ def decision(decision: Decision) -> Json:
         "too_close": decision.too_close,
         "dissent": decision.dissent,
         "flips": decision.flips,
+        "ratification": decision.ratification,
+        "exchange": decision.exchange,
         "missing": decision.missing,
         "notes": decision.notes,
     }

@@ -24,6 +24,7 @@ from council.models import Budget, CouncilSession, CouncilTemplate, Message, Run
 from council.selectors import session_for, templates_for
 from council.state import protocol_of
 from council.states import FINISHED, RunStatus, SessionStatus
+from council.templates import keep_version
 from knowledge.models import KnowledgePack, Snapshot
 from realtime import log
 from realtime.errors import Conflict, IllegalState, InvalidInput, NotFound
@@ -54,7 +55,8 @@ def create_session(owner: User, plan: Plan) -> CouncilSession:
     validation.check_agents(seats)
     options = list(plan.options if plan.options is not None else (template.options if template else ()))
     validation.check_options(options)
-    protocol = validation.resolve_protocol({**(template.protocol if template else {}), **plan.protocol}, seats)
+    settings = {**(template.protocol if template else {}), **plan.protocol}
+    protocol = validation.resolve_protocol(settings, seats, options)
     validation.check_budget(plan.budget, seats)
     packs = validation.visible_packs(owner, plan.packs) if plan.packs is not None else _template_packs(owner, template)
     snapshots = validation.pinned_snapshots(packs, plan.packs or (), plan.pins)
@@ -67,6 +69,7 @@ def create_session(owner: User, plan: Plan) -> CouncilSession:
             protocol=protocol.model_dump(mode="json"),
             template=template,
             template_version=template.version if template else None,
+            template_ran=keep_version(template) if template else None,
         )
         session.packs.set(packs)
         _pin(session, snapshots)
@@ -167,10 +170,10 @@ def _apply_changes(user: User, session: CouncilSession, changes: Mapping[str, An
         validation.check_agents(seats)
         session.seats.all().delete()
         _seat(session, seats)
-    if "protocol" in changes or "agents" in changes:
+    if {"protocol", "agents", "options"} & set(changes):
         seats = [Agent(name=seat.name, chair=seat.chair) for seat in session.seats.all()]
         settings = validation.merge_protocol(session.protocol, changes.get("protocol", {}))
-        session.protocol = validation.resolve_protocol(settings, seats).model_dump(mode="json")
+        session.protocol = validation.resolve_protocol(settings, seats, session.options).model_dump(mode="json")
     if "budget" in changes or "agents" in changes:
         usd = Budget.objects.values_list("usd_limit", flat=True).get(session=session)
         models = [Agent(model=seat.model) for seat in session.seats.all()]

@@ -9,6 +9,7 @@ from uuid import UUID
 from accounts.models import User
 from council.defaults import Agent
 from council.deliberation.protocol import ProtocolError, check_seats, resolve
+from council.deliberation.protocol import check_options as check_fit
 from council.deliberation.types import Protocol
 from council.endpoints import unpriced
 from knowledge import selectors as knowledge
@@ -72,9 +73,10 @@ def merge_protocol(current: Mapping[str, object], changes: Mapping[str, object])
     return {**kept, **changes}
 
 
-def resolve_protocol(settings: Mapping[str, object], agents: Sequence[Agent]) -> Protocol:
+def resolve_protocol(settings: Mapping[str, object], agents: Sequence[Agent], options: Sequence[str] = ()) -> Protocol:
     try:
         protocol = resolve(settings)
+        check_fit(protocol, options)
         check_seats(protocol, sum(not agent.get("chair") for agent in agents))
     except ProtocolError as error:
         raise InvalidInput(str(error), errors=cast("list[FieldError]", error.errors)) from error

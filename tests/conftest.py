@@ -17,6 +17,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from accounts.models import User
 from accounts.services import create_api_key
 from council.llm import client as llm_client
+from tests.support import blindness
 from tests.support.councils import assert_decisions_recount, convene, fake, fake_server
 
 __all__ = ["convene", "fake", "fake_server"]  # fixtures
@@ -31,6 +32,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("deep"):
             item.add_marker(pytest.mark.skip(reason="only in make deep"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """At the end of every test of councils, while its database is still there: nobody was told who else sits at the table."""
+    result = yield
+    if blindness.concerns(item):
+        assert blindness.leaks() == []
+    return result
 
 
 @pytest.fixture(autouse=True)

@@ -90,7 +90,18 @@ class SessionAdmin(ReadOnly, ModelAdmin):
     fieldsets = (
         (
             None,
-            {"fields": ("title", "owner", "question", "options_shown", "state", "round", "packs_shown", "template")},
+            {
+                "fields": (
+                    "title",
+                    "owner",
+                    "question",
+                    "options_shown",
+                    "state",
+                    "round",
+                    "packs_shown",
+                    "template_ran",
+                )
+            },
         ),
         ("Decision", {"fields": ("decision", "ballots")}),
         ("Usage", {"fields": ("used", "reserved", "limit", "calls")}),

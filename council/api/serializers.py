@@ -139,6 +139,9 @@ class SessionOut(SessionHeader):
 
     options = serializers.ListField(child=serializers.CharField())
     protocol = serializers.JSONField()
+    template = serializers.JSONField(
+        allow_null=True, help_text="{slug, title, version} of the template it was made from"
+    )
     agents = serializers.JSONField()
     packs = serializers.ListField(child=serializers.UUIDField())
     snapshots = serializers.DictField(
@@ -149,6 +152,12 @@ class SessionOut(SessionHeader):
     warnings = serializers.ListField(child=serializers.CharField(), help_text="What to know about who sits here")
     last_seq = serializers.IntegerField()
     decision = serializers.JSONField(allow_null=True)
+
+
+class SplitIn(serializers.Serializer[Any]):
+    candidate = serializers.CharField(
+        max_length=16, help_text='A candidate of the decision that was merged, like "a1".'
+    )
 
 
 class MessageOut(serializers.Serializer[Message]):

@@ -21,4 +21,6 @@ urlpatterns = [
     *route("council-sessions/<uuid:pk>/claims", exports.ClaimsView, "session-claims"),
     *route("council-sessions/<uuid:pk>/export", exports.ExportView, "session-export"),
     *route("council-sessions/export-schema", exports.ExportSchemaView, "session-export-schema"),
+    *route("council-sessions/<uuid:pk>/candidates/split", views.SplitView, "session-candidates-split"),
+    *route("council-sessions/<uuid:pk>/template", views.TemplateView, "session-template"),
 ]

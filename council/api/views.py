@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.events import EventLogView
 from accounts.api.views import ApiView
-from council import effective, selectors, serial, services
+from council import effective, merges, selectors, serial, services
 from council.api import serializers as s
 from council.deliberation.types import Rule
 from council.models import CouncilSession
@@ -86,6 +87,24 @@ class EventsView(EventLogView):
 
     def stream(self, pk: UUID) -> CouncilSession:
         return selectors.session_for(self.user, pk)
+
+
+class SplitView(ApiView):
+    """POST /api/council-sessions/{id}/candidates/split"""
+
+    @extend_schema(request=s.SplitIn, responses=s.SessionOut)
+    def post(self, request: Request, pk: UUID) -> Response:
+        selectors.session_for(self.user, pk)
+        session = merges.split(self.user, pk, self.validated(s.SplitIn)["candidate"])
+        return self.single(selectors.session_detail(session), session.version)
+
+
+class TemplateView(ApiView):
+    """GET /api/council-sessions/{id}/template"""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, pk: UUID) -> Response:
+        return Response(serial.template_version(selectors.template_of(self.user, pk)))
 
 
 class RecountView(ApiView):

@@ -18,7 +18,22 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError
 
 from council.deliberation import citations, prompts
-from council.deliberation.types import Answer, Ballot, Claim, Dissent, Prompt, Stage, Synthesis, TurnContext
+from council.deliberation.types import (
+    Answer,
+    Attack,
+    Ballot,
+    Claim,
+    Dissent,
+    Evidence,
+    Persuasion,
+    Prompt,
+    Question,
+    Reply,
+    Stage,
+    Synthesis,
+    TurnContext,
+    Verdict,
+)
 
 BRACES = 20  # opening braces tried as the start of the object; a flood of them must not cost quadratic time
 Code = Literal["not_json", "wrong_schema", "empty", "refusal", "unknown_candidate", "unknown_evidence"]
@@ -128,14 +143,27 @@ class _ClaimReply(_Reply):
     evidence: tuple[Number, ...] = ()
 
 
+class _QuestionReply(_Reply):
+    to: str
+    text: Text
+
+
+class _ReplyReply(_Reply):
+    question: Number
+    text: Text
+
+
 class _AnswerReply(_Reply):
     answer: Text
     option: str | None = None
+    estimate: float | None = Field(default=None, allow_inf_nan=False)
     claims: tuple[_ClaimReply, ...] = ()
     confidence: Share
     would_change: Text = ""
     changed: StrictBool = False
     because: Text | None = None
+    questions: tuple[_QuestionReply, ...] = ()
+    replies: tuple[_ReplyReply, ...] = ()
 
 
 class _BallotReply(_Reply):
@@ -150,6 +178,11 @@ class _SynthesisReply(_Reply):
 
 class _DissentReply(_Reply):
     text: Text
+
+
+class _VerdictReply(_Reply):
+    accept: StrictBool
+    reason: Text = ""
 
 
 def _validated(shape: type[T], reply: str) -> T:
@@ -177,6 +210,7 @@ def answer(reply: str, context: TurnContext) -> Answer:
     said = _validated(_AnswerReply, reply)
     text = _substance(said.answer, "answer")
     option = _option(said.option, context.options)
+    estimate = estimated(said.estimate, context)
     claims = tuple(Claim(text=one.text, evidence=one.evidence) for one in said.claims if one.text)
     because = _because(said, option, context)
     if context.own is not None and not context.options and because is None and context.stage is Stage.DEBATE:
@@ -184,19 +218,87 @@ def answer(reply: str, context: TurnContext) -> Answer:
     return Answer(
         answer=text,
         option=option,
+        estimate=estimate,
         claims=claims,
         confidence=said.confidence,
         would_change=said.would_change,
         changed_because=because,
+        persuaded_by=persuasion(because, context.evidence),
+        overlap=on_topic(text, option, context),
+        questions=_questions(said.questions, context),
+        replies=_replies(said.replies, context),
     )
+
+
+def estimated(value: float | None, context: TurnContext) -> float | None:
+    """The estimate where one was asked for, within its scale."""
+    if context.scale is None:
+        return None
+    if value is None or not context.scale.holds(value):
+        raise ReplyError("wrong_schema", f"estimate: must be {prompts.scale_words(context.scale)}")
+    return value
+
+
+def on_topic(text: str, option: str | None, context: TurnContext) -> float | None:
+    """Share of the question's content words that an answer (with the option it names) has; None for a question without any."""
+    asked = " ".join([context.question, *context.options])
+    return round(citations.overlap(asked, f"{option or ''} {text}"), 4) if citations.content_words(asked) else None
+
+
+_EVIDENCE_NUMBER = re.compile(r"\b(?:evidence|source|passage)\s+(?:no\.?\s*)?\[?(\d{1,3})\b", re.IGNORECASE)
+_CONFORMING = re.compile(
+    r"\b(?:majority|consensus|every(?:one|body)|(?:most|all|the|other|others?)\s+(?:of\s+the\s+)?(?:other\s+)?(?:members?|seats?|answers?|others)"
+    r"|others|agree(?:s|d|ment)?|convincing|persuasive)\b",
+    re.IGNORECASE,
+)
+_ERROR = re.compile(
+    r"\b(?:err\w*|mistak\w*|wrong\w*|overlook\w*|ignor\w*|misread\w*|misunderst\w*|contradict\w*|false\w*|incorrect\w*|flaw\w*|"
+    r"miss(?:ed|es|ing)|forg[eo]t\w*|assum\w*|confus\w*|miscount\w*|outdated|fail(?:s|ed)?\s+to)\b",
+    re.IGNORECASE,
+)
+
+
+def persuasion(because: str | None, evidence: Sequence[Evidence]) -> Persuasion | None:
+    """What a stated cause comes to: the first passage that it names and the seat was shown; else an error; else, when all it says is
+    that others think so, nothing."""
+    if because is None:
+        return None
+    shown = {item.n: item for item in evidence}
+    named = [*citations.numbers(because), *(int(n) for n in _EVIDENCE_NUMBER.findall(because))]
+    if item := next((shown[n] for n in named if n in shown), None):
+        return Persuasion(kind="evidence", n=item.n, entry=item.entry, revision=item.revision)
+    only_others = _CONFORMING.search(because) and not _ERROR.search(because)
+    return Persuasion(kind="none" if only_others else "error")
+
+
+QUESTIONS = 2  # that a seat may put in one turn
+
+
+def _questions(said: Sequence[_QuestionReply], context: TurnContext) -> tuple[Question, ...]:
+    """Questions under letters that this seat was shown. A question to nobody is not worth asking the whole turn again."""
+    letters = prompts.addressees(context)
+    known = [(_letter(one.to), one.text) for one in said if one.text and _letter(one.to) in letters]
+    return tuple(Question(to=to, text=prompts.clip(text, prompts.OTHER_CHARS)) for to, text in known[:QUESTIONS])
+
+
+def _letter(written: str) -> str:
+    return re.sub(r"^answer\s+", "", written.strip(), flags=re.IGNORECASE).strip(" .()[]").upper()
+
+
+def _replies(said: Sequence[_ReplyReply], context: TurnContext) -> tuple[Reply, ...]:
+    """The first reply to each question that was put; one that is left out stays unanswered, which the record shows."""
+    given = {one.question: one.text for one in reversed(said) if one.text and 1 <= one.question <= len(context.asked)}
+    return tuple(Reply(question=n, text=given[n], asked=context.asked[n - 1]) for n in sorted(given))
 
 
 def _because(said: _AnswerReply, option: str | None, context: TurnContext) -> str | None:
     """The cause of a changed position, None when it is kept. On a closed question the option decides what changed, whatever the
-    seat declares; on an open one its declaration does."""
+    seat declares, and so does an estimate; on an open one its declaration does."""
     if context.stage is not Stage.DEBATE or context.own is None:
         return None
     changed = option != context.own.option if context.options else said.changed
+    if context.scale is not None:
+        changed = said.estimate != context.own.estimate
     if not changed:
         return None
     if not said.because:
@@ -252,6 +354,28 @@ def synthesis(reply: str) -> Synthesis:
 
 def dissent(reply: str) -> Dissent:
     return Dissent(text=_substance(_validated(_DissentReply, reply).text, "text"))
+
+
+def attack(reply: str) -> Attack:
+    return Attack(text=_substance(_validated(_DissentReply, reply).text, "text"))
+
+
+def verdict(reply: str) -> Verdict:
+    said = _validated(_VerdictReply, reply)
+    if not said.accept and not said.reason:
+        raise ReplyError("wrong_schema", "reason: you rejected the text, so say what is wrong with it")
+    return Verdict(accept=said.accept, reason=said.reason)
+
+
+def estimate(reply: str, context: TurnContext) -> float:
+    """The figure of ``{"estimate": ...}``, within the scale."""
+    value = json_object(reply).get("estimate")
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300:
+        value = None
+    found = estimated(value if value is None else float(value), context)
+    if found is None:
+        raise ValueError("no estimate was asked for")
+    return found
 
 
 # --- short replies of the guided dialogue -----------------------------------------------------------------------------

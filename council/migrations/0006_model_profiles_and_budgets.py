@@ -12,7 +12,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0001_initial"),
-        ("council", "0003_pinned_snapshots"),
+        ("council", "0005_protocols"),
     ]
 
     operations = [

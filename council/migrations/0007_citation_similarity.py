@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("council", "0003_pinned_snapshots")]
+    dependencies = [("council", "0006_model_profiles_and_budgets")]
 
     operations = [
         migrations.AddField(model_name="citation", name="similarity", field=models.FloatField(null=True)),

@@ -3,7 +3,7 @@ from council.models.decisions import Citation, Decision
 from council.models.profiles import ModelProfile
 from council.models.rounds import Ballot, Round, Run, Turn
 from council.models.sessions import CouncilSession, Message, Seat, SessionEvent, SessionPack
-from council.models.templates import CouncilTemplate
+from council.models.templates import CouncilTemplate, TemplateVersion
 
 __all__ = [
     "Ballot",
@@ -21,5 +21,6 @@ __all__ = [
     "Seat",
     "SessionEvent",
     "SessionPack",
+    "TemplateVersion",
     "Turn",
 ]

@@ -34,6 +34,8 @@ class Decision(models.Model):
     rules = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     dissent = models.JSONField(default=list, encoder=DjangoJSONEncoder)
     flips = models.JSONField(default=list, encoder=DjangoJSONEncoder)
+    ratification = models.JSONField(null=True)  # {accepted, rejected, ratified, revised}; null = nobody was asked
+    exchange = models.JSONField(default=list)  # what seats asked each other: [{round, from, to, question, reply}]
     missing = models.JSONField(default=list, encoder=DjangoJSONEncoder)  # [{seat, name, stage, error}]
     notes = models.JSONField(default=list)  # sentences that stand above a degraded answer
     created_at = models.DateTimeField(auto_now_add=True)

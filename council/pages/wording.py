@@ -13,19 +13,31 @@ STATUS = {
     "failed": "Failed",
     "archived": "Archived",
 }
-STAGE = {"opening": "Opening", "debate": "Debate", "ballot": "Secret ballot", "synthesis": "Decision"}
+STAGE = {
+    "opening": "Opening",
+    "attack": "Test of the leading answer",
+    "debate": "Debate",
+    "ballot": "Secret ballot",
+    "tally": "Count",
+    "synthesis": "Decision",
+    "ratify": "Ratification",
+}
 COUNT = {"opening": "Count after the opening", "debate": "Count after the debate", "ballot": "Secret ballot"}
 CONTRIBUTION = {
     "opening": "Opening answer",
     "debate": "Answer in the debate",
     "synthesis": "The decision as written",
     "dissent": "Minority report",
+    "attack": "Case against the leading answer",
+    "ratify": "Verdict on the text",
 }
 DONE = {
     "answer": "has answered",
     "ballot": "has voted",
     "synthesis": "has written the decision",
     "dissent": "has written a minority report",
+    "attack": "has made the case against the leading answer",
+    "ratify": "has judged the text",
 }
 OUTCOME = {"decided": "Decided", "no_consensus": "No consensus", "partial": "Partial decision"}
 SOURCE = {
@@ -52,6 +64,7 @@ DECIDED_BY = {
     **RULE,
     "median_score": "a tie, broken by median score",
     "seed": "a tie, broken by the recorded seed",
+    "estimates": "the median of the estimates",
 }
 REASON = {
     "quorum_not_met": "too few seats took part",
@@ -82,6 +95,7 @@ REASON = {
     "unknown_candidate": "it voted for something that does not stand on the ballot",
     "unknown_evidence": "it cited a source that it was not shown",
     "tally_failed": "the votes could not be counted",
+    "not_needed": "was not needed any more",
     "absent": "did not take part",
     "failed": "failed",
     "cancelled": "was stopped",
@@ -114,7 +128,7 @@ def minute(iso: str | None) -> str:
 
 def margin(decision: dict[str, Any]) -> str:
     """How many ballots would have to change for another outcome."""
-    if not decision["decided_by"]:
+    if decision["decided_by"] in {"", "estimates"}:
         return ""
     fewest = decision["margin"]
     if fewest is None:

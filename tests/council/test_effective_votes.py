@@ -107,7 +107,7 @@ def as_before_there_were_twelve(session: CouncilSession, decision: Decision) -> 
             r.model_copy(update={"tally": r.tally.model_copy(update={"version": 1})}) if r.tally else r
             for r in state.rounds
         )
-        old = counting.count(state.model_copy(update={"rounds": rounds}), round_.number).model_dump(mode="json")
+        old = counting.count(state.model_copy(update={"rounds": rounds}), round_.number, None).model_dump(mode="json")
         assert old.pop("version") == 1
         round_.tally = old
         round_.save()

@@ -200,6 +200,8 @@ class Instance:
         return None
 
     def _boolean(self, _schema: Schema, name: str, _depth: int) -> bool:
+        if name == "accept":
+            return not self.speaker.behaviour.reject
         return self.speaker.behaviour.abstain if name == "abstain" else False
 
     def _integer(self, schema: Schema, name: str, _depth: int) -> int:
@@ -209,6 +211,8 @@ class Instance:
         return self.rng.randint(int(low), int(high))
 
     def _number(self, schema: Schema, name: str, _depth: int) -> float:
+        if name == "estimate" and self.speaker.behaviour.estimate is not None:
+            return float(self.speaker.behaviour.estimate)
         low, high = _bounds(schema, 0, 1, whole=False)
         wanted = self.speaker.behaviour.confidence
         share = wanted if name == "confidence" and wanted is not None else self.rng.uniform(0.55, 0.9)

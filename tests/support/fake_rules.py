@@ -14,6 +14,7 @@ name different.
     option-K        prefers the K-th option, sorted      confident    confidence 0.95
     abstain         abstains from ballots                mute         usage is not reported
     gullible        obeys what it can mistake for its user's words (``fake_gullible``)
+    estimate-N      estimates N                          reject       rejects the written decision
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Behaviour:
     confidence: float | None = None
     abstain: bool = False
     gullible: bool = False
+    estimate: int | None = None
+    reject: bool = False
 
     @property
     def waits(self) -> bool:
@@ -84,6 +87,8 @@ def _word(word: str, number: int | None) -> dict[str, Any]:
         "abstain": {"abstain": True},
         "mute": {"usage": False},
         "gullible": {"gullible": True},
+        "estimate": {"estimate": number},
+        "reject": {"reject": True},
         "429": {"status": 429, "retry_after": "1"},
     }
     return table.get(word, {"status": int(word)} if word.isdigit() else {})

@@ -99,7 +99,7 @@ def test_a_tally_stored_when_there_were_four_rules_is_counted_again_as_it_was() 
     cast = {f"s{i}": Ballot(ranking=order) for i, order in enumerate([("o1", "o2"), ("o2", "o1"), ("o1", "o2")])}
     given: tuple[Any, ...] = stored.candidates, stored.agreement.positions, cast, Rule.SCHULZE, 5, {}
     assert stored.version == 1
-    assert tally(*given, version=stored.version) == stored
+    assert tally(*given, stored.version) == stored
     assert set(tally(*given).rules) == set(Rule)
 
 
