@@ -287,6 +287,32 @@ def test_a_user_takes_a_merge_apart_and_the_recount_agrees(merged: CouncilSessio
         services_split(user, merged, candidate)  # nothing is merged any more
 
 
+def test_a_split_that_changes_the_outcome_replaces_the_text(
+    user: User, convene: Convene, fake: FakeModelServer
+) -> None:
+    """Two of three held the merged answer, a majority; apart, nobody has one, and the chair's text has lost its ground."""
+    answering(fake, {"fake-x": TAPE, "fake-y": DISK, "fake-z": "Delete all of them tomorrow."})
+    protocol = {**RATIFIED, "rule": "majority"}
+    session = conclude(user, convene(("fake-x", "fake-y", "fake-z", "fake"), **{**OPEN, "protocol": protocol}))
+    written = Decision.objects.get(run__session=session)
+    assert (written.outcome, written.source, written.ratification is None) == ("decided", "chair", False)
+    candidate = next(
+        one["id"] for one in snapshot(session)["rounds"][0]["tally"]["candidates"] if len(one["seats"]) == 2
+    )
+    services_split(user, session, candidate)
+    replaced = Decision.objects.get(run__session=session)
+    assert (replaced.outcome, replaced.source, replaced.ratification) == ("no_consensus", "verbatim", None)
+    assert "These answers stand" in replaced.answer
+    assert "replaced" in replaced.notes[0]
+    assert not any("accepted this text" in note for note in replaced.notes)
+    session.refresh_from_db()
+    assert recount(session)["differences"] == []
+    replaced.answer = written.answer
+    replaced.save()
+    assert [one["field"] for one in recount(session)["differences"]] == ["answer"]
+    replaced.delete()  # forged on purpose: not for the check of the whole suite
+
+
 def services_split(user: User, session: CouncilSession, candidate: str) -> None:
     from council import merges
 

@@ -97,10 +97,10 @@ FOUR_RULES = """
 def test_a_tally_stored_when_there_were_four_rules_is_counted_again_as_it_was() -> None:
     stored = Tally.model_validate_json(FOUR_RULES)
     cast = {f"s{i}": Ballot(ranking=order) for i, order in enumerate([("o1", "o2"), ("o2", "o1"), ("o1", "o2")])}
-    given: tuple[Any, ...] = stored.candidates, stored.agreement.positions, cast, Rule.SCHULZE, 5, {}
+    held = stored.agreement.positions
     assert stored.version == 1
-    assert tally(*given, stored.version) == stored
-    assert set(tally(*given).rules) == set(Rule)
+    assert tally(stored.candidates, held, cast, Rule.SCHULZE, 5, {}, stored.version) == stored
+    assert set(tally(stored.candidates, held, cast, Rule.SCHULZE, 5, {}).rules) == set(Rule)
 
 
 def test_the_short_way_to_a_winner_finds_the_same() -> None:
