@@ -74,12 +74,12 @@ def test_blind_openings_take_away_what_conformity_costs() -> None:
 
 
 def test_an_order_for_each_voter_takes_away_what_position_bias_costs() -> None:
-    (strong,) = x.reading_orders(400, 1, [2])
+    (strong,) = x.reading_orders(250, 1, [2])
     assert strong.gain > strong.half > 0
 
 
 def test_withholding_ones_own_text_gains_against_self_preference() -> None:
-    (some,) = x.self_votes(1500, 1, [1])
+    (some,) = x.self_votes(700, 1, [1])
     assert some.gain > some.half > 0
 
 
