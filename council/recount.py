@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from council import counting, decisions, serial, state
 from council.deliberation.protocol import final_tally, flips, next_step
-from council.deliberation.types import Conclude, RoundState, Rule, RunState, Stage, Tally
+from council.deliberation.types import Conclude, RoundState, Rule, RunState, Stage, Tally, TurnKind
 from council.models import Ballot, CouncilSession, Decision, Round, Run, SessionEvent, Turn
 from council.selectors import latest_decision
 from council.states import TurnStatus
@@ -61,7 +61,10 @@ def under(rule: Rule, run: RunState) -> Json:
     number = next((round_.number for round_ in reversed(run.rounds) if round_.tally is decided), None)
     if decided is None or number is None:
         raise IllegalState("No vote was counted.", code="no_tally")
-    other = run.model_copy(update={"protocol": run.protocol.model_copy(update={"rule": rule})})
+    # Without its tally the round is counted as a new one: an old record may not know the rule.
+    rounds = tuple(one.model_copy(update={"tally": None}) if one.number == number else one for one in run.rounds)
+    protocol = run.protocol.model_copy(update={"rule": rule})
+    other = run.model_copy(update={"protocol": protocol, "rounds": rounds})
     tally = counting.count(other, number)
     winner = next((one for one in tally.candidates if one.id == tally.winner), None)
     return {
@@ -167,7 +170,11 @@ def _of_decision(session: CouncilSession, run: Run, loaded: RunState) -> Iterato
     computed = decisions.computed_fields(loaded)
     turns = list(Turn.objects.filter(round__run=run).select_related("round").order_by("round__number", "ordinal"))
     done = [turn for turn in turns if turn.status == TurnStatus.COMPLETED]
-    written = decisions.write_up(session, loaded, done)
+    # An answer that stands verbatim is a seat's, also where a text was written for an outcome that no longer holds.
+    verbatim = stored.source == Decision.Source.VERBATIM
+    written = decisions.write_up(
+        session, loaded, [turn for turn in done if not (verbatim and turn.kind == TurnKind.SYNTHESIS)]
+    )
     again: Json = {
         **computed,
         "rules": {name: computed["rules"].get(name) for name in stored.rules},
