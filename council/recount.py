@@ -62,7 +62,10 @@ def under(rule: Rule, run: RunState) -> Json:
     number = next((round_.number for round_ in reversed(run.rounds) if round_.tally is decided), None)
     if decided is None or number is None:
         raise IllegalState("No vote was counted.", code="no_tally")
-    other = run.model_copy(update={"protocol": run.protocol.model_copy(update={"rule": rule})})
+    # Without its tally the round is counted as a new one: an old record may not know the rule.
+    rounds = tuple(one.model_copy(update={"tally": None}) if one.number == number else one for one in run.rounds)
+    protocol = run.protocol.model_copy(update={"rule": rule})
+    other = run.model_copy(update={"protocol": protocol, "rounds": rounds})
     tally = counting.count(other, number, decided.merging)
     winner = next((one for one in tally.candidates if one.id == tally.winner), None)
     return {

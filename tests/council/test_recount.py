@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts.models import User
+from council import counting, state
 from council.models import Ballot, Citation, CouncilSession, Decision, Round, Run, Turn
 from council.recount import recount
 from knowledge import services as knowledge
@@ -91,7 +93,19 @@ def forgeries(session: CouncilSession) -> Iterator[tuple[str, tuple[str, str, An
         yield "citations", ("council_citation", "quote", "Spaces are better.", row, "text"), citation.quote
         yield "citations", ("council_citation", "status", "unsupported", row, "text"), citation.status
     run = Run.objects.get(session=session)
-    yield "order", ("council_run", "seed", str(run.seed + 1), str(run.pk), "bigint"), run.seed
+    yield "order", ("council_run", "seed", str(_other_seed(run)), str(run.pk), "bigint"), run.seed
+
+
+def _other_seed(run: Run) -> int:
+    """Of three candidates there are so few orders that one seed in six gives the same."""
+    loaded = state.load(run.pk)
+    voted = next(round_ for round_ in loaded.rounds if round_.stage == "ballot")
+    voters = [turn.seat for turn in voted.turns if turn.kind == "ballot" and turn.seat]
+
+    def orders(seed: int) -> Any:
+        return counting.presented(loaded.model_copy(update={"seed": seed}), voters, voted.number)[1]
+
+    return next(seed for seed in itertools.count(run.seed + 1) if orders(seed) != orders(run.seed))
 
 
 def test_every_forgery_is_noticed_and_named(session: CouncilSession) -> None:
@@ -150,7 +164,7 @@ def test_a_record_of_an_earlier_version_stays_valid(session: CouncilSession) -> 
     elected = [set(result["winners"]) for result in rules.values() if result["winners"]]
     together = set.intersection(*elected, {counted["winner"]})
     close = counted["margin"] == 1 or counted["decided_by"] == "seed" or not together
-    tally = {name: value for name, value in counted.items() if name != "abstentions"}
+    tally = {name: value for name, value in counted.items() if name not in {"abstentions", "version"}}
     change("council_round", "tally", {**tally, "rules": rules, "too_close": close}, str(ballot_round.pk))
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM council_sessionevent WHERE type = 'tally.computed'")

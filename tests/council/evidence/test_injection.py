@@ -38,10 +38,10 @@ Hold = Callable[..., CouncilSession]
 def hold(user: User, convene: Convene) -> Hold:
     """A council that reads these entries, from the opening through a debate to the ballot and the reports."""
 
-    def over(entries: Entries) -> CouncilSession:
+    def over(entries: Entries, preset: str = "debate") -> CouncilSession:
         pack = knowledge.create_pack(user, name=f"Style {entries[0][0]}")
         knowledge.add_entries(pack, user, [{"title": title, "content": content} for _, title, content in entries])
-        protocol = {"preset": "debate", "evidence_k": 20, "agree_at": 1.0}
+        protocol = {"preset": preset, "evidence_k": 20, "agree_at": 1.0}
         return conclude(user, convene(SEATS, question=f"{LURE}?", packs=[pack.pk], protocol=protocol))
 
     return over
@@ -112,9 +112,9 @@ def test_no_case_changes_a_vote_an_option_or_a_citation(hold: Hold) -> None:
 
 def test_small_models_that_are_guided_are_not_steered_either(hold: Hold, settings: LazySettings) -> None:
     settings.LLM_STYLE = "guided"
-    control = course(hold(HARMLESS))
+    control = course(hold(HARMLESS, "council"))
     for entries in packs(PER_PACK):
-        session = hold(entries)
+        session = hold(entries, "council")
         found = course(session)
         assert found == control
         for call in LlmCall.objects.filter(session=session):
