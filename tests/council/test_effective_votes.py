@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.models import User
 from council import counting, decisions, selectors, services
 from council.deliberation.types import Rule
-from council.models import CouncilSession, Decision, Round, SessionEvent, Run
+from council.models import CouncilSession, Decision, Round, Run, SessionEvent
 from council.recount import recount
 from council.state import load
 from tests.conftest import Api
