@@ -110,6 +110,7 @@ def _decision(decision: Json) -> list[str]:
     lines += _section("Sources", list(_sources(decision["sources"])), 4)
     lines += _section("Dissent", [line for one in decision["dissent"] for line in _dissent(one)], 4)
     lines += _section("Changes of mind", [f"- {inert(flip)}" for flip in decision["flips"]], 4)
+    lines += _section("Questions between seats", [f"- {inert(one)}" for one in decision["exchange"]], 4)
     lines += _section("Seats that were missing", [f"- {inert(seat)}" for seat in decision["missing"]], 4)
     if decision["rules"]:
         rows = [[rule["name"], rule["winner"], *rule["scores"]] for rule in decision["rules"]]

@@ -11,7 +11,7 @@ from council.pages import wording
 from council.pages.citing import cited, source
 from council.pages.counting import count, labels
 from council.pages.deciding import facts, flip, missing, rules
-from council.pages.showing import countable
+from council.pages.showing import countable, spoken
 
 Json = dict[str, Any]
 _WHY = {"denies": "denies it", "other_figures": "gives other figures"}
@@ -91,7 +91,7 @@ def _round(round_: Json, rounds: list[Json], names: dict[str, str]) -> Json:
 def _said(turn: Json, names: dict[str, str]) -> Json:
     result = turn["result"]
     answer = result.get("answer", {})
-    text = (answer or result.get("synthesis") or {}).get("answer") or result.get("dissent", {}).get("text", "")
+    text = (answer or result.get("synthesis") or {}).get("answer") or spoken(result)
     return {
         "name": names[turn["seat"]],
         "kind": "" if turn["kind"] == "answer" else wording.CONTRIBUTION.get(turn["kind"], turn["kind"]),
@@ -130,9 +130,15 @@ def _decision(stored: Json, known: dict[str, str], titles: dict[str, str]) -> Js
             for one in stored["dissent"]
         ],
         "flips": [flip(one, known) for one in stored["flips"]],
+        "exchange": [_asked(one) for one in stored["exchange"]],
         "missing": [missing(one) for one in stored["missing"]],
         **rules(stored, known),
     }
+
+
+def _asked(one: Json) -> str:
+    whom = one["to"] or "a seat that is not there"
+    return f"{one['from']} to {whom}: {one['question']} – {one['reply'] or 'No reply.'}"
 
 
 def _full_source(check: Json) -> Json:

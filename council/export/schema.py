@@ -10,11 +10,13 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from council.deliberation.citations import CitationCheck
-from council.deliberation.types import Answer, Dissent, Evidence, Protocol, Synthesis, Tally
+from council.deliberation.types import Answer, Attack, Dissent, Evidence, Protocol, Synthesis, Tally, Verdict
 from council.export.record import VERSION
 
 Schema = dict[str, Any]
-_VALUES: Final[tuple[type[BaseModel], ...]] = (Answer, Synthesis, Dissent, Evidence, CitationCheck, Tally, Protocol)
+_VALUES: Final[tuple[type[BaseModel], ...]] = (
+    Answer, Synthesis, Dissent, Attack, Verdict, Evidence, CitationCheck, Tally, Protocol,
+)  # fmt: skip
 TEXT: Final[Schema] = {"type": "string"}
 INT: Final[Schema] = {"type": "integer"}
 NUMBER: Final[Schema] = {"type": "number"}
@@ -119,6 +121,8 @@ def _turn() -> Schema:
             "answer": _ref(Answer),
             "synthesis": _ref(Synthesis),
             "dissent": _ref(Dissent),
+            "attack": _ref(Attack),
+            "verdict": _ref(Verdict),
             "citations": _list(_ref(CitationCheck)),
         },
     }
@@ -171,6 +175,8 @@ def _decision() -> Schema:
         too_close=BOOL,
         dissent=_list(_open(seat=ID, name=TEXT, text=TEXT, written=BOOL, citations=_list(_ref(CitationCheck)))),
         flips=_list(_open(seat=ID, round=INT, before=TEXT, after=TEXT)),
+        ratification=_or_null(_open(accepted=INT, rejected=INT, ratified=BOOL, revised=BOOL)),
+        exchange=_list(_open(round=INT, to=_or_null(TEXT), question=TEXT, reply=_or_null(TEXT))),
         missing=_list(_open(seat=ID, stage=TEXT, error=TEXT)),
         notes=_list(TEXT),
     )

@@ -166,6 +166,23 @@ def test_the_record_is_all_that_a_recount_needs(user: User, convene: Convene) ->
 
 
 @pytest.mark.django_db(transaction=True)
+def test_attacks_verdicts_and_questions_stand_in_every_form(user: User, convene: Convene) -> None:
+    stages = ["opening", "attack", "debate", "ballot", "synthesis", "ratify"]
+    models = ("fake-option-1", "fake-option-2-reject", "fake-option-1", "fake")
+    session = conclude(user, convene(models, protocol={"preset": "red-team", "rounds": 2, "stages": stages}))
+    record = json.loads(text_of(session, "json"))
+    assert valid(record) == []
+    [run_of] = record["runs"]
+    said = [turn["result"] for round_ in run_of["rounds"] for turn in round_["turns"] if turn["result"]]
+    attack = next(one["attack"]["text"] for one in said if "attack" in one)
+    asked = run_of["decision"]["exchange"][0]["question"]
+    for form in ("md", "html"):
+        shown = rendered(text_of(session, form)) if form == "md" else unescape(text_of(session, form))
+        for words in ("Rejects the text.", "Accepts the text.", "Questions between seats", asked, attack[:40]):
+            assert words in unescape(shown), (form, words)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_prompts_stand_in_the_record_when_they_are_asked_for(hostile: CouncilSession, api: Api) -> None:
     address = f"/api/council-sessions/{hostile.pk}/export"
     assert api.get(f"{address}?format=json").json()["calls"] is None
