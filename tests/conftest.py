@@ -39,7 +39,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """At the end of every test of councils, while its database is still there: nobody was told who else sits at the table."""
     result = yield
     if blindness.concerns(item):
-        assert blindness.leaks() == []
+        assert blindness.leaks_anywhere() == []
     return result
 
 

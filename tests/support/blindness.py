@@ -6,9 +6,11 @@ instructions say is no leak; neither are names of one or two letters, which cand
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connection
@@ -25,6 +27,21 @@ def concerns(item: pytest.Item) -> bool:
         getattr(item, "fixturenames", ())
     )
     return bool(database) and item.nodeid.startswith(CHECKED) and not connection.needs_rollback
+
+
+def leaks_anywhere() -> list[str]:
+    """``leaks``, also where Playwright keeps an event loop running in this thread: then on a thread and a connection of its own."""
+    if asyncio._get_running_loop() is None:
+        return leaks()
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(_leaks_and_close).result()
+
+
+def _leaks_and_close() -> list[str]:
+    try:
+        return leaks()
+    finally:
+        connection.close()
 
 
 def leaks() -> list[str]:
