@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -35,3 +36,34 @@ def model(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
     if not settings.LLM_BASE_URL or settings.LLM_MODEL:
         return []
     return [Error("LLM_BASE_URL needs LLM_MODEL as well", id="quorum.E003")]
+
+
+@register
+def prices(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    if (settings.LLM_PRICE_IN is None) == (settings.LLM_PRICE_OUT is None):
+        return []
+    return [Error("LLM_PRICE_IN and LLM_PRICE_OUT are set together or not at all", id="quorum.E010")]
+
+
+@register
+def private_networks(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    return [
+        Error(f"LLM_PRIVATE_NETWORKS: {network!r} is no network; write 10.1.0.0/16", id="quorum.E011")
+        for network in settings.LLM_PRIVATE_NETWORKS
+        if not _is_network(network)
+    ]
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+@register
+def encryption_keys(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    if all(len(key) >= 32 for key in settings.ENCRYPTION_KEYS):
+        return []
+    return [Error("ENCRYPTION_KEYS: each must be random and have at least 32 characters", id="quorum.E012")]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import unquote as percent_decode
 from urllib.parse import urlsplit
@@ -54,6 +55,20 @@ def integer(name: str, default: int, *, at_least: int = 0) -> int:
     if not raw.lstrip("-").isdigit() or int(raw) < at_least:
         raise ImproperlyConfigured(f"{name} must be a whole number of at least {at_least}, not {raw!r}")
     return int(raw)
+
+
+def decimal(name: str) -> Decimal | None:
+    """A number of at least 0; None when it is not set."""
+    raw = os.environ.get(name, "")
+    if not raw:
+        return None
+    try:
+        value = Decimal(raw)
+    except InvalidOperation as error:
+        raise ImproperlyConfigured(f"{name} must be a number, not {raw!r}") from error
+    if not value.is_finite() or value < 0:
+        raise ImproperlyConfigured(f"{name} must be a number of at least 0, not {raw!r}")
+    return value
 
 
 def boolean(name: str, *, default: bool) -> bool:

@@ -319,6 +319,14 @@ LLM_BASE_URL = env.url("LLM_BASE_URL", ("http", "https"))
 LLM_API_KEY = env.text("LLM_API_KEY", "none")
 LLM_MODEL = env.text("LLM_MODEL", env.SERVICES.get("llm_model", ""))
 LLM_STYLE = env.choice("LLM_STYLE", ("auto", "structured", "guided"), "auto")
+# US dollars per million tokens of the default model. Empty: unknown, and a budget in money cannot be kept; 0: free.
+LLM_PRICE_IN = env.decimal("LLM_PRICE_IN")
+LLM_PRICE_OUT = env.decimal("LLM_PRICE_OUT")
+LLM_PRICE_CACHED = env.decimal("LLM_PRICE_CACHED")
+# Model profiles are typed in by staff: they reach the public internet, and these networks ("127.0.0.0/8, 10.1.0.0/16").
+LLM_PRIVATE_NETWORKS = env.words("LLM_PRIVATE_NETWORKS")
+# What seals their keys in the database, newest first. All web servers and workers must have the same.
+ENCRYPTION_KEYS = env.words("ENCRYPTION_KEYS") or [env.secret("ENCRYPTION_KEY")]
 # Empty = the embedded MiniLM; otherwise any OpenAI-compatible embeddings endpoint.
 EMBEDDING_BASE_URL = env.url("EMBEDDING_BASE_URL", ("http", "https"))
 EMBEDDING_API_KEY = env.text("EMBEDDING_API_KEY", "none")
@@ -392,6 +400,12 @@ UNFOLD = {
                     _menu_item("Templates", "chair", "council", "counciltemplate"),
                     _menu_item("Messages", "chat", "council", "message"),
                     _menu_item("Model calls", "neurology", "council", "llmcall"),
+                    {
+                        **_menu_item("Spend", "payments", "council", "llmcall"),
+                        "link": reverse_lazy("admin:council_llmcall_spend"),
+                    },
+                    _menu_item("Model profiles", "memory", "council", "modelprofile"),
+                    _menu_item("Daily budgets", "account_balance_wallet", "council", "dailybudget"),
                 ],
             },
             {

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, cast
@@ -14,7 +14,9 @@ from uuid import UUID
 from council import counting, evidence, sql
 from council.claims import Claim
 from council.deliberation import citations, prompts
-from council.deliberation.protocol import final_tally, positions
+from council.deliberation.neighbours import neighbours
+from council.deliberation.protocol import final_tally, positions, questions_to, replies_to
+from council.deliberation.record import latest_tally, rounds_of
 from council.deliberation.types import (
     Answer,
     Candidate,
@@ -39,6 +41,16 @@ class Assignment:
     context: TurnContext
     model: str
     seed: int
+    addressees: tuple[
+        str, ...
+    ] = ()  # the seats behind ``context.others``, for questions to them; no seat gets to see this
+
+
+def deliver(answer: Answer, assignment: Assignment) -> Answer:
+    """The answer with its questions addressed: a seat puts them by letter, and only we know whom a letter means."""
+    whom = dict(zip(prompts.addressees(assignment.context), assignment.addressees, strict=False))
+    questions = tuple(one.model_copy(update={"seat": whom.get(one.to)}) for one in answer.questions)
+    return answer.model_copy(update={"questions": questions})
 
 
 class _Place(NamedTuple):
@@ -144,6 +156,16 @@ class _Scene:
         return self.desk.shown.get(self.seat, ())
 
     @cached_property
+    def before(self) -> RunState:
+        """The run as it stood when this round was opened: what others have said in it since stays unseen, whoever asks again."""
+        return counting.up_to(self.desk.state, self.claim.round_number - 1)
+
+    @cached_property
+    def others(self) -> list[tuple[str, str]]:
+        """In a debate, the other answers that this seat reads, and of each one seat that holds it; otherwise none."""
+        return _others(self) if self.claim.stage == Stage.DEBATE else []
+
+    @cached_property
     def base(self) -> TurnContext:
         return TurnContext(
             kind=TurnKind(self.claim.kind),
@@ -164,8 +186,12 @@ def prepare(desk: Desk, claim: Claim) -> Assignment:
         TurnKind.BALLOT: _ballot,
         TurnKind.SYNTHESIS: _synthesis,
         TurnKind.DISSENT: _dissent,
+        TurnKind.ATTACK: _attack,
+        TurnKind.RATIFY: _ratify,
     }[TurnKind(claim.kind)]
-    return Assignment(build(_Scene(desk, claim)), desk.places[claim.turn_id].model, seed_of(claim))
+    scene = _Scene(desk, claim)
+    behind = tuple(seat for _, seat in scene.others)
+    return Assignment(build(scene), desk.places[claim.turn_id].model, seed_of(claim), behind)
 
 
 def seed_of(claim: Claim) -> int:
@@ -175,33 +201,87 @@ def seed_of(claim: Claim) -> int:
 
 
 def _answer(scene: _Scene) -> TurnContext:
-    k = scene.place.evidence_k
+    k, state = scene.place.evidence_k, scene.before
     found = scene.desk.search(prompts.search_query(scene.base), k)
     if scene.claim.stage == Stage.OPENING:
-        return scene.base.model_copy(update={"evidence": found})
+        return scene.base.model_copy(update={"evidence": found, "scale": state.protocol.estimate})
     # The numbers of its earlier list stand in the seat's own answer, so later finds come behind them.
-    earlier = scene.shown
-    answers = positions(scene.state)
-    own = answers.get(scene.seat)
+    earlier, number = scene.shown, scene.claim.round_number
+    tally = latest_tally(state)
     return scene.base.model_copy(
         update={
             "evidence": evidence.extend(earlier, found, len(earlier) + k),
-            "own": own,
-            "others": _others(answers, own, scene.claim),
+            "own": positions(state).get(scene.seat),
+            "others": tuple(text for text, _ in scene.others),
+            "scale": state.protocol.estimate,
+            "distribution": tally.estimates if tally else None,
+            "attack": _attack_before(state),
+            "may_ask": len(rounds_of(state, Stage.DEBATE)) + 1 < state.protocol.rounds,
+            "asked": tuple(citations.strip_marks(text) for _, text in questions_to(state, scene.seat, number)),
+            "replied": _replied(scene),
         }
     )
 
 
-def _others(answers: Mapping[str, Answer], own: Answer | None, claim: Claim) -> tuple[str, ...]:
-    """The other answers: de-duplicated, unnamed, without marks (they point into another seat's list), in this seat's order."""
-    texts = {_position(answer) for seat, answer in answers.items() if seat != str(claim.seat_id)}
-    if own is not None:
-        texts.discard(_position(own))
-    return tuple(sorted(texts, key=lambda text: hashlib.sha256(f"{seed_of(claim)}:{text}".encode()).digest()))
+def _others(scene: _Scene) -> list[tuple[str, str]]:
+    """The answers of this seat's neighbours and of each a seat that holds it: de-duplicated, unnamed, without marks (they point into
+    another seat's list), in this seat's own order."""
+    answers = positions(scene.before)
+    degree = scene.before.protocol.neighbours
+    table = sorted({*answers, scene.seat})
+    reads = neighbours(table, scene.before.seed, scene.claim.round_number, degree)[scene.seat]
+    texts = {_position(answers[seat]): seat for seat in reversed(reads) if seat in answers}
+    if own := answers.get(scene.seat):
+        texts.pop(_position(own), None)
+    seed = seed_of(scene.claim)
+    return sorted(texts.items(), key=lambda item: hashlib.sha256(f"{seed}:{item[0]}".encode()).digest())
+
+
+def _attack_before(state: RunState) -> str:
+    """The case against the leading answer, for the debate that follows it."""
+    made = [turn.attack.text for round_ in rounds_of(state, Stage.ATTACK) for turn in round_.turns if turn.attack]
+    fresh = not rounds_of(state, Stage.DEBATE)
+    return citations.strip_marks(made[-1]) if made and fresh else ""
+
+
+def _replied(scene: _Scene) -> tuple[str, ...]:
+    replies = replies_to(scene.before, scene.seat, scene.claim.round_number)
+    return tuple(citations.strip_marks(f"{one.asked} {one.text}") for one in replies)
+
+
+def _attack(scene: _Scene) -> TurnContext:
+    """The leading answer, and what this seat was shown when it answered; it may be its own answer that it attacks."""
+    query = prompts.search_query(scene.base)
+    found = scene.desk.search(query, scene.place.evidence_k)
+    shown = evidence.extend(scene.shown, found, len(scene.shown) + scene.place.evidence_k)
+    tally = latest_tally(scene.before)
+    winner = next((one for one in tally.candidates if one.id == tally.winner), None) if tally else None
+    return scene.base.model_copy(update={"winner": _unsigned(winner) if winner else None, "evidence": shown})
+
+
+def _ratify(scene: _Scene) -> TurnContext:
+    """The outcome and the text, with the evidence that its writer had: the marks point into that list."""
+    draft, shown = _written(scene)
+    tally = final_tally(scene.before)
+    winner = next((one for one in tally.candidates if one.id == tally.winner), None) if tally else None
+    return scene.base.model_copy(
+        update={"winner": _unsigned(winner) if winner else None, "draft": draft, "evidence": shown}
+    )
+
+
+def _written(scene: _Scene) -> tuple[str, tuple[Evidence, ...]]:
+    """The text that stands before this round, and what its writer was shown; "" when none was written."""
+    done = Turn.objects.filter(round__run=scene.claim.run_id, kind=TurnKind.SYNTHESIS, status="completed")
+    turn = done.filter(round__number__lt=scene.claim.round_number).order_by("-round__number", "-ordinal").first()
+    if turn is None or turn.result is None:
+        return "", ()
+    return turn.result["synthesis"]["answer"], shown_to(turn)
 
 
 def _position(answer: Answer) -> str:
     text = citations.strip_marks(answer.answer)
+    if answer.estimate is not None:
+        return text
     return f"{answer.option}: {text}" if answer.option else text
 
 
@@ -218,6 +298,7 @@ def _ballot(scene: _Scene) -> TurnContext:
             "candidates": tuple(_unsigned(shown[one]) for one in orders[scene.seat]),
             "own": own,
             "evidence": found,
+            "replied": _replied(scene),
         }
     )
 
@@ -261,10 +342,21 @@ def _synthesis(scene: _Scene) -> TurnContext:
             "objections": tuple(dict.fromkeys(objections)),
             "candidates": () if winner or tally is None else tuple(_unsigned(one) for one in tally.candidates),
             "evidence": evidence.extend(joint.evidence, rest, evidence.JOINT_LIMIT),
+            **_revision(scene),
             "role": "",
             "instructions": scene.base.instructions if scene.claim.ordinal == 0 else "",
         }
     )
+
+
+def _revision(scene: _Scene) -> dict[str, object]:
+    """What a writer reads of a text that the seats rejected. The marks go: its numbers were another list's."""
+    asked = rounds_of(scene.before, Stage.RATIFY)
+    verdicts = [turn.verdict for turn in asked[-1].turns if turn.verdict] if asked else []
+    if not verdicts:
+        return {}
+    reasons = dict.fromkeys(citations.strip_marks(one.reason) for one in verdicts if not one.accept)
+    return {"draft": citations.strip_marks(_written(scene)[0]), "rejections": tuple(sorted(reasons))}
 
 
 def _position_with_marks(answer: Answer) -> str:

@@ -2,45 +2,55 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from council import budgets
-from council.budgets import NewCall, Settlement
+from council import budgets, evidence
+from council.budgets import NewCall, Opened, Settlement
 from council.claims import Claim
-from council.context import Assignment
-from council.deliberation import citations, dialogues
-from council.deliberation.parsing import live_text
-from council.deliberation.types import Answer, Ballot, Dissent, Prompt, Synthesis
+from council.context import Assignment, deliver
+from council.deliberation import dialogues
+from council.deliberation.dialogues import Dialogue, Result
+from council.deliberation.parsing import ReplyError, live_text
+from council.deliberation.types import Answer, Attack, Ballot, Dissent, Prompt, Synthesis, Verdict
+from council.endpoints import Route
 from council.errors import Fenced
+from council.limits import Place
 from council.live import LiveTurn
 from council.llm import client
 from council.llm.capability import style_for
-from council.llm.errors import Cancelled, LlmError
-from council.llm.types import CHARS_PER_TOKEN, ChatRequest, Endpoint, Reply, Usage
+from council.llm.errors import Cancelled, LlmError, PromptTooLong
+from council.llm.types import ChatRequest, Reply, Usage
 from council.models import CouncilSession, LlmCall
 from council.orchestrator import Finished
-from knowledge.selectors import revision_text
 from realtime.groups import stream_group
 
 Json = dict[str, Any]
-Dialogue = Generator[Prompt, str, Answer | Ballot | Synthesis | Dissent]
+
+
+def most_tokens(prompt: Prompt) -> int:
+    """An upper bound of what a call takes, for reservations: text has at most a token for three bytes in the languages that
+    tokenizers cut finest, English about one for four; the rest is for the template around it."""
+    schema = str(prompt.json_schema) if prompt.json_schema else ""
+    return len((prompt.system + prompt.user + schema).encode(errors="replace")) // 3 + 32 + prompt.max_tokens
 
 
 class Conversation:
-    """Knows what to ask next, asks it, and streams what may be watched.
+    """Knows what to ask next and whom, asks it, and streams what may be watched.
 
         advance ─▶ Prompt ─▶ call_for, recorded in a transaction ─▶ submit, outside of any ─▶ … it ends … ─▶ advance ─▶ … ─▶ Finished
 
-    ``cancel`` may come from another thread at any moment.
+    When the model fails in a way that its profile names, the next of the route is asked within the same attempt. It begins the turn
+    anew: one turn is one model's words. ``cancel`` may come from another thread at any moment.
     """
 
-    def __init__(self, claim: Claim, assignment: Assignment, endpoint: Endpoint) -> None:
-        self.claim, self._assignment, self._endpoint = claim, assignment, endpoint
-        self._dialogue: Dialogue = dialogues.start(assignment.context, style_for(endpoint), assignment.seed)
+    def __init__(self, claim: Claim, assignment: Assignment, route: Route) -> None:
+        self.claim, self._assignment = claim, assignment
+        self._model, self._rest = route[0], list(route[1:])
+        self._dialogue = self._begin()
         self._live = LiveTurn(stream_group(CouncilSession, claim.session_id), claim.turn_id, claim.attempt)
         self.last_settlement: Settlement | None = None  # of the latest call, not stored yet
         self._call: client.Call | None = None
@@ -48,17 +58,40 @@ class Conversation:
         self._ordinal = 0
         self._lost = threading.Event()
 
+    def _begin(self) -> Dialogue:
+        return dialogues.start(self._assignment.context, style_for(self._model.endpoint), self._assignment.seed)
+
     def advance(self) -> Prompt | Finished:
         """Take the reply of the call that ended, if there was one, and say what comes next.
 
         Raises LlmError, ReplyError, or Fenced when the claim was lost meanwhile.
         """
+        while True:
+            try:
+                return self._step()
+            except (LlmError, ReplyError) as error:
+                if error.code not in self._model.moves_on or not self._rest or self.claim.seconds_left() <= 0:
+                    raise
+                self._move_on(error)
+
+    def _step(self) -> Prompt | Finished:
         try:
-            if self._call is None:
-                return next(self._dialogue)
-            return self._dialogue.send(self._take_reply(self._call).text)
+            said = None if self._call is None else self._take_reply(self._call).text
+            prompt = next(self._dialogue) if said is None else self._dialogue.send(said)
         except StopIteration as stop:
             return self._finished(stop.value)
+        window = self._model.context_window
+        if window is not None and most_tokens(prompt) > window:
+            raise PromptTooLong(f"about {most_tokens(prompt)} tokens with the reply; the model takes {window}")
+        return prompt
+
+    def _move_on(self, error: LlmError | ReplyError) -> None:
+        if isinstance(error, LlmError) and self._call is not None:
+            self.last_settlement = self.failed(error)
+        self._call = None
+        self._model = self._rest.pop(0)
+        self._dialogue = self._begin()
+        self._live.restart()
 
     def _take_reply(self, call: client.Call) -> Reply:
         try:
@@ -71,26 +104,46 @@ class Conversation:
 
     def call_for(self, prompt: Prompt) -> NewCall:
         """What is to be reserved and recorded before the prompt may be submitted."""
-        tokens = math.ceil((len(prompt.system) + len(prompt.user)) / CHARS_PER_TOKEN) + prompt.max_tokens
-        return NewCall(self.claim, prompt, self._ordinal, self._endpoint.model, tokens)
+        model, tokens = self._model, most_tokens(prompt)
+        return NewCall(
+            self.claim,
+            prompt,
+            self._ordinal,
+            model.endpoint.model,
+            tokens,
+            profile=model.profile,
+            usd=self._cost(Usage(tokens - prompt.max_tokens, prompt.max_tokens)),
+            seconds=self._time_limit(),
+        )
 
-    def submit(self, prompt: Prompt, record: UUID, ended: Callable[[], None]) -> None:
-        """Make the call that was recorded as ``record``, once ``last_settlement`` is stored. ``ended`` is called when it is over,
-        from whichever thread ends it."""
-        self.last_settlement, self._record = None, record
+    def _cost(self, usage: Usage) -> Decimal:
+        return self._model.prices.of(usage) if self._model.prices is not None else Decimal(0)
+
+    def _time_limit(self) -> float:
+        left = max(self.claim.seconds_left(), 0.01)
+        return left if self._model.timeout_s is None else min(left, self._model.timeout_s)
+
+    def submit(self, prompt: Prompt, opened: Opened, ended: Callable[[], None]) -> None:
+        """Make the call that was opened, once ``last_settlement`` is stored. ``ended`` is called when it is over, from whichever
+        thread ends it."""
+        self.last_settlement, self._record = None, opened.id
         live = live_text(prompt)
         request = ChatRequest.of(
             prompt,
-            self._endpoint,
+            self._model.endpoint,
             seed=self._assignment.seed + self._ordinal,  # one seed for all calls of a turn would repeat its slips
-            timeout_s=max(self.claim.seconds_left(), 0.01),
+            timeout_s=max(min(self._time_limit(), opened.seconds), 0.01),
         )
         self._ordinal += 1
         on_text = (lambda text: self._live.write(live.feed(text))) if prompt.live else None
-        self._call = client.submit(request, on_text)
+        self._call = client.submit(request, on_text, self._place(prompt, opened))
         if self._lost.is_set():
             self._call.cancel()
         self._call.add_done_callback(ended)
+
+    def _place(self, prompt: Prompt, opened: Opened) -> Place | None:
+        limits = self._model.limits
+        return Place(limits, opened.id, most_tokens(prompt)) if limits.any else None
 
     def cancel(self) -> None:
         """The claim is gone (stop, interrupt, take-over): end the upstream call now. Called by the heartbeat's thread."""
@@ -104,7 +157,10 @@ class Conversation:
             self._call.cancel()
         self._live.close()
 
-    def failed(self, error: LlmError) -> Settlement:
+    def failed(self, error: LlmError) -> Settlement | None:
+        """Of the call that failed; of the one before it where none was made after that."""
+        if self._call is None:
+            return self.last_settlement
         usage = error.usage or Usage(0, 0, estimated=True)
         return self._settlement(LlmCall.Status.ERROR, usage, error=error)
 
@@ -127,6 +183,9 @@ class Conversation:
             response=_storable(reply.text) if reply else "",
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+            usd=self._cost(usage),
+            seconds=self._call.seconds if self._call is not None and usage.total else 0.0,
             estimated=usage.estimated,
             ttft_ms=reply.ttft_ms if reply else None,
             latency_ms=reply.latency_ms if reply else None,
@@ -134,9 +193,9 @@ class Conversation:
             error_detail=error.detail if error else "",
         )
 
-    def _finished(self, result: Answer | Ballot | Synthesis | Dissent) -> Finished:
+    def _finished(self, result: Result) -> Finished:
         context = self._assignment.context
-        evidence = [item.model_dump(mode="json") for item in context.evidence]
+        shown = [item.model_dump(mode="json") for item in context.evidence]
         match result:
             case Ballot():
                 ballot = {
@@ -145,21 +204,25 @@ class Conversation:
                     "scores": dict(result.scores),
                     "abstain": result.abstain,
                 }
-                return Finished({}, evidence, ballot, self.last_settlement)
+                return Finished({}, shown, ballot, self.last_settlement)
             case Answer():
-                body: Json = {"answer": result.model_dump(mode="json"), "citations": self._checked(result.answer)}
+                said = deliver(result, self._assignment).model_dump(mode="json")
+                body: Json = {"answer": said, "citations": self._checked(result.answer)}
             case Synthesis():
-                body = {"synthesis": result.model_dump(mode="json")}
+                body = {"synthesis": result.model_dump(mode="json"), "citations": self._checked(result.answer)}
             case Dissent():
-                body = {"dissent": result.model_dump(mode="json")}
-        return Finished(body, evidence, None, self.last_settlement)
+                body = {"dissent": result.model_dump(mode="json"), "citations": self._checked(result.text)}
+            case Attack():
+                body = {"attack": result.model_dump(mode="json"), "citations": self._checked(result.text)}
+            case Verdict():
+                body = {"verdict": result.model_dump(mode="json")}
+        return Finished(body, shown, None, self.last_settlement)
 
     def _checked(self, text: str) -> list[Json]:
-        """An answer's own citations, so that watchers see at once what holds."""
+        """The text's own citations, so that watchers see at once what holds, and so that a recount needs no embedding model."""
         question = self._assignment.context
         given = " ".join([question.question, *question.options])
-        checks = citations.check(text, question.evidence, lambda revision: revision_text(UUID(revision)), given=given)
-        return [check.model_dump(mode="json") for check in checks]
+        return [one.model_dump(mode="json") for one in evidence.checked(text, question.evidence, given)]
 
 
 def _storable(text: str) -> str:

@@ -1,7 +1,8 @@
 """Errors of the council, under ``realtime.errors``' tree.
 
 QuorumError
-├── BudgetExhausted    a reservation would pass the session's limit
+├── BudgetExhausted    a reservation would pass a limit of the session or of its owner's day
+├── BudgetBusy         it would for now: running calls have reserved what is left, and may turn out cheaper
 └── Fenced             another worker (or a stop) owns this turn now; the caller discards what it has and returns quietly
 """
 
@@ -12,6 +13,10 @@ from realtime.errors import IllegalState, QuorumError
 
 class BudgetExhausted(IllegalState):
     code = "budget_exhausted"
+
+
+class BudgetBusy(IllegalState):
+    code = "budget_busy"
 
 
 class Fenced(QuorumError):

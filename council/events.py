@@ -48,6 +48,11 @@ def tally_computed(claim: Claim, tally: Json) -> NewEvent:
     return "tally.computed", {**key, "tally": tally}
 
 
+def tally_recounted(key: Json, tally: Json) -> NewEvent:
+    """A count that a person had made again; ``key``: run, round, stage."""
+    return "tally.computed", {**key, "tally": tally}
+
+
 def turn_moved(turn: Turn, verb: str, **more: Any) -> NewEvent:
     """``verb``: started, retrying, completed, failed or cancelled."""
     return f"turn.{verb}", {**serial.turn(turn), **more}
@@ -97,6 +102,11 @@ def message_created(message: Message) -> NewEvent:
 
 def decision_reached(decision: Decision) -> NewEvent:
     return "decision.reached", {"decision": serial.decision(decision)}
+
+
+def decision_revised(decision: Decision) -> NewEvent:
+    """Takes the place of the decision of the same run."""
+    return "decision.revised", {"decision": serial.decision(decision)}
 
 
 def budget_event(verb: str, budget: Budget) -> NewEvent:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from accounts.models import User
+from council import similarity
 from council.deliberation import citations
 from council.deliberation.types import Evidence
 from council.models import SessionPack
 from knowledge.models import KnowledgePack, Snapshot
 from knowledge.quality import log as quality_log
-from knowledge.search import Hit, search
-from knowledge.selectors import readable_packs
+from knowledge.ranking import Candidate, Mode, fuse
+from knowledge.search import Hit, SearchResult, search
+from knowledge.selectors import readable_packs, revision_text
 
 JOINT_LIMIT = 8  # passages that the writer of the decision reads
 
@@ -24,7 +26,7 @@ def retrieve(session_id: UUID, query: str, k: int) -> tuple[Evidence, ...]:
     sources = _sources(session_id)
     if not sources or not k:
         return ()
-    return tuple(_evidence(n, hit) for n, hit in enumerate(_hits(sources, query, k), start=1))
+    return tuple(_evidence(n, *hit) for n, hit in enumerate(_hits(sources, query, k), start=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +47,54 @@ def _sources(session_id: UUID) -> list[Source]:
     ]
 
 
-def _hits(sources: Sequence[Source], query: str, k: int) -> list[Hit]:
+def _hits(sources: Sequence[Source], query: str, k: int) -> list[tuple[Hit, Snapshot | None]]:
     """Packs as they are now are searched together, each pinned snapshot by itself; then the best of all."""
     live = [source.pack for source in sources if source.snapshot is None]
-    found = [search(live, query, limit=k)] if live else []
-    found += [search([one.pack], query, limit=k, snapshot=one.snapshot) for one in sources if one.snapshot is not None]
-    for result, packs in zip(
-        found, [live] * bool(live) + [[s.pack] for s in sources if s.snapshot is not None], strict=True
-    ):
+    asked: list[tuple[list[KnowledgePack], Snapshot | None]] = [(live, None)] if live else []
+    asked += [([source.pack], source.snapshot) for source in sources if source.snapshot is not None]
+    found = [search(packs, query, limit=k, snapshot=snapshot) for packs, snapshot in asked]
+    for result, (packs, _) in zip(found, asked, strict=True):
         quality_log.record(packs, None, query, result.mode, result, "council")
-    return sorted((hit for result in found for hit in result.hits), key=lambda hit: -hit.score)[:k]
+    pinned = {
+        hit.passage_id: snapshot for result, (_, snapshot) in zip(found, asked, strict=True) for hit in result.hits
+    }
+    return [
+        (hit, pinned[hit.passage_id]) for hit in merge(found, {source.pack.pk: source.pack for source in sources}, k)
+    ]
 
 
-def _evidence(n: int, hit: Hit) -> Evidence:
+def merge(found: Sequence[SearchResult], packs: Mapping[UUID, KnowledgePack], k: int) -> list[Hit]:
+    """The best ``k`` hits of several searches for one query, with scores that can be compared.
+
+    A search divides BM25 by the highest of its own hits, so that the best hit of a poor source looks as good as that of a rich
+    one. Here the scores are made anew over the hits of all, by the formula that a search over several packs uses. The order
+    within a source stays what its search made it (a reranker may have had its say): the next hit is the best of the sources' next.
+    """
+    if len(found) < 2:
+        return [hit for result in found for hit in result.hits][:k]
+    scores = _joint_scores(found, packs)
+    queues = [[replace(hit, score=scores[hit.passage_id]) for hit in result.hits] for result in found]
+    merged: list[Hit] = []
+    while len(merged) < k and any(queues):
+        best = max((queue for queue in queues if queue), key=lambda queue: queue[0].score)
+        merged.append(best.pop(0))
+    return merged
+
+
+def _joint_scores(found: Sequence[SearchResult], packs: Mapping[UUID, KnowledgePack]) -> dict[UUID, float]:
+    """By passage. Where the embedding model answered one search and not another, words count as in a hybrid search."""
+    modes = {result.mode for result in found if result.hits}
+    mode = Mode.HYBRID if Mode.HYBRID in modes else Mode.LEXICAL
+    candidates = [
+        # By its passage, not its entry: no two sources share an entry, and none of these may be folded into another.
+        Candidate(hit.passage_id, hit.passage_id, hit.lexical, hit.semantic, packs[hit.pack_id].lexical_weight)
+        for result in found
+        for hit in result.hits
+    ]
+    return {ranked.candidate.passage: ranked.score for ranked in fuse(candidates, mode)}
+
+
+def _evidence(n: int, hit: Hit, snapshot: Snapshot | None) -> Evidence:
     return Evidence(
         n=n,
         pack=hit.pack_title,
@@ -69,7 +106,26 @@ def _evidence(n: int, hit: Hit) -> Evidence:
         start=hit.start,
         end=hit.end,
         score=round(hit.score, 4),
+        snapshot=str(snapshot.pk) if snapshot else None,
+        snapshot_label=snapshot.label if snapshot else "",
     )
+
+
+# --- whether it bears out what is said of it --------------------------------------------------------------------------
+
+
+def checked(text: str, shown: Sequence[Evidence], given: str) -> tuple[citations.CitationCheck, ...]:
+    """Every citation of a text, checked by quote and words, and what these leave open by meaning. Asks the packs' embedding models:
+    never inside a transaction. Without an answer of theirs words alone decide."""
+    doubts = citations.doubts(text, shown, _revision_text, given)
+    return citations.check(text, shown, _revision_text, given, similarity.scores(doubts) if doubts else None)
+
+
+def _revision_text(revision: str) -> str | None:
+    return revision_text(UUID(revision))
+
+
+# --- the joint list ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

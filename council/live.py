@@ -26,6 +26,11 @@ class LiveTurn:
             self._text += text
             publisher.mark(self)
 
+    def restart(self) -> None:
+        """Another model begins the turn anew: what watchers have seen is replaced from its first character on."""
+        with self._lock:
+            self._text, self._sent = "", 0
+
     def close(self) -> None:
         """Nothing is sent after this returns. The caller has committed the turn, or lost it."""
         with self._lock:

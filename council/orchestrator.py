@@ -24,6 +24,7 @@ from council.claims import Claim
 from council.deliberation import types as t
 from council.deliberation.protocol import next_step
 from council.models import Budget, CouncilSession, Run, Turn
+from council.serial import usage_json
 from council.state import load
 from council.states import OPEN_TURNS, SessionStatus, TurnStatus
 from realtime import log
@@ -57,7 +58,11 @@ _CAST = """
         turn uuid, round uuid, seat uuid, "order" jsonb, ranking jsonb, scores jsonb, abstain boolean
     )
 """
-_STILL_OPEN = "SELECT 1 FROM council_turn WHERE round_id = %s AND status IN ('pending', 'running') LIMIT 1"
+# Ballots that only wait to be asked (again) hold nobody up: they may not be needed any more.
+_STILL_OPEN = """
+    SELECT 1 FROM council_turn AS turn JOIN council_round AS round ON round.id = turn.round_id
+    WHERE round.id = %s AND (turn.status = 'running' OR turn.status = 'pending' AND round.stage <> 'ballot') LIMIT 1
+"""
 
 Results = Sequence[tuple[Claim, Finished]]
 
@@ -143,6 +148,8 @@ def fail_attempt(claim: Claim, failure: Failure) -> None:
         usage = _settle(session, charged)
         if _may_retry(turn, failure):
             turns.release(session, turn, seconds=failure.retry_in or 0, **usage)
+            if turn.kind == t.TurnKind.BALLOT:
+                advance(session, turn.round.run, ballot_waits=True)
         else:
             _fail_turn(session, turn, **usage)
 
@@ -184,13 +191,13 @@ def _fail_turn(session: CouncilSession, turn: Turn, **usage: Json) -> None:
     advance(session, turn.round.run, lost_a_seat=True)
 
 
-def advance(session: CouncilSession, run: Run, *, lost_a_seat: bool = False) -> None:
+def advance(session: CouncilSession, run: Run, *, lost_a_seat: bool = False, ballot_waits: bool = False) -> None:
     """Move a run on from outside a finished turn. Under the session's lock.
 
     While turns are open there is nothing to do but after the loss of a seat, which can matter at once (a stand-in for the chair,
-    a quorum out of reach).
+    a quorum out of reach), or when a ballot must be asked again, which may not be needed.
     """
-    if lost_a_seat or not Turn.objects.filter(round__run=run, status__in=OPEN_TURNS).exists():
+    if lost_a_seat or ballot_waits or not Turn.objects.filter(round__run=run, status__in=OPEN_TURNS).exists():
         _advance(steps.RunRef(session.pk, run.pk, run.number))
 
 
@@ -200,14 +207,18 @@ def _advance(run: steps.RunRef) -> None:
     while True:
         step = next_step(state)
         steps.apply(run, state, step)
-        if not isinstance(step, t.CloseRound):
+        if not isinstance(step, t.CloseRound | t.Release):
             return
-        rounds = tuple(_closed(round_) if round_.number == step.number else round_ for round_ in state.rounds)
+        rounds = tuple(_after(round_, step) if round_.number == step.number else round_ for round_ in state.rounds)
         state = state.model_copy(update={"rounds": rounds})
 
 
-def _closed(round_: t.RoundState) -> t.RoundState:
-    return round_.model_copy(update={"closed": True})
+def _after(round_: t.RoundState, step: t.CloseRound | t.Release) -> t.RoundState:
+    if isinstance(step, t.CloseRound):
+        return round_.model_copy(update={"closed": True})
+    gone = {"status": t.TurnStatus.CANCELLED, "released": True}
+    changed = tuple(one.model_copy(update=gone) if one.id in step.turns else one for one in round_.turns)
+    return round_.model_copy(update={"turns": changed})
 
 
 def _settle(session: CouncilSession, settlements: Sequence[Settlement]) -> Json:
@@ -217,4 +228,4 @@ def _settle(session: CouncilSession, settlements: Sequence[Settlement]) -> Json:
         return {}
     if settled.high and not settled.warned and budgets.warn_once(session.pk):
         log.append(session, events.budget_event("warning", Budget.objects.get(session=session.pk)))
-    return {"usage": {"tokens": settled.tokens_used, "calls": settled.calls}}
+    return {"usage": usage_json(settled.tokens, settled.usd, settled.calls, settled.seconds)}

@@ -18,14 +18,14 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from council import budgets, claims, context, orchestrator, state
+from council import budgets, claims, context, likeness, orchestrator, state
 from council.claims import Claim
 from council.conversation import Conversation
 from council.counting import count
 from council.deliberation.parsing import ReplyError
 from council.deliberation.types import Prompt
-from council.endpoints import endpoint_for
-from council.errors import BudgetExhausted, Fenced
+from council.endpoints import route_for
+from council.errors import BudgetBusy, BudgetExhausted, Fenced
 from council.leases import heartbeat
 from council.llm.backoff import backoff
 from council.llm.errors import LlmError
@@ -47,12 +47,14 @@ def run_turns(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> None:
 def run_tally(session_id: UUID, turn_id: UUID, worker: str) -> None:
     """The consensus round: count what was cast and open what follows, in the transaction that claims the turn.
 
-    Counting asks nobody and takes milliseconds. It is pure, so one that fails would fail again: its turn fails at once.
+    Counting asks nobody and takes milliseconds. It is pure, so one that fails would fail again: its turn fails at once. Which open
+    answers say the same is looked at before, outside of the transaction.
     """
     try:
+        alike = likeness.before_count(turn_id)
         with transaction.atomic(), log.gathering():
             for claim in _claim(session_id, [turn_id], worker):
-                orchestrator.finish_tally(claim, count(state.load(claim.run_id), claim.round_number))
+                orchestrator.finish_tally(claim, count(state.load(claim.run_id), claim.round_number, alike))
     except (DatabaseError, QuorumError):
         raise
     except Exception as error:
@@ -100,7 +102,7 @@ class TurnGroup:
         for claim in self._claimed:
             try:
                 assignment = context.prepare(desk, claim)
-                talk = Conversation(claim, assignment, endpoint_for(assignment.model))
+                talk = Conversation(claim, assignment, route_for(assignment.model))
             except Unavailable as error:
                 orchestrator.fail_attempt(claim, Failure(error.code, error.detail, retry_in=None))
             except Exception:
@@ -134,7 +136,7 @@ class TurnGroup:
     def _together(self, action: Callable[[Parts[T]], None], parts: Parts[T]) -> None:
         """Do it for all in one transaction; when that fails, for each alone, so that no seat pays for another's failure."""
         if len(parts) > 1:
-            with suppress(DatabaseError, BudgetExhausted):
+            with suppress(DatabaseError, BudgetExhausted, BudgetBusy):
                 return action(parts)
         for part in parts:
             with self._leaving_on_failure(part[0]):
@@ -144,10 +146,10 @@ class TurnGroup:
     def _ask(self, parts: Parts[Prompt]) -> None:
         with transaction.atomic():
             budgets.settle([talk.last_settlement for talk, _ in parts if talk.last_settlement is not None])
-            records = budgets.open_calls([talk.call_for(prompt) for talk, prompt in parts])
-        for (talk, prompt), record in zip(parts, records, strict=True):
+            opened = budgets.open_calls([talk.call_for(prompt) for talk, prompt in parts])
+        for (talk, prompt), one in zip(parts, opened, strict=True):
             with self._leaving_on_failure(talk):
-                talk.submit(prompt, record, partial(self._ended.put, talk))
+                talk.submit(prompt, one, partial(self._ended.put, talk))
 
     def _finish(self, parts: Parts[Finished]) -> None:
         stored = orchestrator.finish([(talk.claim, finished) for talk, finished in parts])
@@ -165,7 +167,7 @@ class TurnGroup:
     def _leaving_on_failure(self, talk: Conversation) -> Iterator[None]:
         try:
             yield
-        except (Fenced, BudgetExhausted, LlmError, ReplyError) as error:
+        except (Fenced, BudgetExhausted, BudgetBusy, LlmError, ReplyError) as error:
             _give_up(talk, error)
             self._leave(talk)
         except Exception:
@@ -173,10 +175,11 @@ class TurnGroup:
             self._leave(talk)
 
 
+BUSY_S, BUSY_MAX_S = 0.1, 5.0  # a turn that waits for the budget asks again after twice the first, then ever later
 _LEFT = "turn %s is left to its lease: the sweeper gives it back"
 
 
-def _give_up(talk: Conversation, error: Fenced | BudgetExhausted | LlmError | ReplyError) -> None:
+def _give_up(talk: Conversation, error: Fenced | BudgetExhausted | BudgetBusy | LlmError | ReplyError) -> None:
     """Store why an attempt ended without a result, and what it cost."""
     claim = talk.claim
     match error:
@@ -185,6 +188,10 @@ def _give_up(talk: Conversation, error: Fenced | BudgetExhausted | LlmError | Re
         case BudgetExhausted():
             talk.settle_lost()
             _exhaust(claim)
+        case BudgetBusy():
+            again = min(BUSY_S * 2 ** min(claim.attempt, 8), BUSY_MAX_S)
+            failure = Failure(error.code, error.detail, again, blame_model=False, settlement=talk.last_settlement)
+            orchestrator.fail_attempt(claim, failure)
         case LlmError():
             orchestrator.fail_attempt(claim, _model_failure(talk, error))
         case ReplyError():
@@ -195,7 +202,7 @@ def _give_up(talk: Conversation, error: Fenced | BudgetExhausted | LlmError | Re
 
 def _model_failure(talk: Conversation, error: LlmError) -> Failure:
     again = backoff(talk.claim.attempt, error, random.Random()) if error.retryable else None  # noqa: S311
-    return Failure(error.code, str(error), again, settlement=talk.failed(error))
+    return Failure(error.code, str(error), again, blame_model=error.blame, settlement=talk.failed(error))
 
 
 def _exhaust(claim: Claim) -> None:

@@ -11,7 +11,7 @@ from django.db.models import Prefetch, Q, QuerySet
 from accounts.models import User
 from council import serial
 from council.deliberation.types import Stage
-from council.models import CouncilSession, CouncilTemplate, Decision, Message, Round, Run, Turn
+from council.models import CouncilSession, CouncilTemplate, Decision, Message, Round, Run, TemplateVersion, Turn
 from council.state import load
 from council.states import SessionStatus, TurnStatus
 from council.steps import opened_ballots
@@ -31,7 +31,11 @@ def listed_sessions(user: User) -> QuerySet[CouncilSession]:
 
 def session_for(user: User, session_id: UUID) -> CouncilSession:
     """Raises ``NotFound`` for an unknown session and for another user's alike."""
-    whole = sessions_for(user).select_related("budget").prefetch_related("seats", "packs", "pack_pins__snapshot")
+    whole = (
+        sessions_for(user)
+        .select_related("budget", "template_ran")
+        .prefetch_related("seats", "packs", "pack_pins__snapshot")
+    )
     found = whole.filter(pk=session_id).first()
     if found is None:
         raise NotFound("There is no such council session.")
@@ -40,6 +44,14 @@ def session_for(user: User, session_id: UUID) -> CouncilSession:
 
 def templates_for(user: User) -> QuerySet[CouncilTemplate]:
     return CouncilTemplate.objects.filter(Q(owner=None) | Q(owner=user))
+
+
+def template_of(user: User, session_id: UUID) -> TemplateVersion:
+    """What the session's template said when the session was made from it. Raises ``NotFound`` also for a session made without one."""
+    found = session_for(user, session_id).template_ran
+    if found is None:
+        raise NotFound("This council was not made from a template.")
+    return found
 
 
 def latest_decision(session: CouncilSession) -> Decision | None:
@@ -63,9 +75,9 @@ def session_snapshot(session_id: UUID) -> Json:
     Raises ``NotFound``.
     """
     with transaction.atomic():
-        _repeatable_read()
+        repeatable_read()
         session = (
-            CouncilSession.objects.select_related("budget")
+            CouncilSession.objects.select_related("budget", "template_ran")
             .prefetch_related("seats", "packs", "pack_pins__snapshot")
             .filter(pk=session_id)
             .first()
@@ -82,7 +94,7 @@ def session_snapshot(session_id: UUID) -> Json:
         }
 
 
-def _repeatable_read() -> None:
+def repeatable_read() -> None:
     """Only the outermost transaction may choose its isolation; inside another one (a test) that one's rules hold."""
     if len(connection.savepoint_ids) == 0:
         with connection.cursor() as cursor:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from council import sql
 from council.deliberation.citations import strip_marks
+from council.deliberation.families import family_warnings
 from council.deliberation.types import Candidate, TurnKind
-from council.models import Budget, Citation, CouncilSession, Decision, Message, Seat, Turn
+from council.models import Budget, Citation, CouncilSession, Decision, Message, Seat, TemplateVersion, Turn
 from realtime.times import rfc3339
 
 Json = dict[str, Any]
@@ -39,11 +41,23 @@ def seat(seat: Seat) -> Json:
 
 def usage(budget: Budget) -> Json:
     """As of the last settled call; every ``turn.*`` event that settles one carries it."""
-    return {"tokens": budget.tokens_used, "calls": budget.calls}
+    return usage_json(budget.tokens_used, budget.usd_used, budget.calls, budget.seconds_used)
+
+
+def usage_json(tokens: int, usd: Decimal, calls: int, seconds: Decimal) -> Json:
+    """Money in US dollars; seconds are those that models worked."""
+    return {"tokens": tokens, "usd": float(usd), "calls": calls, "seconds": float(seconds)}
 
 
 def budget(budget: Budget) -> Json:
-    return {"tokens": budget.tokens_limit}
+    """The limits; null is none."""
+    usd, seconds = budget.usd_limit, budget.seconds_limit
+    return {
+        "tokens": budget.tokens_limit,
+        "usd": None if usd is None else float(usd),
+        "calls": budget.calls_limit,
+        "seconds": None if seconds is None else float(seconds),
+    }
 
 
 def session_header(session: CouncilSession) -> Json:
@@ -72,13 +86,31 @@ def session(session: CouncilSession) -> Json:
         "question": session.question,
         "options": session.options,
         "protocol": session.protocol,
+        "template": template(session),
         "agents": [seat(one) for one in session.seats.all()],
         "packs": [str(pack.pk) for pack in session.packs.all()],
         "snapshots": {str(pin.knowledgepack_id): pin.snapshot.label for pin in session.pack_pins.all() if pin.snapshot},
         "usage": usage(session.budget),
         "budget": budget(session.budget),
+        "warnings": family_warnings([one.model for one in session.seats.all() if not one.chair]),
         "created_at": when(session.created_at),
         **session_status(session),
+    }
+
+
+def template(session: CouncilSession) -> Json | None:
+    """Which template shaped the session, as it was then; what it said is ``GET …/template``."""
+    ran = session.template_ran
+    return {"slug": ran.slug, "title": ran.title, "version": ran.version} if ran else None
+
+
+def template_version(version: TemplateVersion) -> Json:
+    return {
+        "slug": version.slug,
+        "title": version.title,
+        "version": version.version,
+        "created_at": when(version.created_at),
+        **version.content,
     }
 
 
@@ -195,6 +227,8 @@ def citation(citation: Citation) -> Json:
         "quote_hash": citation.quote_hash,
         "status": citation.status,
         "reason": citation.reason,
+        "similarity": citation.similarity,
+        "snapshot": {"id": str(citation.snapshot), "label": citation.snapshot_label} if citation.snapshot else None,
     }
 
 
@@ -214,6 +248,8 @@ def decision(decision: Decision) -> Json:
         "too_close": decision.too_close,
         "dissent": decision.dissent,
         "flips": decision.flips,
+        "ratification": decision.ratification,
+        "exchange": decision.exchange,
         "missing": decision.missing,
         "notes": decision.notes,
     }

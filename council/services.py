@@ -16,14 +16,15 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from council import claims, events, orchestrator, steps, turns, validation
+from council import budgets, claims, events, orchestrator, steps, turns, validation
 from council.defaults import DEFAULT_AGENTS, Agent, with_chair
 from council.deliberation.types import Protocol
-from council.endpoints import default_endpoint
+from council.endpoints import check_models
 from council.models import Budget, CouncilSession, CouncilTemplate, Message, Run, Seat, SessionPack, Turn
 from council.selectors import session_for, templates_for
 from council.state import protocol_of
 from council.states import FINISHED, RunStatus, SessionStatus
+from council.templates import keep_version
 from knowledge.models import KnowledgePack, Snapshot
 from realtime import log
 from realtime.errors import Conflict, IllegalState, InvalidInput, NotFound
@@ -43,7 +44,7 @@ class Plan:
     template: str | None = None
     agents: Sequence[Agent] | None = None
     protocol: Mapping[str, object] = field(default_factory=dict)
-    budget_tokens: int | None = None
+    budget: Mapping[str, Any] = field(default_factory=dict)  # limits by name: tokens, usd, calls, seconds
 
 
 def create_session(owner: User, plan: Plan) -> CouncilSession:
@@ -54,7 +55,9 @@ def create_session(owner: User, plan: Plan) -> CouncilSession:
     validation.check_agents(seats)
     options = list(plan.options if plan.options is not None else (template.options if template else ()))
     validation.check_options(options)
-    protocol = validation.resolve_protocol({**(template.protocol if template else {}), **plan.protocol}, seats)
+    settings = {**(template.protocol if template else {}), **plan.protocol}
+    protocol = validation.resolve_protocol(settings, seats, options)
+    validation.check_budget(plan.budget, seats)
     packs = validation.visible_packs(owner, plan.packs) if plan.packs is not None else _template_packs(owner, template)
     snapshots = validation.pinned_snapshots(packs, plan.packs or (), plan.pins)
     with transaction.atomic():
@@ -66,10 +69,11 @@ def create_session(owner: User, plan: Plan) -> CouncilSession:
             protocol=protocol.model_dump(mode="json"),
             template=template,
             template_version=template.version if template else None,
+            template_ran=keep_version(template) if template else None,
         )
         session.packs.set(packs)
         _pin(session, snapshots)
-        Budget.objects.create(session=session, tokens_limit=plan.budget_tokens)
+        Budget.objects.create(session=session, **{f"{name}_limit": limit for name, limit in plan.budget.items()})
         _seat(session, seats)
         log.append(session, events.session_created(session))
     return session_for(owner, session.pk)
@@ -130,18 +134,18 @@ def _seat(session: CouncilSession, agents: Sequence[Agent]) -> None:
 def update_session(
     user: User, session_id: UUID, changes: Mapping[str, Any], check_version: Callable[[int], None]
 ) -> CouncilSession:
-    """Change a session: its title at any time, everything else only while it is a draft.
+    """Change a session: its title and budget at any time, everything else only while it is a draft.
 
-    ``changes`` may hold title, question, options, packs (with pins), agents, protocol (overrides) and budget_tokens. ``check_version`` is
-    called with the current version under the row's lock and refuses a stale writer.
+    ``changes`` may hold title, question, options, packs (with pins), agents, protocol (overrides) and budget (the limits that change).
+    ``check_version`` is called with the current version under the row's lock and refuses a stale writer.
     """
     with transaction.atomic():
         session = _locked(user, session_id)
         check_version(session.version)
         if not changes:
             return session_for(user, session_id)
-        if set(changes) - {"title"}:
-            _require(session, (SessionStatus.DRAFT,), "changed except for its title")
+        if set(changes) - {"title", "budget"}:
+            _require(session, (SessionStatus.DRAFT,), "changed except for its title and its budget")
         _apply_changes(user, session, changes)
         session.version += 1
         session.save()
@@ -166,12 +170,15 @@ def _apply_changes(user: User, session: CouncilSession, changes: Mapping[str, An
         validation.check_agents(seats)
         session.seats.all().delete()
         _seat(session, seats)
-    if "protocol" in changes or "agents" in changes:
+    if {"protocol", "agents", "options"} & set(changes):
         seats = [Agent(name=seat.name, chair=seat.chair) for seat in session.seats.all()]
         settings = validation.merge_protocol(session.protocol, changes.get("protocol", {}))
-        session.protocol = validation.resolve_protocol(settings, seats).model_dump(mode="json")
-    if "budget_tokens" in changes:
-        Budget.objects.filter(session=session).update(tokens_limit=changes["budget_tokens"])
+        session.protocol = validation.resolve_protocol(settings, seats, session.options).model_dump(mode="json")
+    if "budget" in changes or "agents" in changes:
+        usd = Budget.objects.values_list("usd_limit", flat=True).get(session=session)
+        models = [Agent(model=seat.model) for seat in session.seats.all()]
+        validation.check_budget({"usd": usd, **changes.get("budget", {})}, models)
+        budgets.set_limits(session.pk, changes.get("budget", {}))
 
 
 def start(user: User, session_id: UUID) -> CouncilSession:
@@ -179,7 +186,7 @@ def start(user: User, session_id: UUID) -> CouncilSession:
     with transaction.atomic():
         session = _locked(user, session_id)
         _require(session, (SessionStatus.DRAFT, *FINISHED), "started")
-        default_endpoint()  # no model configured: say so now instead of failing every turn
+        check_models(session.seats.values_list("model", flat=True))  # say so now instead of failing every turn
         news = Message.objects.filter(session=session, delivered_in=None).exists()
         if session.status != SessionStatus.DRAFT and not news:
             raise IllegalState("The council has concluded. Send it a message first; a start then opens a follow-up.")

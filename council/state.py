@@ -28,7 +28,8 @@ _RUN = """
 """
 _ROUNDS = """
     SELECT round.number, round.stage, round.closed_at IS NOT NULL, round.tally, turn.id::text, turn.seat_id::text, turn.kind,
-           turn.ordinal, turn.status, turn.result -> 'answer',
+           turn.ordinal, turn.status, turn.result, turn.error = 'not_needed',
+           turn.evidence = '[]' OR turn.result -> 'citations' @> '[{"status": "verified"}]',
            CASE WHEN ballot.id IS NOT NULL THEN
                jsonb_build_object('ranking', ballot.ranking, 'scores', ballot.scores, 'abstain', ballot.abstain) END
     FROM council_round AS round
@@ -66,14 +67,19 @@ def _rounds(found: list[tuple[Any, ...]]) -> Iterator[t.RoundState]:
 
 
 def _turn(row: tuple[Any, ...]) -> t.TurnState:
-    identity, seat, kind, ordinal, status, answer, ballot = row
+    identity, seat, kind, ordinal, status, result, released, grounded, ballot = row
     done = status == t.TurnStatus.COMPLETED
+    said = json.loads(result) if done and result else {}
     return t.TurnState(
         id=identity,
         seat=seat,
         kind=t.TurnKind(kind),
         ordinal=ordinal,
         status=t.TurnStatus(status),
-        answer=t.Answer.model_validate_json(answer) if done and answer and kind == t.TurnKind.ANSWER else None,
+        answer=t.Answer.model_validate(said["answer"]) if kind == t.TurnKind.ANSWER and said else None,
         ballot=t.Ballot.model_validate_json(ballot) if done and ballot else None,
+        attack=t.Attack.model_validate(said["attack"]) if kind == t.TurnKind.ATTACK and said else None,
+        verdict=t.Verdict.model_validate(said["verdict"]) if kind == t.TurnKind.RATIFY and said else None,
+        grounded=bool(grounded),
+        released=released,
     )

@@ -37,6 +37,8 @@ def apply(run: RunRef, state: t.RunState, step: t.Step) -> None:
             _ask(run, state, step)
         case t.CloseRound():
             close_round(run, state, step.number)
+        case t.Release():
+            turns.release_unneeded(CouncilSession.objects.get(pk=run.session_id), step.turns)
         case t.Conclude():
             _conclude(run, state, step)
         case t.Wait():

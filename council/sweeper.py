@@ -163,8 +163,7 @@ def settle_orphans() -> int:
 
 def _settle_orphan(call: LlmCall) -> bool:
     with transaction.atomic():
-        lost = budgets.Settlement(call.pk, LlmCall.Status.LOST, prompt_tokens=call.tokens_reserved, estimated=True)
-        return budgets.settle([lost]) is not None
+        return budgets.settle([budgets.lost(call)]) is not None
 
 
 def _locked(turn_id: UUID) -> tuple[CouncilSession | None, Turn | None]:

@@ -10,7 +10,7 @@ from django.db import transaction
 from accounts.models import User
 from council import validation
 from council.defaults import Agent, with_chair
-from council.models import CouncilTemplate
+from council.models import CouncilTemplate, TemplateVersion
 from knowledge.models import KnowledgePack
 
 
@@ -28,7 +28,7 @@ def save_template(
     seats = with_chair(list(agents))
     validation.check_agents(seats)
     validation.check_options(options)
-    validation.resolve_protocol(protocol or {}, seats)
+    validation.resolve_protocol(protocol or {}, seats, options)
     values = {"owner": owner, "agents": list(agents), "protocol": protocol or {}, "options": list(options), **texts}
     with transaction.atomic():
         template, created = CouncilTemplate.objects.select_for_update().get_or_create(slug=slug, defaults=values)
@@ -39,4 +39,20 @@ def save_template(
             template.save()
         if packs is not None:
             template.packs.set(packs)
+        keep_version(template)
     return template
+
+
+def keep_version(template: CouncilTemplate) -> TemplateVersion:
+    """The immutable copy of what the template says now, under its version."""
+    content = {
+        "description": template.description,
+        "agents": template.agents,
+        "protocol": template.protocol,
+        "question": template.question,
+        "options": template.options,
+        "packs": [str(pack) for pack in template.packs.order_by("pk").values_list("pk", flat=True)],
+    }
+    values = {"slug": template.slug, "title": template.title, "content": content}
+    kept, _ = TemplateVersion.objects.get_or_create(template=template.pk, version=template.version, defaults=values)
+    return kept

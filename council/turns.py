@@ -19,6 +19,7 @@ from realtime import log, nudge
 
 RUN_TURNS, RUN_TALLY = "council.tasks.run_turns", "council.tasks.run_tally"
 TOGETHER = 8  # seats that one worker takes at once; larger tables are spread over the workers
+NOT_NEEDED = "not_needed"  # the code of a turn that was released; ``state.load`` reads it
 _ERRORS = ("model_errors", "error", "error_detail")
 
 
@@ -61,6 +62,14 @@ def end(session: CouncilSession, turn: Turn, status: TurnStatus, **more: Any) ->
     ends = ("status", "lease_token", "lease_expires_at", "finished_at", "result", "evidence")
     turn.save(update_fields=[*ends, *_ERRORS])
     log.append(session, events.turn_moved(turn, status.value, **more))
+
+
+def release_unneeded(session: CouncilSession, ids: Iterable[str]) -> None:
+    """Cancel turns that nobody has begun: whatever they said, the outcome would stay."""
+    rows = Turn.objects.select_for_update(no_key=True, of=("self",)).select_related("round__run")
+    for turn in rows.filter(pk__in=list(ids), status=TurnStatus.PENDING).order_by("id"):
+        turn.error, turn.error_detail = NOT_NEEDED, ""
+        end(session, turn, TurnStatus.CANCELLED)
 
 
 def cancel_open(session: CouncilSession, run: Run, *, spare_tally: bool = False) -> None:

@@ -9,7 +9,9 @@ from uuid import UUID
 from accounts.models import User
 from council.defaults import Agent
 from council.deliberation.protocol import ProtocolError, check_seats, resolve
+from council.deliberation.protocol import check_options as check_fit
 from council.deliberation.types import Protocol
+from council.endpoints import unpriced
 from knowledge import selectors as knowledge
 from knowledge.models import KnowledgePack, Snapshot
 from realtime.errors import FieldError, InvalidInput, NotFound
@@ -44,6 +46,14 @@ def check_options(options: Sequence[str]) -> None:
     _raise(errors)
 
 
+def check_budget(budget: Mapping[str, Any], agents: Sequence[Agent]) -> None:
+    """Money can only be counted where prices are known."""
+    if budget.get("usd") is None:
+        return
+    unknown = unpriced(agent.get("model", "") for agent in agents)
+    _raise([{"pointer": "/budget/usd", "detail": f"The price of the model {model!r} is unknown."} for model in unknown])
+
+
 def _repeated(texts: Iterable[str]) -> list[int]:
     seen: set[str] = set()
     found = []
@@ -63,9 +73,10 @@ def merge_protocol(current: Mapping[str, object], changes: Mapping[str, object])
     return {**kept, **changes}
 
 
-def resolve_protocol(settings: Mapping[str, object], agents: Sequence[Agent]) -> Protocol:
+def resolve_protocol(settings: Mapping[str, object], agents: Sequence[Agent], options: Sequence[str] = ()) -> Protocol:
     try:
         protocol = resolve(settings)
+        check_fit(protocol, options)
         check_seats(protocol, sum(not agent.get("chair") for agent in agents))
     except ProtocolError as error:
         raise InvalidInput(str(error), errors=cast("list[FieldError]", error.errors)) from error

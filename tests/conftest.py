@@ -11,17 +11,36 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 from django.test import Client
-from hypothesis import settings as hypothesis_settings
+from hypothesis import settings as hypothesis
 from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import User
 from accounts.services import create_api_key
 from council.llm import client as llm_client
-from tests.support.councils import convene, fake, fake_server
+from tests.support import blindness
+from tests.support.councils import assert_decisions_recount, convene, fake, fake_server
 
 __all__ = ["convene", "fake", "fake_server"]  # fixtures
 
-hypothesis_settings.register_profile("deep", max_examples=1000, deadline=None)  # make deep
+hypothesis.register_profile("deep", deadline=None, max_examples=1000)  # make deep
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked ``deep`` runs in ``make deep`` alone."""
+    if config.getoption("--hypothesis-profile") == "deep":
+        return
+    for item in items:
+        if item.get_closest_marker("deep"):
+            item.add_marker(pytest.mark.skip(reason="only in make deep"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """At the end of every test of councils, while its database is still there: nobody was told who else sits at the table."""
+    result = yield
+    if blindness.concerns(item):
+        assert blindness.leaks_anywhere() == []
+    return result
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +64,19 @@ def no_rate_limits(settings: LazySettings) -> None:
 def no_search_log(settings: LazySettings) -> None:
     """Its writer has a thread and a connection of its own, which see nothing of a test's transaction; it has tests of its own."""
     settings.SEARCH_LOG = False
+
+
+@pytest.fixture(autouse=True)
+def every_decision_is_recounted(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever council a test holds, its recount gives the decision that was stored. Tests that forge one say so by a mark."""
+    database = {"db", "transactional_db"} & set(request.fixturenames) or request.node.get_closest_marker("django_db")
+    if "fake" not in request.fixturenames or not database:
+        yield
+        return
+    request.getfixturevalue("_django_db_helper")  # set up before this, and so torn down after it
+    yield
+    if not request.node.get_closest_marker("forges"):
+        assert_decisions_recount()
 
 
 class Api:

@@ -4,7 +4,15 @@ Ballots are sealed here as everywhere: until their round has closed, neither the
 """
 
 from council.admin.calls import LlmCallAdmin, MessageAdmin
+from council.admin.profiles import DailyBudgetAdmin, ModelProfileAdmin
 from council.admin.sessions import SessionAdmin
 from council.admin.templates import TemplateAdmin
 
-__all__ = ["LlmCallAdmin", "MessageAdmin", "SessionAdmin", "TemplateAdmin"]
+__all__ = [
+    "DailyBudgetAdmin",
+    "LlmCallAdmin",
+    "MessageAdmin",
+    "ModelProfileAdmin",
+    "SessionAdmin",
+    "TemplateAdmin",
+]

@@ -9,23 +9,24 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from council.admin.common import SEALED, STATUS_COLOURS, ReadOnly, pretty, prose
+from council.admin.spend import SpendPage
 from council.deliberation.types import TurnKind
 from council.models import LlmCall, Message
 
 
 @admin.register(LlmCall)
-class LlmCallAdmin(ReadOnly, ModelAdmin):
+class LlmCallAdmin(SpendPage, ReadOnly, ModelAdmin):
     """What models were asked and answered. The answers of voters are sealed with their ballots."""
 
-    list_display = ("started_at", "session", "seat", "field", "model", "state", "tokens", "latency")
-    list_filter = ("status", "model", "started_at")
+    list_display = ("started_at", "session", "seat", "field", "model", "profile", "state", "tokens", "usd", "latency")
+    list_filter = ("status", "profile", "model", "started_at")
     list_select_related = ("session", "turn__seat", "turn__round")
     search_fields = ("session__title", "model", "error")
     ordering = ("-started_at", "-id")
     fields = (
-        "session", "seat", "field", "attempt", "ordinal", "model", "state", "error", "error_detail", "prompt_tokens",
-        "completion_tokens", "estimated", "tokens_reserved", "ttft_ms", "latency_ms", "started_at", "finished_at", "system",
-        "asked", "schema_shown", "answered",
+        "session", "seat", "field", "attempt", "ordinal", "model", "profile", "state", "error", "error_detail", "prompt_tokens",
+        "cached_tokens", "completion_tokens", "estimated", "tokens_reserved", "usd", "usd_reserved", "seconds", "seconds_reserved",
+        "ttft_ms", "latency_ms", "started_at", "finished_at", "system", "asked", "schema_shown", "answered",
     )  # fmt: skip
     readonly_fields = fields
 

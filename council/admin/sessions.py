@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -89,10 +90,21 @@ class SessionAdmin(ReadOnly, ModelAdmin):
     fieldsets = (
         (
             None,
-            {"fields": ("title", "owner", "question", "options_shown", "state", "round", "packs_shown", "template")},
+            {
+                "fields": (
+                    "title",
+                    "owner",
+                    "question",
+                    "options_shown",
+                    "state",
+                    "round",
+                    "packs_shown",
+                    "template_ran",
+                )
+            },
         ),
         ("Decision", {"fields": ("decision", "ballots")}),
-        ("Usage", {"fields": ("tokens", "reserved", "limit", "calls")}),
+        ("Usage", {"fields": ("used", "reserved", "limit", "calls")}),
         ("Protocol", {"fields": ("protocol_shown",), "classes": ("collapse",)}),
         ("Times", {"fields": ("created_at", "started_at", "finished_at", "version", "last_seq")}),
         (f"The latest {EVENTS_SHOWN} events", {"fields": ("events",), "classes": ("collapse",)}),
@@ -107,13 +119,20 @@ class SessionAdmin(ReadOnly, ModelAdmin):
     def tokens(self, session: CouncilSession) -> int:
         return session.budget.tokens_used
 
-    @admin.display(description="reserved tokens")
-    def reserved(self, session: CouncilSession) -> int:
-        return session.budget.tokens_reserved
+    @admin.display(description="used")
+    def used(self, session: CouncilSession) -> str:
+        one = session.budget
+        return _amounts(one.tokens_used, one.usd_used, one.calls, one.seconds_used)
 
-    @admin.display(description="token limit")
+    @admin.display(description="reserved")
+    def reserved(self, session: CouncilSession) -> str:
+        one = session.budget
+        return _amounts(one.tokens_reserved, one.usd_reserved, one.calls_reserved, one.seconds_reserved)
+
+    @admin.display(description="limit")
     def limit(self, session: CouncilSession) -> str:
-        return str(session.budget.tokens_limit or "none")
+        one = session.budget
+        return _amounts(one.tokens_limit, one.usd_limit, one.calls_limit, one.seconds_limit) or "none"
 
     @admin.display(description="model calls")
     def calls(self, session: CouncilSession) -> SafeString:
@@ -176,6 +195,12 @@ class SessionAdmin(ReadOnly, ModelAdmin):
 
     def has_stop_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("council.change_councilsession")
+
+
+def _amounts(tokens: int | None, usd: Decimal | None, calls: int | None, seconds: Decimal | None) -> str:
+    """What there is of each, "" when there is nothing to say."""
+    parts = ((tokens, "{:,} tokens"), (usd, "${:.6f}"), (calls, "{:,} calls"), (seconds, "{:.1f} s"))
+    return " · ".join(text.format(value) for value, text in parts if value is not None)
 
 
 def decision_table(decision: Decision) -> SafeString | str:

@@ -9,13 +9,15 @@ from django.contrib import admin
 from django.db.models import Model
 from django.forms import BaseModelForm
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
 from accounts.models import User
 from council import templates, validation
+from council.admin.common import pretty, table
 from council.api.serializers import OPTION_MAX, AgentIn
 from council.defaults import Agent, with_chair
-from council.models import CouncilTemplate
+from council.models import CouncilTemplate, TemplateVersion
 from realtime.errors import InvalidInput
 
 
@@ -54,7 +56,7 @@ class TemplateForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
         if "options" in cleaned:
             self._check(validation.check_options, cleaned["options"])
         if agents is not None and "protocol" in cleaned:
-            self._check(validation.resolve_protocol, cleaned["protocol"], agents)
+            self._check(validation.resolve_protocol, cleaned["protocol"], agents, cleaned.get("options", ()))
         return cleaned
 
     def _check(self, rule: Any, *values: Any) -> None:
@@ -90,7 +92,15 @@ class TemplateAdmin(ModelAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         """The slug is the name by which programs convene; it stays."""
-        return ("slug", "version", "created_at", "updated_at") if obj else ()
+        return ("slug", "version", "versions", "created_at", "updated_at") if obj else ()
+
+    @admin.display(description="kept versions")
+    def versions(self, template: CouncilTemplate) -> SafeString | str:
+        """What sessions were made from. They are immutable, so they are only shown."""
+        kept = TemplateVersion.objects.filter(template=template.pk)
+        return table(
+            ("version", "kept", "seats and protocol"), [(v.version, v.created_at, pretty(v.content)) for v in kept]
+        )
 
     def save_model(self, request: HttpRequest, obj: CouncilTemplate, form: BaseModelForm[Any], change: bool) -> None:
         data = form.cleaned_data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -15,6 +16,7 @@ QUESTION_MAX = 10_000
 CONTENT_MAX = 20_000
 OPTION_MAX = 500
 TOKENS_MAX = 10**9
+CALLS_MAX = 10**6
 
 
 class AgentIn(serializers.Serializer[Any]):
@@ -26,7 +28,18 @@ class AgentIn(serializers.Serializer[Any]):
 
 
 class BudgetIn(serializers.Serializer[Any]):
-    tokens = serializers.IntegerField(min_value=1, max_value=TOKENS_MAX, allow_null=True)
+    """Limits; null is none, and what is left out stays as it is."""
+
+    tokens = serializers.IntegerField(min_value=1, max_value=TOKENS_MAX, allow_null=True, required=False)
+    usd = serializers.DecimalField(
+        max_digits=12, decimal_places=6, min_value=Decimal("0.000001"), allow_null=True, required=False,
+        help_text="US dollars. Every seat's model must have a price.",
+    )  # fmt: skip
+    calls = serializers.IntegerField(min_value=1, max_value=CALLS_MAX, allow_null=True, required=False)
+    seconds = serializers.DecimalField(
+        max_digits=9, decimal_places=3, min_value=Decimal(1), allow_null=True, required=False,
+        help_text="Seconds that models work, summed over calls.",
+    )  # fmt: skip
 
 
 class PackRef(NamedTuple):
@@ -126,6 +139,9 @@ class SessionOut(SessionHeader):
 
     options = serializers.ListField(child=serializers.CharField())
     protocol = serializers.JSONField()
+    template = serializers.JSONField(
+        allow_null=True, help_text="{slug, title, version} of the template it was made from"
+    )
     agents = serializers.JSONField()
     packs = serializers.ListField(child=serializers.UUIDField())
     snapshots = serializers.DictField(
@@ -133,8 +149,15 @@ class SessionOut(SessionHeader):
     )
     usage = serializers.JSONField()
     budget = serializers.JSONField()
+    warnings = serializers.ListField(child=serializers.CharField(), help_text="What to know about who sits here")
     last_seq = serializers.IntegerField()
     decision = serializers.JSONField(allow_null=True)
+
+
+class SplitIn(serializers.Serializer[Any]):
+    candidate = serializers.CharField(
+        max_length=16, help_text='A candidate of the decision that was merged, like "a1".'
+    )
 
 
 class MessageOut(serializers.Serializer[Message]):
@@ -150,3 +173,18 @@ class RecountOut(serializers.Serializer[Any]):
     agrees = serializers.BooleanField()
     decision = serializers.JSONField()
     differences = serializers.ListField(child=serializers.JSONField())
+    other_rule = serializers.JSONField(
+        required=False, help_text="With ?rule=: {rule, winner, option, text, decided_by, margin, too_close, same}"
+    )
+
+
+class EffectiveVotesOut(serializers.Serializer[Any]):
+    """``rho`` and ``n_eff`` are null while a pair of models has met in fewer than ``needed`` sessions."""
+
+    seats = serializers.IntegerField()
+    sessions = serializers.IntegerField()
+    needed = serializers.IntegerField()
+    rho = serializers.FloatField(allow_null=True)
+    n_eff = serializers.FloatField(allow_null=True)
+    basis = serializers.CharField()
+    warnings = serializers.ListField(child=serializers.CharField())

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from accounts.api.urls import route
 from accounts.services import user_for_key
-from council.api import views
+from council.api import exports, views
 from council.consumers import CouncilSessions
 from realtime.sse import stream_view
 
@@ -17,4 +17,10 @@ urlpatterns = [
     *route("council-sessions/<uuid:pk>/events", views.EventsView, "session-events"),
     *route("council-sessions/<uuid:pk>/stream", stream, "session-stream"),
     *route("council-sessions/<uuid:pk>/recount", views.RecountView, "session-recount"),
+    *route("council-sessions/<uuid:pk>/effective-votes", views.EffectiveVotesView, "session-effective-votes"),
+    *route("council-sessions/<uuid:pk>/claims", exports.ClaimsView, "session-claims"),
+    *route("council-sessions/<uuid:pk>/export", exports.ExportView, "session-export"),
+    *route("council-sessions/export-schema", exports.ExportSchemaView, "session-export-schema"),
+    *route("council-sessions/<uuid:pk>/candidates/split", views.SplitView, "session-candidates-split"),
+    *route("council-sessions/<uuid:pk>/template", views.TemplateView, "session-template"),
 ]

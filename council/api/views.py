@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.events import EventLogView
 from accounts.api.views import ApiView
-from council import selectors, serial, services
+from council import effective, merges, selectors, serial, services
 from council.api import serializers as s
+from council.deliberation.types import Rule
 from council.models import CouncilSession
-from council.recount import recount
+from council.recount import recount, rule_named
 
 
 class SessionListView(ApiView):
@@ -23,8 +25,7 @@ class SessionListView(ApiView):
     @extend_schema(request=s.SessionIn, responses={201: s.SessionOut})
     def post(self, request: Request) -> Response:
         body = self.validated(s.SessionIn)
-        budget = body.pop("budget", {})
-        session = services.create_session(self.user, services.Plan(**body, budget_tokens=budget.get("tokens")))
+        session = services.create_session(self.user, services.Plan(**body))
         return self.single(selectors.session_detail(session), session.version, status=201)
 
     @extend_schema(responses=s.SessionHeader(many=True), parameters=[OpenApiParameter("status", str)])
@@ -47,8 +48,6 @@ class SessionView(ApiView):
     def patch(self, request: Request, pk: UUID) -> Response:
         selectors.session_for(self.user, pk)
         changes: dict[str, Any] = self.validated(s.SessionPatch, partial=True)
-        if "budget" in changes:
-            changes["budget_tokens"] = changes.pop("budget")["tokens"]
         session = services.update_session(self.user, pk, changes, self.check_if_match)
         return self.single(selectors.session_detail(session), session.version)
 
@@ -90,9 +89,36 @@ class EventsView(EventLogView):
         return selectors.session_for(self.user, pk)
 
 
+class SplitView(ApiView):
+    """POST /api/council-sessions/{id}/candidates/split"""
+
+    @extend_schema(request=s.SplitIn, responses=s.SessionOut)
+    def post(self, request: Request, pk: UUID) -> Response:
+        selectors.session_for(self.user, pk)
+        session = merges.split(self.user, pk, self.validated(s.SplitIn)["candidate"])
+        return self.single(selectors.session_detail(session), session.version)
+
+
+class TemplateView(ApiView):
+    """GET /api/council-sessions/{id}/template"""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, pk: UUID) -> Response:
+        return Response(serial.template_version(selectors.template_of(self.user, pk)))
+
+
 class RecountView(ApiView):
     """GET /api/council-sessions/{id}/recount"""
 
-    @extend_schema(responses=s.RecountOut)
+    @extend_schema(responses=s.RecountOut, parameters=[OpenApiParameter("rule", enum=[rule.value for rule in Rule])])
     def get(self, request: Request, pk: UUID) -> Response:
-        return Response(recount(selectors.session_for(self.user, pk)))
+        session = selectors.session_for(self.user, pk)
+        return Response(recount(session, rule_named(request.query_params.get("rule"))))
+
+
+class EffectiveVotesView(ApiView):
+    """GET /api/council-sessions/{id}/effective-votes"""
+
+    @extend_schema(responses=s.EffectiveVotesOut)
+    def get(self, request: Request, pk: UUID) -> Response:
+        return Response(effective.for_owner(self.user, selectors.session_for(self.user, pk)))

@@ -5,8 +5,12 @@ gives the same next step and the same ballots always give the same decision, whi
 
 ``types``      values that travel between the parts
 ``protocol``   presets, validation, ``next_step(state)``: what a run does next
+``steps``      ``next_step``: one function for each stage; ``ending`` how a run ends, ``settled`` whether it must be waited for
 ``ballots``    presentation orders, mapping of ballots to answer clusters
 ``consensus``  decision rules, margins, agreement, ``tally(...)``
+``estimates``  distributions of figures, instead of ballots
+``merging``    which open answers say the same
+``neighbours`` who reads whom in a debate
 ``prompts``    the words that seats read
 ``parsing``    the words that seats wrote, made into values
 ``dialogues``  one turn as a conversation: structured (one call) or guided (one short constrained question per field)

@@ -3,8 +3,8 @@
 *Candidates* are what is counted: the options of a closed question, or clusters of equal answers of an open one. *Texts* are
 what voters read. For a closed question the two are the same and nothing is withheld from anybody. For an open one:
 
-- Answers that are the same after ``normalise`` are one text, held by several seats. (Merging by meaning can put several texts
-  into one cluster later; nothing here assumes that a cluster has one text.)
+- Answers that are the same after ``normalise`` are one text, held by several seats. Merging by meaning (``merging``) puts several
+  texts into one cluster; voters still read and rank each text by itself.
 - A text that only the voter itself holds is withheld from it, since it would be a vote for oneself. A text that others hold as
   well stays: the voter judges *their* answer. Without that, three seats with answer A would have to vote for the single B,
   and A, A, A, B would elect B.
@@ -22,7 +22,7 @@ Errors: ``BallotError(code, detail)``, codes ``unknown_candidate``, ``repeated_c
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import count, islice
 from math import factorial
@@ -56,14 +56,18 @@ def normalise(text: str) -> str:
 
 
 def build_candidates(
-    options: Sequence[str], answers: Mapping[str, Answer], earlier: Sequence[Candidate] = ()
+    options: Sequence[str],
+    answers: Mapping[str, Answer],
+    earlier: Sequence[Candidate] = (),
+    same: Callable[[str], str] = normalise,
 ) -> tuple[Candidate, ...]:
     """What is counted: one candidate per option in option order, or one per distinct open answer.
 
     ``answers`` maps seat ids to positions. An answer whose option is none of ``options`` holds no candidate. For open questions
     ``earlier`` are candidates that stood before in the same run: an answer that returns keeps its id, and no id is used twice.
+    ``same`` gives answers that are one candidate one and the same key.
     """
-    return _options(options, answers) if options else _distinct("a", answers, earlier)
+    return _options(options, answers) if options else _distinct("a", answers, earlier, same)
 
 
 def texts_for_ballot(options: Sequence[str], answers: Mapping[str, Answer]) -> tuple[Candidate, ...]:
@@ -87,18 +91,26 @@ def option_of(options: Sequence[str], answer: Answer) -> str | None:
     return next((option for option in options if normalise(option) == wanted), None)
 
 
-def _distinct(prefix: str, answers: Mapping[str, Answer], earlier: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    keys: dict[str, str | None] = {seat: normalise(answer.answer) for seat, answer in answers.items()}
-    ids = _ids(prefix, {normalise(answer.answer) for answer in answers.values()}, earlier)
+def _distinct(
+    prefix: str,
+    answers: Mapping[str, Answer],
+    earlier: Sequence[Candidate],
+    same: Callable[[str], str] = normalise,
+) -> tuple[Candidate, ...]:
+    keys: dict[str, str | None] = {seat: same(answer.answer) for seat, answer in answers.items()}
+    ids = _ids(prefix, {same(answer.answer) for answer in answers.values()}, earlier, same)
     # The wording shown is the least in code point order: whose it is must not depend on who sits where.
     wording = {key: min(answers[seat].answer for seat in keys if keys[seat] == key) for key in ids}
     return tuple(Candidate(id=ids[key], text=wording[key], seats=_holders(keys, key)) for key in ids)
 
 
-def _ids(prefix: str, keys: Collection[str], earlier: Sequence[Candidate]) -> dict[str, str]:
-    """An id for each key, in order of the ids' numbers."""
-    known = {normalise(candidate.text): candidate.id for candidate in earlier}
-    start = max((int(identifier.removeprefix(prefix)) for identifier in known.values()), default=0)
+def _ids(
+    prefix: str, keys: Collection[str], earlier: Sequence[Candidate], same: Callable[[str], str]
+) -> dict[str, str]:
+    """An id for each key, in order of the ids' numbers. Of earlier candidates that are one by now the first one's id stays."""
+    numbers = sorted((int(candidate.id.removeprefix(prefix)), same(candidate.text)) for candidate in earlier)
+    known = {key: f"{prefix}{n}" for n, key in reversed(numbers)}
+    start = numbers[-1][0] if numbers else 0
     fresh = sorted(keys - known.keys(), key=_digest)
     kept = sorted(keys & known.keys(), key=lambda key: int(known[key].removeprefix(prefix)))
     return {key: known[key] for key in kept} | {key: f"{prefix}{start + n}" for n, key in enumerate(fresh, start=1)}

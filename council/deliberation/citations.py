@@ -1,12 +1,16 @@
 """Citation marks in written text, and whether the cited passage bears them out.
 
 What the check proves. ``verified`` means two things: the passage that the seat was shown stands, character for character, at
-its place in that revision; and the statement before the mark says it in (nearly) the passage's own words, with no figure and
-no long quotation that the passage lacks. It does *not* prove that the statement follows: words are compared, not meanings,
-so a dropped "not", a swapped subject or a wrong conclusion drawn in the passage's words passes. A true statement in entirely
-different words is reported ``unsupported``. Read ``verified`` as "the source says these words", never as "this is true".
+its place in that revision; and the statement before the mark says it in (nearly) the passage's own words, or means nearly the
+same as one of its sentences (``SIMILAR``), with no figure and no long quotation that the passage lacks. It does *not* prove that
+the statement follows: a dropped "not", a swapped subject or a wrong conclusion drawn in the passage's words passes. A true
+statement in entirely different words is mostly reported ``unsupported``. Read ``verified`` as "the source says these words, or
+nearly", never as "this is true". Figures: docs/evidence.md.
 
-The measure is containment (Broder 1997, "On the resemblance and containment of documents", section 2) over sets of stemmed
+Quotes and words come first and need nothing but the texts. What they leave open (``doubts``) a caller may compare by meaning with
+an embedding model; the scores are kept with the checks, so that checking again (``similarities``) asks no model.
+
+The measure of words is containment (Broder 1997, "On the resemblance and containment of documents", section 2) over sets of stemmed
 content words instead of shingles: \\|statement and sentence\\| / \\|statement\\|, dimensionless, in 0..1.
 """
 
@@ -15,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from council.deliberation.types import Evidence, Frozen
@@ -24,13 +28,15 @@ from council.deliberation.types import Evidence, Frozen
 # 0.6); of 581 sentences with half their words dropped, others added and all shuffled, 87 % are still recognised.
 OVERLAP = 0.5
 SHARED = 3  # content words that must be shared at least, so that a three-word remark cannot pass on chance
+SIMILAR = 0.75  # cosine of the statement and the passage's nearest sentence (docs/evidence.md; tests/council/evidence/pairs.py)
 RUN = 4  # consecutive content words taken over from the passage
 QUOTED = 3  # words from which a quoted string counts as a quotation when it is found ...
 LONG_QUOTED = 5  # ... and from which it counts as an invention when it is not (shorter ones may be scare quotes)
 LONGEST_RANGE = 20  # [1-300] is not twenty dozen citations
 
 _NUMBER = r"[1-9]\d{0,2}"
-_GROUP = rf"[\[【]\s*{_NUMBER}(?:\s*[,;–-]\s*{_NUMBER})*\s*[\]】](?!\()"
+_BRACKETS = rf"[\[【]\s*{_NUMBER}(?:\s*[,;–-]\s*{_NUMBER})*\s*[\]】]"
+_GROUP = rf"{_BRACKETS}(?!\()"
 _MARK = re.compile(_GROUP)
 _PART = re.compile(rf"({_NUMBER})(?:\s*[–-]\s*({_NUMBER}))?")
 _WORD = re.compile(
@@ -97,14 +103,34 @@ class CitationCheck(Frozen):
     quote_sha256: str = hashlib.sha256(b"").hexdigest()
     status: Literal["verified", "unsupported", "missing"]
     reason: str
+    similarity: float | None = (
+        None  # of statement and passage, where their words did not settle it and a model was asked
+    )
+    snapshot: str | None = None
+    snapshot_label: str = ""
 
 
 class Support(NamedTuple):
-    """Whether a passage bears a statement out, why, and where its best sentence stands within the passage."""
+    """Whether a passage bears a statement out, why, and where its best sentence stands within the passage. ``open``: only its
+    words speak against it, so it may still mean the same."""
 
     holds: bool
     reason: str
     best: Span
+    open: bool = False
+
+
+class Doubt(NamedTuple):
+    """A citation that words did not settle: to be compared by meaning with each of the passage's ``sentences``."""
+
+    at: int
+    n: int
+    revision: str
+    statement: str
+    sentences: tuple[str, ...]
+
+
+Scores = Mapping[tuple[int, int], float]  # (at, n) of a check to the cosine of its statement and the nearest sentence
 
 
 class Renumbered(NamedTuple):
@@ -128,6 +154,12 @@ def numbers(text: str) -> tuple[int, ...]:
 def strip_marks(text: str) -> str:
     """``text`` without its marks: another seat's numbers point into another seat's evidence."""
     return re.sub(rf"\s*{_GROUP}", "", text).strip()
+
+
+def round_marks(text: str) -> str:
+    """``text`` with its marks in round brackets: what a passage cites must not pass for a citation when somebody quotes it. Numbers
+    that open a Markdown link too, for a quotation may end before the link does."""
+    return re.sub(_BRACKETS, lambda found: f"({found.group()[1:-1]})", text)
 
 
 def _expand(group: str) -> tuple[int, ...]:
@@ -222,7 +254,8 @@ def _in_its_words(said: str, passage: str, best: Span) -> Support:
     shared = len(set(content_words(said)) & set(content_words(source)))
     share = overlap(said, source)
     holds = share >= OVERLAP and shared >= SHARED
-    return Support(holds, f"{share:.0%} of the content words in one sentence of the passage ({shared})", best)
+    reason = f"{share:.0%} of the content words in one sentence of the passage ({shared})"
+    return Support(holds, reason, best, open=not holds)
 
 
 def best_sentence(statement: str, passage: str) -> Span:
@@ -268,22 +301,72 @@ def _contains(source: Sequence[str], part: Sequence[str]) -> bool:
 
 
 def check(
-    text: str, evidence: Sequence[Evidence], revision_text: Callable[[str], str | None], given: str = ""
+    text: str,
+    evidence: Sequence[Evidence],
+    revision_text: Callable[[str], str | None],
+    given: str = "",
+    scores: Scores | None = None,
 ) -> tuple[CitationCheck, ...]:
     """Check every number of every mark in ``text``, in order, against what its writer was shown.
 
-    ``revision_text`` gives a revision's content by id, None when it is gone. ``given``: see :func:`support`.
+    ``revision_text`` gives a revision's content by id, None when it is gone. ``given``: see :func:`support`. ``scores`` are
+    similarities of those that words leave open; they settle nothing else.
     """
+    return tuple(
+        _by_meaning(one.check, scores.get((one.check.at, one.check.n)) if scores and one.open else None)
+        for one in _judged(text, evidence, revision_text, given)
+    )
+
+
+def doubts(
+    text: str, evidence: Sequence[Evidence], revision_text: Callable[[str], str | None], given: str = ""
+) -> tuple[Doubt, ...]:
+    """Those of a text's citations that words leave open and a comparison by meaning could settle. Arguments as of :func:`check`."""
+    return tuple(
+        Doubt(one.check.at, one.check.n, one.check.revision, one.statement, _sentences(one.passage))
+        for one in _judged(text, evidence, revision_text, given)
+        if one.open and content_words(one.statement)
+    )
+
+
+def similarities(checks: Iterable[CitationCheck]) -> dict[tuple[int, int], float]:
+    """The ``scores`` that were kept with earlier checks of the same text."""
+    return {(one.at, one.n): one.similarity for one in checks if one.similarity is not None}
+
+
+class _Judged(NamedTuple):
+    """What quotes, figures and words say of one citation."""
+
+    check: CitationCheck
+    statement: str
+    passage: str
+    open: bool
+
+
+def _judged(
+    text: str, evidence: Sequence[Evidence], revision_text: Callable[[str], str | None], given: str
+) -> Iterator[_Judged]:
     shown = {item.n: item for item in evidence}
     contents: dict[str, str | None] = {}
-    found = []
     for mark, statement in statements(text):
         for n in mark.numbers:
             item = shown.get(n)
             if item is not None and item.revision not in contents:
                 contents[item.revision] = revision_text(item.revision)
-            found.append(_check_one(n, mark.span.start, statement, item, contents, given))
-    return tuple(found)
+            yield _judge(n, mark.span.start, statement, item, contents, given)
+
+
+def _by_meaning(one: CitationCheck, score: float | None) -> CitationCheck:
+    if score is None:
+        return one
+    near = score >= SIMILAR
+    reason = f"means nearly the same ({score:.2f})" if near else f"{one.reason}; similarity {score:.2f}"
+    status = "verified" if near else "unsupported"
+    return one.model_copy(update={"similarity": score, "status": status, "reason": reason})
+
+
+def _sentences(passage: str) -> tuple[str, ...]:
+    return tuple(span.of(passage) for span in sentences(passage)) or (passage,)
 
 
 def statements(text: str) -> tuple[tuple[Mark, str], ...]:
@@ -302,18 +385,19 @@ def statements(text: str) -> tuple[tuple[Mark, str], ...]:
     return tuple(found)
 
 
-def _check_one(
+def _judge(
     n: int, at: int, statement: str, item: Evidence | None, contents: dict[str, str | None], given: str
-) -> CitationCheck:
+) -> _Judged:
     if item is None:
-        return CitationCheck(n=n, at=at, status="missing", reason=f"no evidence [{n}] was shown to the writer")
+        nothing = CitationCheck(n=n, at=at, status="missing", reason=f"no evidence [{n}] was shown to the writer")
+        return _Judged(nothing, statement, "", open=False)
     content = contents[item.revision]
     stands = content is not None and bool(item.text) and content[item.start : item.end] == item.text
     result = support(statement, item.text, given) if stands else None
     start, end = (item.start + result.best.start, item.start + result.best.end) if result else (item.start, item.end)
     quote = item.text[result.best.start : result.best.end] if result else ""
     astray = "the revision is gone" if content is None else "the passage does not stand at its place in the revision"
-    return CitationCheck(
+    check = CitationCheck(
         n=n,
         at=at,
         revision=item.revision,
@@ -325,7 +409,10 @@ def _check_one(
         quote_sha256=hashlib.sha256(quote.encode()).hexdigest(),
         status="verified" if result and result.holds else "unsupported",
         reason=result.reason if result else astray,
+        snapshot=item.snapshot,
+        snapshot_label=item.snapshot_label,
     )
+    return _Judged(check, statement, item.text, open=result is not None and result.open)
 
 
 def renumber(parts: Iterable[tuple[str, Sequence[CitationCheck]]]) -> Renumbered:

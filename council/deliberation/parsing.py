@@ -1,7 +1,7 @@
 """The words that seats wrote, made into values; and the part of them that may be shown while it is being written.
 
 Lenient in four documented ways and no more, for servers that ignore ``response_format``: a ``<think>`` block before the reply
-is skipped, a Markdown code fence is opened, prose around the first JSON object is ignored, and a bare or quoted label serves
+is skipped, a Markdown code fence is opened, prose around the one JSON object is ignored, and a bare or quoted label serves
 where one label was asked for. Broken JSON (trailing commas, comments, single quotes, NaN) is ``not_json``: a guess at what a
 seat meant would be our answer, not the seat's.
 
@@ -13,13 +13,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError
 
 from council.deliberation import citations, prompts
-from council.deliberation.types import Answer, Ballot, Claim, Dissent, Prompt, Stage, Synthesis, TurnContext
+from council.deliberation.types import (
+    Answer,
+    Attack,
+    Ballot,
+    Claim,
+    Dissent,
+    Evidence,
+    Persuasion,
+    Prompt,
+    Question,
+    Reply,
+    Stage,
+    Synthesis,
+    TurnContext,
+    Verdict,
+)
 
 BRACES = 20  # opening braces tried as the start of the object; a flood of them must not cost quadratic time
 Code = Literal["not_json", "wrong_schema", "empty", "refusal", "unknown_candidate", "unknown_evidence"]
@@ -46,28 +60,43 @@ class ReplyError(Exception):
 
 
 def json_object(reply: str) -> dict[str, Any]:
-    """The first JSON object in a reply."""
+    """The JSON object in a reply. Two that differ are ``not_json``."""
     text = _THINKING.sub("", reply)
     if not text.strip():
         raise ReplyError("empty", "the reply is empty")
-    for found in islice(re.finditer(r"\{", text), BRACES):
-        value = _decode(text, found.start())
-        if value is not None:
-            return value
+    objects = _objects(text)
+    if any(one != objects[0] for one in objects):
+        # One of them is likely quoted from the evidence, which may hold a ballot. A guess at which would be ours.
+        raise ReplyError("not_json", "the reply holds more than one JSON object")
+    if objects:
+        return objects[0]
     if _REFUSAL.match(text):
         raise ReplyError("refusal", f"the model refused: {prompts.clip(prompts.one_line(text), 120)}")
     raise ReplyError("not_json", "the reply holds no JSON object")
 
 
-def _decode(text: str, start: int) -> dict[str, Any] | None:
+def _objects(text: str) -> list[dict[str, Any]]:
+    """The JSON objects of a reply that say something, one behind the other; those within others are part of them."""
+    found, at = [], 0
+    for _ in range(BRACES):
+        at = text.find("{", at)
+        if at < 0:
+            break
+        value, at = _decode(text, at)
+        found += [value] if value else []
+    return found
+
+
+def _decode(text: str, start: int) -> tuple[dict[str, Any] | None, int]:
+    """The object that begins at ``start`` and where it ends; None and the next character where there is none."""
     try:
-        value, _ = _DECODER.raw_decode(text, start)
+        value, end = _DECODER.raw_decode(text, start)
     except (
         ValueError,
         RecursionError,
     ):  # malformed, a 5,000-digit number, or nested without end: not an object of ours
-        return None
-    return value if isinstance(value, dict) else None
+        return None, start + 1
+    return (value, end) if isinstance(value, dict) else (None, start + 1)
 
 
 def _no_constant(name: str) -> float:
@@ -114,14 +143,27 @@ class _ClaimReply(_Reply):
     evidence: tuple[Number, ...] = ()
 
 
+class _QuestionReply(_Reply):
+    to: str
+    text: Text
+
+
+class _ReplyReply(_Reply):
+    question: Number
+    text: Text
+
+
 class _AnswerReply(_Reply):
     answer: Text
     option: str | None = None
+    estimate: float | None = Field(default=None, allow_inf_nan=False)
     claims: tuple[_ClaimReply, ...] = ()
     confidence: Share
     would_change: Text = ""
     changed: StrictBool = False
     because: Text | None = None
+    questions: tuple[_QuestionReply, ...] = ()
+    replies: tuple[_ReplyReply, ...] = ()
 
 
 class _BallotReply(_Reply):
@@ -136,6 +178,11 @@ class _SynthesisReply(_Reply):
 
 class _DissentReply(_Reply):
     text: Text
+
+
+class _VerdictReply(_Reply):
+    accept: StrictBool
+    reason: Text = ""
 
 
 def _validated(shape: type[T], reply: str) -> T:
@@ -163,6 +210,7 @@ def answer(reply: str, context: TurnContext) -> Answer:
     said = _validated(_AnswerReply, reply)
     text = _substance(said.answer, "answer")
     option = _option(said.option, context.options)
+    estimate = estimated(said.estimate, context)
     claims = tuple(Claim(text=one.text, evidence=one.evidence) for one in said.claims if one.text)
     because = _because(said, option, context)
     if context.own is not None and not context.options and because is None and context.stage is Stage.DEBATE:
@@ -170,19 +218,87 @@ def answer(reply: str, context: TurnContext) -> Answer:
     return Answer(
         answer=text,
         option=option,
+        estimate=estimate,
         claims=claims,
         confidence=said.confidence,
         would_change=said.would_change,
         changed_because=because,
+        persuaded_by=persuasion(because, context.evidence),
+        overlap=on_topic(text, option, context),
+        questions=_questions(said.questions, context),
+        replies=_replies(said.replies, context),
     )
+
+
+def estimated(value: float | None, context: TurnContext) -> float | None:
+    """The estimate where one was asked for, within its scale."""
+    if context.scale is None:
+        return None
+    if value is None or not context.scale.holds(value):
+        raise ReplyError("wrong_schema", f"estimate: must be {prompts.scale_words(context.scale)}")
+    return value
+
+
+def on_topic(text: str, option: str | None, context: TurnContext) -> float | None:
+    """Share of the question's content words that an answer (with the option it names) has; None for a question without any."""
+    asked = " ".join([context.question, *context.options])
+    return round(citations.overlap(asked, f"{option or ''} {text}"), 4) if citations.content_words(asked) else None
+
+
+_EVIDENCE_NUMBER = re.compile(r"\b(?:evidence|source|passage)\s+(?:no\.?\s*)?\[?(\d{1,3})\b", re.IGNORECASE)
+_CONFORMING = re.compile(
+    r"\b(?:majority|consensus|every(?:one|body)|(?:most|all|the|other|others?)\s+(?:of\s+the\s+)?(?:other\s+)?(?:members?|seats?|answers?|others)"
+    r"|others|agree(?:s|d|ment)?|convincing|persuasive)\b",
+    re.IGNORECASE,
+)
+_ERROR = re.compile(
+    r"\b(?:err\w*|mistak\w*|wrong\w*|overlook\w*|ignor\w*|misread\w*|misunderst\w*|contradict\w*|false\w*|incorrect\w*|flaw\w*|"
+    r"miss(?:ed|es|ing)|forg[eo]t\w*|assum\w*|confus\w*|miscount\w*|outdated|fail(?:s|ed)?\s+to)\b",
+    re.IGNORECASE,
+)
+
+
+def persuasion(because: str | None, evidence: Sequence[Evidence]) -> Persuasion | None:
+    """What a stated cause comes to: the first passage that it names and the seat was shown; else an error; else, when all it says is
+    that others think so, nothing."""
+    if because is None:
+        return None
+    shown = {item.n: item for item in evidence}
+    named = [*citations.numbers(because), *(int(n) for n in _EVIDENCE_NUMBER.findall(because))]
+    if item := next((shown[n] for n in named if n in shown), None):
+        return Persuasion(kind="evidence", n=item.n, entry=item.entry, revision=item.revision)
+    only_others = _CONFORMING.search(because) and not _ERROR.search(because)
+    return Persuasion(kind="none" if only_others else "error")
+
+
+QUESTIONS = 2  # that a seat may put in one turn
+
+
+def _questions(said: Sequence[_QuestionReply], context: TurnContext) -> tuple[Question, ...]:
+    """Questions under letters that this seat was shown. A question to nobody is not worth asking the whole turn again."""
+    letters = prompts.addressees(context)
+    known = [(_letter(one.to), one.text) for one in said if one.text and _letter(one.to) in letters]
+    return tuple(Question(to=to, text=prompts.clip(text, prompts.OTHER_CHARS)) for to, text in known[:QUESTIONS])
+
+
+def _letter(written: str) -> str:
+    return re.sub(r"^answer\s+", "", written.strip(), flags=re.IGNORECASE).strip(" .()[]").upper()
+
+
+def _replies(said: Sequence[_ReplyReply], context: TurnContext) -> tuple[Reply, ...]:
+    """The first reply to each question that was put; one that is left out stays unanswered, which the record shows."""
+    given = {one.question: one.text for one in reversed(said) if one.text and 1 <= one.question <= len(context.asked)}
+    return tuple(Reply(question=n, text=given[n], asked=context.asked[n - 1]) for n in sorted(given))
 
 
 def _because(said: _AnswerReply, option: str | None, context: TurnContext) -> str | None:
     """The cause of a changed position, None when it is kept. On a closed question the option decides what changed, whatever the
-    seat declares; on an open one its declaration does."""
+    seat declares, and so does an estimate; on an open one its declaration does."""
     if context.stage is not Stage.DEBATE or context.own is None:
         return None
     changed = option != context.own.option if context.options else said.changed
+    if context.scale is not None:
+        changed = said.estimate != context.own.estimate
     if not changed:
         return None
     if not said.because:
@@ -240,6 +356,28 @@ def dissent(reply: str) -> Dissent:
     return Dissent(text=_substance(_validated(_DissentReply, reply).text, "text"))
 
 
+def attack(reply: str) -> Attack:
+    return Attack(text=_substance(_validated(_DissentReply, reply).text, "text"))
+
+
+def verdict(reply: str) -> Verdict:
+    said = _validated(_VerdictReply, reply)
+    if not said.accept and not said.reason:
+        raise ReplyError("wrong_schema", "reason: you rejected the text, so say what is wrong with it")
+    return Verdict(accept=said.accept, reason=said.reason)
+
+
+def estimate(reply: str, context: TurnContext) -> float:
+    """The figure of ``{"estimate": ...}``, within the scale."""
+    value = json_object(reply).get("estimate")
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300:
+        value = None
+    found = estimated(value if value is None else float(value), context)
+    if found is None:
+        raise ValueError("no estimate was asked for")
+    return found
+
+
 # --- short replies of the guided dialogue -----------------------------------------------------------------------------
 
 
@@ -257,7 +395,7 @@ def choice(reply: str, allowed: Sequence[str], code: Code = "wrong_schema") -> s
 
 def _chosen(text: str) -> str | None:
     start = text.find("{")
-    value = _decode(text, start) if start >= 0 else None
+    value = _decode(text, start)[0] if start >= 0 else None
     choice = (value or {}).get("choice")
     return choice.strip() if isinstance(choice, str) else None
 

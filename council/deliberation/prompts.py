@@ -15,14 +15,15 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import count
 
-from council.deliberation import citations
-from council.deliberation.types import Candidate, Evidence, Prompt, Stage, TurnContext, TurnKind
+from council.deliberation import citations, estimates
+from council.deliberation.types import Candidate, Distribution, Evidence, Prompt, Scale, Stage, TurnContext, TurnKind
 
 Part = tuple[str, str]  # label (ours), text (anyone's)
 
 QUERY_CHARS = 300
 QUESTION_CHARS = 4000
 EVIDENCE_CHARS = 2400  # a passage is 200 to 220 tokens; a pack with its own chunker may bring longer ones
+DRAFT_CHARS = 6000
 OTHER_CHARS = 1600  # another member's answer, an earlier decision, a message
 
 # Invisible although not of category Cf: fillers, joiners, variation selectors, the braille blank.
@@ -31,6 +32,10 @@ _INVISIBLE = re.compile(
 )
 # llama.cpp reads the control tokens of chat templates wherever they stand, so "<|im_end|>" in an entry would end our turn.
 _CHAT_TOKEN = re.compile(r"<(?=[|｜]|<SYS|</?SYS|/?s>|(?:start|end)_of_turn)|\[(?=/?INST\])", re.IGNORECASE)
+# What looks like a fence line of ours. Its token would be wrong, but not every model compares tokens.
+_FENCE_LIKE = re.compile(
+    r"<(?=<\s*(?:[0-9a-f]{6,}\b|\w+\s+(?:end|evidence|candidate|question|system)\b)[^<>\n]*>>)", re.IGNORECASE
+)
 _COUNCIL_WORDS = frozenset(
     citations.content_words(
         "seat council member role agent answer question argue arguing look looking weigh consider considering focus focusing "
@@ -59,8 +64,8 @@ def _visible(char: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Untrusted text, fit for a prompt: :func:`visible`, chat-template tokens broken, blank space tidied."""
-    broken = _CHAT_TOKEN.sub(lambda found: found.group() + " ", visible(text))
+    """Untrusted text, fit for a prompt: :func:`visible`, chat-template tokens and fence lines broken, blank space tidied."""
+    broken = _FENCE_LIKE.sub("< ", _CHAT_TOKEN.sub(lambda found: found.group() + " ", visible(text)))
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", broken)).strip()
 
 
@@ -131,8 +136,37 @@ def materials(context: TurnContext, seed: int) -> list[Part]:
     parts += [(f"evidence [{item.n}]", evidence_text(item)) for item in context.evidence]
     if context.own is not None:
         parts.append(("your own answer so far", position(context)))
-    parts += [("answer of another member", said(text)) for text in context.others]
-    return parts + _outcome(context)
+    parts += [(label, said(text)) for label, text in zip(others_labels(context), context.others, strict=True)]
+    return parts + _debated(context) + _outcome(context)
+
+
+def others_labels(context: TurnContext) -> list[str]:
+    """Other members' answers have letters, in the reader's own order, only where it may ask their authors something."""
+    letter = (f" {_letter(place)}" if context.may_ask else "" for place in range(len(context.others)))
+    return [f"answer{one} of another member" for one in letter]
+
+
+def addressees(context: TurnContext) -> list[str]:
+    """The letters by which this seat may put a question to another."""
+    return [_letter(place) for place in range(len(context.others))] if context.may_ask else []
+
+
+def _debated(context: TurnContext) -> list[Part]:
+    """What else a debate brings before a seat, all of it unnamed."""
+    parts: list[Part] = []
+    if context.distribution is not None and context.scale is not None:
+        parts.append(("estimates of all members", spread(context.distribution, context.scale)))
+    if context.attack:
+        parts.append(("case against the leading answer", said(context.attack)))
+    parts += [(f"question {n} put to you", said(text)) for n, text in enumerate(context.asked, start=1)]
+    return parts + [("reply to your question", said(text)) for text in context.replied]
+
+
+def spread(found: Distribution, scale: Scale) -> str:
+    """The distribution in words. Whose estimates they are is not in it."""
+    of = (found.low, found.q1, found.median, found.q3, found.high)
+    low, q1, middle, q3, high = (f"{estimates.figure(value)} {scale.unit}".strip() for value in of)
+    return f"{found.n} estimates. Median: {middle}. Middle half: {q1} to {q3}. Lowest: {low}. Highest: {high}."
 
 
 def said(text: str, limit: int = OTHER_CHARS) -> str:
@@ -143,12 +177,14 @@ def position(context: TurnContext) -> str:
     own = context.own
     if own is None:
         return ""
+    if own.estimate is not None:
+        return said(f"{estimates.figure(own.estimate)}: {own.answer}")
     return said(f"{own.option}: {own.answer}" if own.option and own.option not in own.answer else own.answer)
 
 
 def evidence_text(item: Evidence) -> str:
     """The numbered passage as seats read it: "[n] pack › title", then its text."""
-    return f"[{item.n}] {source(item)}\n{clip(clean(item.text), EVIDENCE_CHARS)}"
+    return f"[{item.n}] {source(item)}\n{clip(citations.round_marks(clean(item.text)), EVIDENCE_CHARS)}"
 
 
 def source(item: Evidence) -> str:
@@ -162,11 +198,14 @@ def _outcome(context: TurnContext) -> list[Part]:
         return [(f"candidate {label}", said(one.text)) for label, one in zip(labels, context.candidates, strict=True)]
     parts: list[Part] = []
     if context.winner is not None:
-        parts.append(("the council's outcome", said(context.winner.text)))
+        label = "the leading answer" if context.kind is TurnKind.ATTACK else "the council's outcome"
+        parts.append((label, said(context.winner.text)))
     elif context.kind is TurnKind.SYNTHESIS:
         parts += [("answer that stands", said(one.text)) for one in context.candidates]
     parts += [("reason given for it", said(text)) for text in context.reasons]
-    return parts + [("objection raised", said(text)) for text in context.objections]
+    parts += [("objection raised", said(text)) for text in context.objections]
+    parts += [("the decision as written", clip(clean(context.draft), DRAFT_CHARS))] if context.draft else []
+    return parts + [("why a member rejected it", said(text)) for text in context.rejections]
 
 
 # --- instructions -----------------------------------------------------------------------------------------------------
@@ -206,21 +245,63 @@ def task(context: TurnContext) -> str:
             "The council decided for the outcome above and you disagree. Write the minority report in 2 to 5 sentences: what "
             "the decision gets wrong or leaves out, and what would settle it. Cite the evidence."
         )
+    if context.kind is TurnKind.ATTACK:
+        return (
+            "You were chosen to test the leading answer above, whatever you think of it yourself. Make the strongest honest case "
+            "against it in 3 to 6 sentences: errors that you can name, evidence that it leaves out, what follows if it is wrong. "
+            "Cite the evidence, and invent nothing."
+        )
+    if context.kind is TurnKind.RATIFY:
+        return (
+            "Above stand the council's outcome and the decision as written. Accept the text if it states that outcome, if the "
+            "evidence bears out what it says, and if it gives the strongest objection its due. Otherwise reject it, and say in one "
+            "or two sentences what is wrong with the text."
+        )
     return _answer_task(context)
 
 
 def _answer_task(context: TurnContext) -> str:
     ask = "Choose exactly one of the options and say why" if context.options else "Answer the question"
+    if context.scale is not None:
+        ask = f"Give your best estimate, {scale_words(context.scale)}, and say what it rests on"
     text = f"{ask}, in 2 to 6 sentences that cite the evidence."
-    if context.stage is not Stage.DEBATE:
-        return text
-    return (
-        f"{text} Other members answered as shown above. Test their answers and yours against the evidence. Keep your answer "
-        f"unless a piece of evidence or an error you can name speaks against it; agreement alone is no reason to change."
+    return f"{text} {_debate_task(context)}".strip() if context.stage is Stage.DEBATE else text
+
+
+def scale_words(scale: Scale) -> str:
+    ends = [f"from {estimates.figure(scale.low)}"] if scale.low is not None else []
+    ends += [f"up to {estimates.figure(scale.high)}"] if scale.high is not None else []
+    what = "one whole number" if scale.kind == "likert" else "one number"
+    return " ".join([what, *([f"({scale.unit})"] if scale.unit else []), *ends])
+
+
+def _debate_task(context: TurnContext) -> str:
+    test = (
+        "Other members answered as shown above. Test their answers and yours against the evidence. Keep your answer "
+        "unless a piece of evidence or an error you can name speaks against it; agreement alone is no reason to change."
     )
+    parts = [test]
+    if context.attack:
+        parts.append("Say what holds and what does not in the case against the leading answer.")
+    if context.asked:
+        parts.append("Reply to each question that was put to you.")
+    if addressees(context):
+        parts.append(
+            "You may put up to two questions to authors of the answers above, by letter, if a reply could settle something."
+        )
+    return " ".join(parts)
 
 
 def _synthesis_task(context: TurnContext) -> str:
+    again = (
+        "The text above was rejected for the reasons given: write it anew so that they no longer hold. "
+        if context.draft
+        else ""
+    )
+    return again + _outcome_task(context)
+
+
+def _outcome_task(context: TurnContext) -> str:
     if context.winner is None:
         return (
             "The council reached no consensus, and you must not pick a winner. Write, for the person who asked: which answers "

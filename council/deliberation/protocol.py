@@ -9,7 +9,8 @@ Errors: ``ProtocolError`` with ``errors``, a list of ``{"pointer": JSON pointer,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 
 from pydantic import ValidationError
@@ -21,19 +22,25 @@ from council.deliberation.record import (
     flips,
     known_candidates,
     missing_seats,
+    open_questions,
     positions,
     present,
+    questions_to,
     quorum_size,
+    ratification,
+    replies_to,
     seat_label,
     voters,
+    written,
 )
 from council.deliberation.steps import next_step
-from council.deliberation.types import Protocol, Stage
+from council.deliberation.types import Protocol, Scale, Stage
 
 __all__ = [
     "PRESETS",
     "Flip",
     "ProtocolError",
+    "check_options",
     "check_seats",
     "dissenters",
     "final_tally",
@@ -41,23 +48,33 @@ __all__ = [
     "known_candidates",
     "missing_seats",
     "next_step",
+    "open_questions",
     "positions",
     "present",
+    "questions_to",
     "quorum_size",
+    "ratification",
+    "replies_to",
     "resolve",
     "seat_label",
     "voters",
+    "written",
 ]
 
+_OPENING, _ATTACK, _DEBATE, _BALLOT, _TALLY, _SYNTHESIS, _RATIFY = ORDER = tuple(Stage)
 PRESETS: Mapping[str, Protocol] = MappingProxyType(
     {
-        "council": Protocol(preset="council", stages=(Stage.OPENING, Stage.BALLOT, Stage.SYNTHESIS), rounds=0),
-        "debate": Protocol(
-            preset="debate", stages=(Stage.OPENING, Stage.DEBATE, Stage.BALLOT, Stage.SYNTHESIS), rounds=1
-        ),
+        one.preset: one
+        for one in (
+            Protocol(preset="council", stages=(_OPENING, _BALLOT, _SYNTHESIS), rounds=0),
+            Protocol(preset="debate", stages=(_OPENING, _DEBATE, _BALLOT, _SYNTHESIS), rounds=1),
+            Protocol(preset="poll", stages=(_OPENING, _TALLY), rounds=0),
+            Protocol(preset="delphi", stages=(_OPENING, _DEBATE, _SYNTHESIS), rounds=3, estimate=Scale()),
+            Protocol(preset="red-team", stages=(_OPENING, _ATTACK, _DEBATE, _BALLOT, _SYNTHESIS), rounds=1),
+        )
     }
 )
-ORDER = (Stage.OPENING, Stage.DEBATE, Stage.BALLOT, Stage.SYNTHESIS)
+LAST = (_TALLY, _SYNTHESIS, _RATIFY)  # a run ends with a count or with a text
 
 
 class ProtocolError(ValueError):
@@ -72,8 +89,8 @@ def resolve(data: Mapping[str, object] | None) -> Protocol:
     """A preset with overrides as a complete protocol; ``resolve(None)`` is the preset "council".
 
     Types are checked strictly, as JSON: "2" is no number. ``rounds`` of 1 or more adds a debate to a preset without one and
-    0 removes it, so that ``DEBATE in stages`` exactly when ``rounds > 0``. ``stages`` may be given in the order of
-    ``ORDER``, beginning with the opening and ending with the synthesis. ``resolve(protocol.model_dump())`` is ``protocol``.
+    0 removes it, so that ``DEBATE in stages`` exactly when ``rounds > 0``. ``stages`` may be given in the order of ``ORDER``,
+    beginning with the opening and ending with one of ``LAST``. ``resolve(protocol.model_dump())`` is ``protocol``.
     """
     if data is not None and not isinstance(data, Mapping):
         raise ProtocolError([("/protocol", "must be an object")])
@@ -98,6 +115,12 @@ def check_seats(protocol: Protocol, voters: int) -> None:
         raise ProtocolError([("/protocol/quorum", f"is larger than the number of voting seats ({voters})")])
 
 
+def check_options(protocol: Protocol, options: Sequence[str]) -> None:
+    """Raise ``ProtocolError`` when the question has options and the seats are to estimate a figure."""
+    if options and protocol.estimate is not None:
+        raise ProtocolError([("/options", "a question that is answered with an estimate has no options")])
+
+
 def _preset(settings: Mapping[str, object]) -> Protocol:
     name = settings.get("preset", "council")
     if not isinstance(name, str) or name not in PRESETS:
@@ -120,7 +143,7 @@ def _validate(merged: Mapping[str, object]) -> Protocol:
         return Protocol.model_validate_json(json.dumps(merged), strict=True)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
-        raise ProtocolError([(_pointer(e["loc"]), _detail(e["type"], e["msg"])) for e in found]) from error
+        raise ProtocolError([(_pointer(e["loc"]), _detail(e["loc"], e["type"], e["msg"])) for e in found]) from error
     except TypeError as error:
         raise ProtocolError([("/protocol", "must consist of JSON values")]) from error
 
@@ -131,16 +154,70 @@ def _pointer(location: Sequence[str | int]) -> str:
     return "/".join(["/protocol", *steps])
 
 
-def _detail(kind: str, message: str) -> str:
+def _detail(location: Sequence[str | int], kind: str, message: str) -> str:
     if kind == "extra_forbidden":
-        return f"unknown setting; known are {', '.join(Protocol.model_fields)}"
+        known = Scale.model_fields if location[0] == "estimate" else Protocol.model_fields
+        return f"unknown setting; known are {', '.join(known)}"
+    message = message.removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
 
 
-def _contradictions(protocol: Protocol) -> Iterator[tuple[str, str]]:
+# --- stages that make no protocol -------------------------------------------------------------------------------------
+
+Faults = Iterator[tuple[str, str]]
+
+
+def _contradictions(protocol: Protocol) -> Faults:
+    for find in _FAULTS:
+        yield from find(protocol)
+
+
+def _order(protocol: Protocol) -> Faults:
     stages = protocol.stages
-    ordered = tuple(stage for stage in ORDER if stage in stages)
-    if stages != ordered or stages[:1] != ORDER[:1] or stages[-1:] != ORDER[-1:]:
-        yield "/protocol/stages", f"must keep the order {', '.join(ORDER)}; the first and the last are required"
-    if (Stage.DEBATE in stages) != (protocol.rounds > 0):
+    if not stages:
+        yield "/protocol/stages", "must not be empty; it begins with opening"
+        return
+    if stages[0] is not _OPENING:
+        yield "/protocol/stages/0", "must be opening"
+    for place, (before, stage) in enumerate(pairwise(stages), start=1):
+        if stage is before or stage in stages[:place]:
+            yield f"/protocol/stages/{place}", f"{stage} stands here twice; rounds says how often a debate is held"
+        elif ORDER.index(stage) < ORDER.index(before):
+            yield f"/protocol/stages/{place}", f"{stage} comes before {before}; the order is {', '.join(ORDER)}"
+    if stages[-1] not in LAST:
+        yield f"/protocol/stages/{len(stages) - 1}", f"the last stage must be one of {', '.join(LAST)}"
+
+
+def _rounds(protocol: Protocol) -> Faults:
+    if (_DEBATE in protocol.stages) != (protocol.rounds > 0):
         yield "/protocol/rounds", "must be 0 without the stage debate and at least 1 with it"
+
+
+def _needs(stage: Stage, needed: Stage, why: str) -> Callable[[Protocol], Faults]:
+    def find(protocol: Protocol) -> Faults:
+        if stage in protocol.stages and needed not in protocol.stages:
+            yield f"/protocol/stages/{protocol.stages.index(stage)}", why
+
+    return find
+
+
+def _estimates(protocol: Protocol) -> Faults:
+    if protocol.estimate is None:
+        if protocol.preset == "delphi":
+            yield "/protocol/estimate", "a delphi needs the scale of its estimates"
+        return
+    for place, stage in enumerate(protocol.stages):
+        if stage in {_BALLOT, _ATTACK}:
+            yield (
+                f"/protocol/stages/{place}",
+                f"estimates are not put to {'a ballot' if stage is _BALLOT else 'an attack'}",
+            )
+
+
+_FAULTS = (
+    _order,
+    _rounds,
+    _needs(_ATTACK, _DEBATE, "an attack is answered in a debate, which must follow it"),
+    _needs(_RATIFY, _SYNTHESIS, "there is no text to ratify without a synthesis"),
+    _estimates,
+)

@@ -24,6 +24,7 @@ from functools import lru_cache
 from math import lcm
 from typing import NamedTuple
 
+from council.deliberation import rankedpairs
 from council.deliberation.types import Rule
 
 Vector = tuple[int, ...]
@@ -105,7 +106,12 @@ def path_strengths(count: Vector, m: int) -> list[list[int]]:
     """Strongest beatpaths, by winning votes: Schulze, "A new monotonic, clone-independent, reversal symmetric, and
     Condorcet-consistent single-winner election method", Social Choice and Welfare 36 (2011), section 2."""
     pairs = count[1 + 2 * m :]
-    strength = [[_link(pairs, a, b, m) for b in range(m)] for a in range(m)]
+    return _widest([[_link(pairs, a, b, m) for b in range(m)] for a in range(m)])
+
+
+def _widest(strength: list[list[int]]) -> list[list[int]]:
+    """Strengths of the strongest paths, from those of the single links (Floyd and Warshall)."""
+    m = len(strength)
     for via in range(m):
         row = strength[via]
         for a in range(m):
@@ -165,28 +171,20 @@ def _condorcet_winner(count: Vector, m: int) -> int | None:
     return None
 
 
-def safe_replacements(rule: Rule, count: Vector, m: int) -> int:
-    """A number of ballots that can be replaced by any others without changing the winner by ``rule``; 0 when unknown.
-
-    One replacement narrows a lead by at most two: by two ballots under plurality, by two in each pairwise comparison (and
-    who beats everybody directly wins under Schulze), by twice the longest ballot's points under Borda.
-    """
-    winners = BALLOT_RULES[rule](count, m)
-    if len(winners) != 1 or m < 2:
-        return 0
-    unit = (m - 1) * scale(m) if rule is Rule.BORDA else 1
-    lead = min(_leads(rule, count, m, winners[0]))
-    return max(0, -(-lead // unit) - 1) // 2
+def ranked_pairs_winners(count: Vector, m: int) -> list[int]:
+    if not count[0]:
+        return []
+    condorcet = _condorcet_winner(count, m)
+    if condorcet is not None:
+        return [condorcet]
+    finals = rankedpairs.final_orders(count[1 + 2 * m : 1 + 2 * m + m * m], m)
+    return sorted({c for final in finals for c in rankedpairs.unbeaten(final)})
 
 
-def _leads(rule: Rule, count: Vector, m: int, winner: int) -> list[int]:
-    """How far ``winner`` is ahead of each rival, in the quantity that ``rule`` compares."""
-    rivals = [b for b in range(m) if b != winner]
-    if rule is Rule.SCHULZE:
-        pairs = count[1 + 2 * m :]
-        return [pairs[winner * m + b] - pairs[b * m + winner] for b in rivals]
-    scores = firsts(count, m) if rule is Rule.PLURALITY else borda(count, m)
-    return [scores[winner] - scores[b] for b in rivals]
+def locked_below(count: Vector, m: int) -> list[int]:
+    """For each candidate, how many rivals ranked pairs places below it, in the order of equal majorities that suits it best."""
+    finals = rankedpairs.final_orders(count[1 + 2 * m : 1 + 2 * m + m * m], m)
+    return [max(final[c].bit_count() for final in finals) for c in range(m)]
 
 
 def majority_winners(holders: Sequence[int]) -> list[int]:
@@ -194,8 +192,62 @@ def majority_winners(holders: Sequence[int]) -> list[int]:
     return [c for c, n in enumerate(holders) if 2 * n > sum(holders)]
 
 
-BALLOT_RULES: dict[Rule, Callable[[Vector, int], list[int]]] = {
+def two_thirds_winners(holders: Sequence[int]) -> list[int]:
+    """The candidate that at least two thirds of the seats with a position hold, or nobody."""
+    return [c for c, n in enumerate(holders) if n and 3 * n >= 2 * sum(holders)]
+
+
+def unanimity_winners(holders: Sequence[int]) -> list[int]:
+    """The candidate that every seat with a position holds, or nobody."""
+    return [c for c, n in enumerate(holders) if n and n == sum(holders)]
+
+
+def weighted_winners(holders: Sequence[int], weights: Sequence[int]) -> list[int]:
+    """The highest sum of stated confidences; nobody when no seat has a position."""
+    return top(weights, (c for c, n in enumerate(holders) if n))
+
+
+RANKING_RULES: dict[Rule, Callable[[Vector, int], list[int]]] = {
     Rule.PLURALITY: plurality_winners,
     Rule.BORDA: borda_winners,
     Rule.SCHULZE: schulze_winners,
+    Rule.RANKED_PAIRS: ranked_pairs_winners,
 }
+POSITION_RULES: dict[Rule, Callable[[Sequence[int]], list[int]]] = {
+    Rule.MAJORITY: majority_winners,
+    Rule.TWO_THIRDS: two_thirds_winners,
+    Rule.UNANIMITY: unanimity_winners,
+}
+
+
+# --- who could win ----------------------------------------------------------------------------------------------------
+
+
+def reachable(rule: Rule, rest: Vector, m: int, wild: int) -> set[int]:
+    """Candidates that could win by a rule of ``RANKING_RULES`` when ``wild`` more ballots are cast; those outside cannot,
+    whatever the ballots say. It is what spares ``margin`` most of its trials.
+
+    Under plurality a ballot adds one vote, under Borda at most the points of a first and at least those of a last place.
+    A winner by Schulze beats every rival by beatpath, or draws; a winner by ranked pairs has, against every majority that speaks
+    against it, a path of majorities at least as strong (Tideman's immunity). Paths lie between what ``rest`` guarantees and
+    what it allows.
+    """
+    if rule in {Rule.PLURALITY, Rule.BORDA}:
+        scores = firsts(rest, m) if rule is Rule.PLURALITY else borda(rest, m)
+        gain = wild * (1 if rule is Rule.PLURALITY else (m - 1) * scale(m))
+        return {c for c in range(m) if scores[c] + gain >= max(scores)}
+    pairs = rest[1 + 2 * m : 1 + 2 * m + m * m]
+    sure = [[_sure(pairs, a, b, m, wild) for b in range(m)] for a in range(m)]
+    against = _widest(sure) if rule is Rule.SCHULZE else sure
+    hope = _widest([[_hoped(pairs, a, b, m, wild) for b in range(m)] for a in range(m)])
+    return {c for c in range(m) if all(hope[c][x] >= against[x][c] for x in range(m) if x != c)}
+
+
+def _sure(pairs: Vector, a: int, b: int, m: int, wild: int) -> int:
+    votes = pairs[a * m + b]
+    return votes if votes > pairs[b * m + a] + wild else 0
+
+
+def _hoped(pairs: Vector, a: int, b: int, m: int, wild: int) -> int:
+    votes = pairs[a * m + b] + wild
+    return votes if votes > pairs[b * m + a] else 0

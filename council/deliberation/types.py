@@ -1,17 +1,20 @@
 """Values that travel between the parts of a deliberation. Standard library and pydantic only.
 
 Vocabulary: a *seat* is a place at the table (agent, role, model); a *run* is one pass over a question; a run has *rounds*,
-one for each *stage*; a round has *turns*, one for each seat that is asked, and, where votes are counted, one *tally* turn
-without a seat; a *candidate* is what ballots rank: an option of a closed question or a cluster of equal open answers.
+each of one *stage*; a round has *turns*, one for each seat that is asked, and, where votes are counted, one *tally* turn
+without a seat; a *candidate* is what ballots rank: an option of a closed question, a cluster of open answers that say the
+same, or, where seats estimate a figure, the range that the middle half of them span and what lies beyond it.
+
+Everything here is stored as JSON and read again years later: a new field has a default that means what was so before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Frozen(BaseModel):
@@ -21,10 +24,15 @@ class Frozen(BaseModel):
 
 
 class Stage(StrEnum):
+    """In the order in which a protocol may hold them."""
+
     OPENING = "opening"
+    ATTACK = "attack"  # one seat writes the strongest case against the leading answer
     DEBATE = "debate"
     BALLOT = "ballot"
+    TALLY = "tally"  # asks nobody: as the last stage it says that the count is the outcome, and nobody writes it up
     SYNTHESIS = "synthesis"
+    RATIFY = "ratify"  # the seats accept or reject the written decision
 
 
 class TurnKind(StrEnum):
@@ -33,6 +41,8 @@ class TurnKind(StrEnum):
     TALLY = "tally"  # seatless; computed by us, never by a model
     SYNTHESIS = "synthesis"  # the chair (ordinal 0) or whoever stands in (ordinal 1)
     DISSENT = "dissent"  # the minority report of one seat
+    ATTACK = "attack"  # the first attacker (ordinal 0) or whoever takes its place (ordinal 1)
+    RATIFY = "ratify"
 
 
 class TurnStatus(StrEnum):
@@ -48,12 +58,20 @@ class TurnStatus(StrEnum):
 
 
 class Rule(StrEnum):
-    """Decision rules of this release; the others of the architecture page come with the engine issue."""
+    """What each reads: ballots' rankings, ballots' scores, or the positions that seats hold at the end (docs/deliberation.md)."""
 
-    PLURALITY = "plurality"
-    MAJORITY = "majority"
-    BORDA = "borda"
-    SCHULZE = "schulze"
+    PLURALITY = "plurality"  # rankings
+    MAJORITY = "majority"  # positions
+    TWO_THIRDS = "two_thirds"  # positions
+    UNANIMITY = "unanimity"  # positions
+    BORDA = "borda"  # rankings
+    SCHULZE = "schulze"  # rankings
+    RANKED_PAIRS = "ranked_pairs"  # rankings
+    SCORE = "score"  # scores
+    MEDIAN = "median"  # scores (majority judgement)
+    APPROVAL = "approval"  # scores
+    IRV = "irv"  # rankings
+    CONFIDENCE_WEIGHTED = "confidence_weighted"  # positions and stated confidences
 
 
 class QuorumPolicy(StrEnum):
@@ -75,15 +93,47 @@ class Claim(Frozen):
     evidence: tuple[int, ...] = ()  # numbers of the evidence list that this seat was shown
 
 
+class Persuasion(Frozen):
+    """What moved a seat, as far as its stated cause can be traced: a passage that it was shown, an error that it names, or, when it
+    only says that others think so, nothing."""
+
+    kind: Literal["evidence", "error", "none"]
+    n: int | None = None  # of the evidence list that it was shown
+    entry: str | None = None
+    revision: str | None = None
+
+
+class Question(Frozen):
+    """What one seat asks another. ``to`` is the letter under which the asker read the other's answer; ``seat`` whom that meant."""
+
+    to: str
+    text: str = Field(min_length=1)
+    seat: str | None = None
+
+
+class Reply(Frozen):
+    """A seat's reply to the n-th question that it was asked in this turn, which was ``asked``."""
+
+    question: int
+    text: str = Field(min_length=1)
+    asked: str = ""
+
+
 class Answer(Frozen):
-    """A seat's position after one answer turn. ``option`` is the option's text for closed questions, else None."""
+    """A seat's position after one answer turn. ``option`` is the option's text for closed questions, else None; ``estimate`` the
+    figure where the protocol has a scale, else None."""
 
     answer: str = Field(min_length=1)
     option: str | None = None
+    estimate: float | None = Field(default=None, allow_inf_nan=False)
     claims: tuple[Claim, ...] = ()
     confidence: float = Field(default=0.5, ge=0, le=1)
     would_change: str = ""
     changed_because: str | None = None  # debate only: evidence or a named error; required when the position changed
+    persuaded_by: Persuasion | None = None  # what ``changed_because`` comes to
+    overlap: float | None = None  # share of the question's content words that the answer has; None = not looked at
+    questions: tuple[Question, ...] = ()
+    replies: tuple[Reply, ...] = ()
 
 
 class Ballot(Frozen):
@@ -106,6 +156,30 @@ class Dissent(Frozen):
     text: str = Field(min_length=1)
 
 
+class Attack(Frozen):
+    """The case against the leading answer, cited."""
+
+    text: str = Field(min_length=1)
+
+
+class Verdict(Frozen):
+    """One seat on the written decision. A rejection says what is wrong with the text."""
+
+    accept: bool
+    reason: str = ""
+
+
+class Distribution(Frozen):
+    """Estimates of all seats without their names. Quartiles are estimates that were given (see ``estimates``)."""
+
+    n: int
+    low: float
+    q1: float
+    median: float
+    q3: float
+    high: float
+
+
 # --- what seats see -------------------------------------------------------------------------------------------------
 
 
@@ -123,6 +197,8 @@ class Evidence(Frozen):
     start: int
     end: int
     score: float = 0.0
+    snapshot: str | None = None  # of the pack, when the session pins one
+    snapshot_label: str = ""
 
 
 class UserMessage(Frozen):
@@ -137,6 +213,27 @@ class Candidate(Frozen):
     text: str
     option: str | None = None
     seats: tuple[str, ...] = ()  # seat ids that hold it; never shown to seats
+
+
+class Scale(Frozen):
+    """What seats estimate: a figure, or a point on a Likert scale of whole numbers from ``low`` to ``high``."""
+
+    kind: Literal["number", "likert"] = "number"
+    low: float | None = Field(default=None, allow_inf_nan=False)
+    high: float | None = Field(default=None, allow_inf_nan=False)
+    unit: str = Field(default="", max_length=40)
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError("low must be less than high")
+        if self.kind == "likert" and (self.low is None or self.high is None or self.low % 1 or self.high % 1):
+            raise ValueError("a likert scale needs whole numbers low and high")
+        return self
+
+    def holds(self, value: float) -> bool:
+        inside = (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        return inside and (self.kind == "number" or value % 1 == 0)
 
 
 class TurnContext(Frozen):
@@ -157,6 +254,14 @@ class TurnContext(Frozen):
     winner: Candidate | None = None  # synthesis and dissent: the computed outcome; None = no consensus
     reasons: tuple[str, ...] = ()  # synthesis: supporting claims, unnamed
     objections: tuple[str, ...] = ()  # synthesis: the answers that lost, unnamed
+    scale: Scale | None = None  # the turn gives an estimate
+    distribution: Distribution | None = None  # debate about estimates: all of them, unnamed
+    attack: str = ""  # debate: the case against the leading answer, unnamed
+    may_ask: bool = False  # debate: another round may follow, in which a question to another seat would be answered
+    asked: tuple[str, ...] = ()  # debate: questions that other seats put to this one, unnamed
+    replied: tuple[str, ...] = ()  # debate, ballot: replies to what this seat asked, each with its question
+    draft: str = ""  # ratify: the written decision; synthesis: the one that was rejected
+    rejections: tuple[str, ...] = ()  # synthesis: what was wrong with ``draft``, unnamed
 
 
 class Prompt(Frozen):
@@ -178,6 +283,9 @@ class Prompt(Frozen):
 # --- protocol and run state -----------------------------------------------------------------------------------------
 
 
+MERGE_AT = 0.85  # measured: docs/protocols.md
+
+
 class Protocol(Frozen):
     """How a run proceeds; stages are data. Built by ``protocol.resolve`` from a preset and overrides."""
 
@@ -191,6 +299,14 @@ class Protocol(Frozen):
     run_deadline_s: float = Field(default=1800, gt=0, le=86400)
     agree_at: float = Field(default=2 / 3, gt=0.5, le=1)  # opening share at which debate is skipped
     evidence_k: int = Field(default=6, ge=0, le=20)  # passages each seat retrieves
+    neighbours: int | None = Field(
+        default=None, ge=1, le=11
+    )  # answers each seat reads in a debate; None = see ``neighbours``
+    merge_at: float | None = Field(
+        default=MERGE_AT, gt=0, le=1
+    )  # similarity of open answers that say the same; None = never
+    estimate: Scale | None = None  # seats estimate a figure instead of choosing or answering
+    stable_at: float = Field(default=0.15, ge=0, le=1)  # a round of estimates that moves the quartiles less is the last
 
 
 class SeatState(Frozen):
@@ -207,6 +323,10 @@ class TurnState(Frozen):
     status: TurnStatus
     answer: Answer | None = None
     ballot: Ballot | None = None
+    attack: Attack | None = None
+    verdict: Verdict | None = None
+    grounded: bool = True  # the answer carries a verified citation, or the seat was shown nothing that it could cite
+    released: bool = False  # cancelled because the outcome no longer depended on it: neither missing nor failed
 
 
 class RuleResult(Frozen):
@@ -224,6 +344,25 @@ class Agreement(Frozen):
     kendall_w: float | None = None
 
 
+class Likeness(Frozen):
+    """Two open answers compared by meaning; ``first`` and ``second`` are ``merging.key`` of their texts, in that order."""
+
+    first: str
+    second: str
+    score: float  # cosine similarity
+    merged: bool
+    reason: str = ""  # why a pair above the threshold was kept apart: "figures" or "polarity"; "undone" by the user
+
+
+class Merging(Frozen):
+    """Which open answers were taken to say the same, and why. Stored, so that a recount asks no model. ``pairs`` holds those that
+    came near the threshold."""
+
+    model: str
+    threshold: float
+    pairs: tuple[Likeness, ...] = ()
+
+
 class Tally(Frozen):
     """A complete count, enough to recompute every figure of a decision."""
 
@@ -236,6 +375,11 @@ class Tally(Frozen):
     agreement: Agreement
     voters: int
     abstentions: int = 0
+    # How it was counted: 1 knew four rules, 2 knows all of ``Rule``. A recount counts as the stored tally says.
+    version: int = 1
+    merging: Merging | None = None
+    estimates: Distribution | None = None
+    strayed: tuple[str, ...] = ()  # seats whose answer has no content word of the question
 
 
 class RoundState(Frozen):
@@ -276,6 +420,13 @@ class CloseRound(Frozen):
     number: int
 
 
+class Release(Frozen):
+    """Cancel these turns, which nobody has begun: whatever they said, the outcome would stay."""
+
+    number: int
+    turns: tuple[str, ...]
+
+
 class Conclude(Frozen):
     """End the run. ``failed`` carries a reason code ("quorum_not_met", "deadline", "budget", "no_answers"); otherwise the decision
     is assembled from the closed rounds. ``notes`` are the human sentences that stand above a degraded answer."""
@@ -290,4 +441,4 @@ class Wait(Frozen):
     """Turns are outstanding; whoever finishes one asks again."""
 
 
-Step = Ask | CloseRound | Conclude | Wait
+Step = Ask | CloseRound | Release | Conclude | Wait

@@ -84,6 +84,7 @@ def _read_prompt_tokens(usage: dict[str, Any], progress: Progress) -> None:
     parts = [usage.get(key) for key in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")]
     if parts[0] is not None:
         progress.prompt_tokens = sum(part or 0 for part in parts)
+        progress.cached_tokens = parts[2] or 0
 
 
 def _error(event: dict[str, Any]) -> LlmError:

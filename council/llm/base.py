@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import httpx2
 
 from council.llm.dialect import Dialect, worth_remembering
-from council.llm.errors import BadRequest, CutStream, LlmError, Malformed, Unreachable, from_status
+from council.llm.errors import AddressBlocked, BadRequest, CutStream, LlmError, Malformed, Unreachable, from_status
 from council.llm.progress import Progress
 from council.llm.types import ChatRequest
 
@@ -84,13 +84,20 @@ class Provider(ABC):
                 keep = weaker if worth_remembering(error.detail) else keep
 
     async def _attempt(self, request: ChatRequest, progress: Progress, dialect: Dialect) -> None:
+        progress.answered = None
         try:
             async with self.open(request, dialect) as response:
+                progress.answered = True
                 await self._consume(response, progress)
+        except AddressBlocked:
+            progress.answered = False
+            raise
         except self.status_error as error:
+            progress.answered = False
             raise self._from_status(error) from error
         except self.connection_error as error:
-            raise Unreachable(f"{error.__cause__ or error}") from error
+            progress.answered = False
+            raise _blocked(error) or Unreachable(f"{error.__cause__ or error}") from error
         except httpx2.TransportError as error:  # from the body: the SDKs wrap only what happens before it
             raise CutStream(f"after {progress.chars} characters: {error}") from error
 
@@ -152,6 +159,14 @@ class Provider(ABC):
             self.read(event, progress)
         except (AttributeError, KeyError, IndexError, TypeError) as error:
             raise Malformed(f"unknown shape: {payload[:80]!r}") from error
+
+
+def _blocked(error: BaseException) -> LlmError | None:
+    """The guard's refusal (``guard``), out of what the HTTP layers and the SDK wrapped around it."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, AddressBlocked):
+        found = found.__cause__ or found.__context__
+    return found
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:

@@ -11,30 +11,30 @@ from typing import Self
 from council.llm import loop
 from council.llm.errors import Cancelled, LlmError, RealModelForbidden
 from council.llm.progress import Progress
-from council.llm.types import ChatRequest, Reply, Usage
+from council.llm.types import ChatRequest, Gate, Reply, Usage
 
 ALLOW_REAL_MODELS = True  # tests set it False: then only models on this machine may be called
 
 
-def submit(request: ChatRequest, on_text: Callable[[str], None] | None = None) -> Call:
+def submit(request: ChatRequest, on_text: Callable[[str], None] | None = None, gate: Gate | None = None) -> Call:
     """Start the call and return at once. ``on_text`` gets each piece of text on the loop thread, which every call of
     the process shares, so it must be cheap (append to a list); what it raises ends the call and comes out of
-    ``result``.
+    ``result``. With a ``gate`` the call waits for its place first, without holding a thread.
     """
     if not ALLOW_REAL_MODELS and not loop.is_loopback(request.endpoint.base_url):
         raise RealModelForbidden(f"{request.endpoint.base_url} is not on this machine")
-    return Call(request, on_text)
+    return Call(request, on_text, gate)
 
 
 class Call:
     """A running call. All methods may be used from any thread. As a context manager it ends the call when left."""
 
-    def __init__(self, request: ChatRequest, on_text: Callable[[str], None] | None) -> None:
+    def __init__(self, request: ChatRequest, on_text: Callable[[str], None] | None, gate: Gate | None = None) -> None:
         loop.provider_class(request.endpoint.provider)  # imports its SDK on this thread, not on the loop
         runtime = loop.runtime()
         self._progress = Progress(request, on_text)
         self._future: Future[Reply] = asyncio.run_coroutine_threadsafe(
-            runtime.perform(request, self._progress), runtime.loop
+            runtime.perform(request, self._progress, gate), runtime.loop
         )
 
     def result(self, timeout: float | None = None) -> Reply:
@@ -73,6 +73,11 @@ class Call:
     def usage(self) -> Usage:
         """What the call has cost so far; the server's own figures once it has sent them, flagged estimates before."""
         return self._progress.usage
+
+    @property
+    def seconds(self) -> float:
+        """How long the call has taken, or took; what it waited for its place is not counted."""
+        return self._progress.seconds
 
     def __enter__(self) -> Self:
         return self

@@ -9,15 +9,18 @@
     ├── Malformed          not the protocol at all               retryable
     ├── EmptyReply         nothing but white space               retryable
     ├── TooLong            cut off by the token limit            retryable
+    ├── Limited            our own limits of the model left no room in time   retryable
     ├── BadRequest         400, 404, 413, 422, 3xx ...           permanent
     ├── AuthFailed         401, 402, 403                         permanent
     ├── Refused            content filter or refusal             permanent
+    ├── AddressBlocked     the model's name leads where it may not   permanent
+    ├── PromptTooLong      the prompt does not fit the model     permanent
     └── Cancelled          we ended it ourselves                 permanent
 
     RealModelForbidden     a program error, not a model's: the guard of ``client.ALLOW_REAL_MODELS``
 
-Whether to try again is an attribute, so that callers never enumerate classes. ``usage`` is what the failed attempt
-cost; it is set by the client on every error, for failed attempts are charged as well.
+Whether to try again is an attribute, so that callers never enumerate classes, and so is whether the model is to ``blame``. ``usage``
+is what the failed attempt cost; it is set by the client on every error, for failed attempts are charged as well.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ class LlmError(Exception):
     """
 
     code: ClassVar[str] = "llm_error"
+    blame: ClassVar[bool] = True  # False: it was no fault of the model's, and is not counted against the turn
     retryable: bool = False
 
     def __init__(
@@ -107,6 +111,12 @@ class TooLong(LlmError):
     retryable = True
 
 
+class Limited(LlmError):
+    code = "limited"
+    blame = False
+    retryable = True
+
+
 class BadRequest(LlmError):
     code = "bad_request"
 
@@ -117,6 +127,14 @@ class AuthFailed(LlmError):
 
 class Refused(LlmError):
     code = "refused"
+
+
+class AddressBlocked(LlmError):
+    code = "address_blocked"
+
+
+class PromptTooLong(LlmError):
+    code = "prompt_too_long"
 
 
 class Cancelled(LlmError):

@@ -14,15 +14,18 @@ import atexit
 import ipaddress
 import os
 import threading
+import time
 from collections import OrderedDict
+from functools import partial
 
 import httpx2
 
 from council.llm.base import Provider
 from council.llm.dialect import Dialect
-from council.llm.errors import ModelTimeout
+from council.llm.errors import Limited, ModelTimeout
+from council.llm.guard import GuardedTransport
 from council.llm.progress import Progress
-from council.llm.types import ChatRequest, Endpoint, ProviderName, Reply
+from council.llm.types import ChatRequest, Endpoint, Gate, ProviderName, Reply, Usage
 
 CONNECT_S = (
     10.0  # reads have no timeout of their own: the request's deadline covers them, and a timer per read costs CPU
@@ -32,6 +35,7 @@ LIMITS = httpx2.Limits(
     max_keepalive_connections=256,  # 64 councils of 4 seats between two rounds
     keepalive_expiry=30.0,
 )
+MIN_S = 0.01
 MAX_CLIENTS = 256  # SDK clients are cheap and share the pools; the least recently used is forgotten
 
 
@@ -40,9 +44,9 @@ class Runtime:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self._providers: OrderedDict[tuple[str, str, str], Provider] = OrderedDict()
+        self._providers: OrderedDict[tuple[object, ...], Provider] = OrderedDict()
         self._dialects: dict[tuple[str, str, str], Dialect] = {}
-        self._pools: dict[bool, httpx2.AsyncClient] = {}
+        self._pools: dict[object, httpx2.AsyncClient] = {}
         self._thread = threading.Thread(target=self._main, name="llm-loop", daemon=True)
         self._thread.start()
 
@@ -65,46 +69,92 @@ class Runtime:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
 
-    async def perform(self, request: ChatRequest, progress: Progress) -> Reply:
+    async def perform(self, request: ChatRequest, progress: Progress, gate: Gate | None = None) -> Reply:
         """One logical call. Raises LlmError; on cancellation the upstream connection is closed before this returns."""
+        if gate is None:
+            return await self._perform(request, progress, request.timeout_s)
+        progress.answered = False  # until it is let in
+        left = await wait_for_place(gate, request.timeout_s)
+        progress.answered = None
+        progress.begin()
+        try:
+            return await self._perform(request, progress, left)
+        finally:
+            progress.ended_at = time.perf_counter()
+            self.loop.run_in_executor(None, gate.leave, progress.usage)
+
+    async def _perform(self, request: ChatRequest, progress: Progress, seconds: float) -> Reply:
         endpoint = request.endpoint
-        key = (endpoint.provider, endpoint.base_url, endpoint.model)
-        dialect = self._dialects.get(key) or Dialect.of(endpoint)
-        deadline = asyncio.timeout(request.timeout_s)
+        dialect = self.dialect(endpoint)
+        deadline = asyncio.timeout(seconds)
         try:
             async with deadline:
                 learned = await self._provider(endpoint).run(request, progress, dialect)
         except TimeoutError:
             if not deadline.expired():
                 raise  # someone else's, from on_text
-            raise ModelTimeout(f"{progress.chars} characters after {request.timeout_s:g} s") from None
+            raise ModelTimeout(f"{progress.chars} characters after {seconds:g} s") from None
+        finally:
+            progress.ended_at = time.perf_counter()
         if learned is not dialect:
-            self._dialects[key] = learned
+            self._dialects[endpoint.provider, endpoint.base_url, endpoint.model] = learned
         return progress.reply()
 
+    def dialect(self, endpoint: Endpoint) -> Dialect:
+        """How the server has turned out to want to be asked, so far."""
+        return self._dialects.get((endpoint.provider, endpoint.base_url, endpoint.model)) or Dialect.of(endpoint)
+
     def _provider(self, endpoint: Endpoint) -> Provider:
-        key = (endpoint.provider, endpoint.base_url, endpoint.api_key)
+        key = (endpoint.provider, endpoint.base_url, endpoint.api_key, endpoint.allows)
         if key not in self._providers:
-            http = self._pool(is_loopback(endpoint.base_url))
+            http = self._pool(endpoint)
             self._providers[key] = provider_class(endpoint.provider)(endpoint.base_url, endpoint.api_key, http)
             while len(self._providers) > MAX_CLIENTS:
                 self._providers.popitem(last=False)
         self._providers.move_to_end(key)
         return self._providers[key]
 
-    def _pool(self, local: bool) -> httpx2.AsyncClient:
-        """Two pools: this machine, past any proxy that the environment names and without CA files to load, and the
-        world.
+    def _pool(self, endpoint: Endpoint) -> httpx2.AsyncClient:
+        """This machine, past any proxy that the environment names and without CA files to load; the world; and one for each rule
+        of addresses, past any proxy as well, for a proxy would look up the name itself.
         """
-        if local not in self._pools:
-            self._pools[local] = httpx2.AsyncClient(
+        key = endpoint.allows or is_loopback(endpoint.base_url)
+        if key not in self._pools:
+            self._pools[key] = httpx2.AsyncClient(
+                transport=GuardedTransport(endpoint.allows, LIMITS) if endpoint.allows else None,
                 timeout=httpx2.Timeout(None, connect=CONNECT_S),
                 limits=LIMITS,
-                trust_env=not local,
-                verify=not local,
+                trust_env=key is False,
+                verify=key is False,
                 follow_redirects=False,  # a redirect would carry prompts to a host that nobody configured
             )
-        return self._pools[local]
+        return self._pools[key]
+
+
+async def wait_for_place(gate: Gate, timeout_s: float) -> float:
+    """Wait at the gate; the seconds that are left of ``timeout_s``. Raises Limited."""
+    running = asyncio.get_running_loop()
+    began = running.time()
+    patience = min(gate.patience_s, timeout_s)
+    while True:
+        asked = running.run_in_executor(None, gate.enter)
+        try:
+            again = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            asked.add_done_callback(partial(_give_back, gate))
+            raise
+        waited = running.time() - began
+        if again == 0:
+            return max(timeout_s - waited, MIN_S)
+        if waited + again > patience:
+            raise Limited(f"no place within {patience:g} s")
+        await asyncio.sleep(again)
+
+
+def _give_back(gate: Gate, asked: asyncio.Future[float]) -> None:
+    """The call was ended while its thread was asking for a place, which it may have got."""
+    if not asked.cancelled() and asked.exception() is None and asked.result() == 0:
+        asked.get_loop().run_in_executor(None, gate.leave, Usage(0, 0))
 
 
 def provider_class(name: ProviderName) -> type[Provider]:

@@ -51,6 +51,7 @@ class OpenAICompatible(Provider):
         if usage:
             progress.prompt_tokens = usage.get("prompt_tokens")
             progress.completion_tokens = usage.get("completion_tokens")
+            progress.cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
         choices = event.get("choices")
         if choices:  # the usage chunk has none
             _read_choice(choices[0], progress)

@@ -14,8 +14,8 @@ RUNAWAY_SLACK = 1024
 
 class Progress:
     __slots__ = (
-        "_limit", "_on_text", "cancelled", "chars", "completion_tokens", "done", "events", "finish_reason", "first_at", "last_at",
-        "model", "pieces", "prompt_tokens", "request", "started_at",
+        "_limit", "_on_text", "answered", "cached_tokens", "cancelled", "chars", "completion_tokens", "done", "ended_at", "events",
+        "finish_reason", "first_at", "last_at", "model", "pieces", "prompt_tokens", "request", "started_at",
     )  # fmt: skip
 
     def __init__(self, request: ChatRequest, on_text: Callable[[str], None] | None) -> None:
@@ -23,17 +23,29 @@ class Progress:
         self.pieces: list[str] = []
         self.chars = 0
         self.events = 0
+        self.answered: bool | None = None  # None: no answer yet; False: turned away before any work was done
         self.done = False  # the protocol's own end mark was seen
         self.cancelled = False
         self.finish_reason = ""
         self.model = request.endpoint.model
         self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
+        self.cached_tokens = 0
+        self.ended_at: float | None = None
         self.started_at = time.perf_counter()
         self.first_at: float | None = None
         self.last_at = self.started_at
         self._on_text = on_text
         self._limit = request.max_tokens * RUNAWAY_CHARS_PER_TOKEN + RUNAWAY_SLACK
+
+    def begin(self) -> None:
+        """The call is made now: what it waited for before is not its own time."""
+        self.started_at = self.last_at = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """How long the call has taken, or took."""
+        return (time.perf_counter() if self.ended_at is None else self.ended_at) - self.started_at
 
     def add(self, piece: str) -> None:
         """One piece of text, in order. A cancelled call hands none on: what stop promised to drop must not reach
@@ -55,13 +67,20 @@ class Progress:
 
     @property
     def usage(self) -> Usage:
-        """The server's figures, or estimates where it gave none, so that a call that broke off can be charged too."""
+        """The server's figures, or estimates where it gave none, so that a call that broke off can be charged too.
+
+        A request that was turned away (an error status instead of an answer, no connection, no place behind our own limits)
+        cost nothing: no provider charges for those.
+        """
+        if self.answered is False:
+            return Usage(0, 0)
         estimate = Usage.estimate(self.request.prompt_chars, self.chars)
         if self.prompt_tokens is None and self.completion_tokens is None:
             return estimate
         prompt = estimate.prompt_tokens if self.prompt_tokens is None else self.prompt_tokens
         completion = estimate.completion_tokens if self.completion_tokens is None else self.completion_tokens
-        return Usage(prompt, completion, estimated=self.prompt_tokens is None or self.completion_tokens is None)
+        given = self.prompt_tokens is not None and self.completion_tokens is not None
+        return Usage(prompt, completion, estimated=not given, cached_tokens=min(self.cached_tokens, prompt))
 
     def reply(self) -> Reply:
         """The finished reply. Raises CutStream, Refused, TooLong or EmptyReply when it is none."""

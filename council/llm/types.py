@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 from council.deliberation.types import Prompt
 
@@ -22,6 +23,9 @@ class Endpoint:
 
     ``style`` is how turns are asked (``capability.style_for``); ``schema`` is the best form of constrained output
     that the server knows; if the server refuses it, a weaker one is used and remembered for the life of the process.
+
+    ``allows`` says of an address (as text) whether it may be connected to; None, for endpoints that the server's own settings
+    name, allows all. One function for many endpoints: they share its connections.
     """
 
     base_url: str
@@ -30,6 +34,21 @@ class Endpoint:
     api_key: str = field(default="", repr=False)  # never in a log or traceback
     style: Style = "auto"
     schema: SchemaSupport = "json_schema"
+    allows: Callable[[str], bool] | None = field(default=None, repr=False, compare=False)
+
+
+class Gate(Protocol):
+    """What a call must pass before it is made. Both methods may block, and are called from threads of an executor."""
+
+    @property
+    def patience_s(self) -> float:
+        """How long a call may wait before it ends as ``Limited``."""
+
+    def enter(self) -> float:
+        """Take a place: 0, or after how many seconds it is worth asking again."""
+
+    def leave(self, usage: Usage) -> None:
+        """Give the place back; called once after an ``enter`` that answered 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +93,7 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
     estimated: bool = False
+    cached_tokens: int = 0  # of the prompt's, read from the provider's cache; only where the server says so
 
     @property
     def total(self) -> int:

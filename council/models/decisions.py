@@ -34,6 +34,8 @@ class Decision(models.Model):
     rules = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     dissent = models.JSONField(default=list, encoder=DjangoJSONEncoder)
     flips = models.JSONField(default=list, encoder=DjangoJSONEncoder)
+    ratification = models.JSONField(null=True)  # {accepted, rejected, ratified, revised}; null = nobody was asked
+    exchange = models.JSONField(default=list)  # what seats asked each other: [{round, from, to, question, reply}]
     missing = models.JSONField(default=list, encoder=DjangoJSONEncoder)  # [{seat, name, stage, error}]
     notes = models.JSONField(default=list)  # sentences that stand above a degraded answer
     created_at = models.DateTimeField(auto_now_add=True)
@@ -64,6 +66,9 @@ class Citation(models.Model):
     quote_hash = models.CharField(max_length=64, blank=True)  # SHA-256, hex
     status = models.CharField(max_length=16, choices=Status)
     reason = models.CharField(max_length=300, blank=True)
+    similarity = models.FloatField(null=True)  # cosine with the passage, where words alone did not settle it
+    snapshot = models.UUIDField(null=True)  # that the session pinned; kept by name, for it goes when its pack is purged
+    snapshot_label = models.CharField(max_length=60, blank=True)
 
     class Meta:
         ordering = ["n", "id"]

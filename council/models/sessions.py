@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
-from council.models.templates import CouncilTemplate
+from council.models.templates import CouncilTemplate, TemplateVersion
 from council.states import SESSION_TRANSITIONS, SessionStatus
 from knowledge.models import KnowledgePack, Snapshot
 from realtime.ids import uuid7
@@ -26,6 +26,7 @@ class CouncilSession(Stream):
     packs = models.ManyToManyField(KnowledgePack, blank=True, related_name="council_sessions", through="SessionPack")
     template = models.ForeignKey(CouncilTemplate, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     template_version = models.PositiveIntegerField(null=True, blank=True)
+    template_ran = models.ForeignKey(TemplateVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     reason = models.CharField(max_length=64, blank=True)  # why the latest run failed or was stopped
     round = models.PositiveSmallIntegerField(default=0)  # number of the latest run's latest round
     version = models.PositiveIntegerField(default=1)  # the ETag; counts people's edits and changes of status

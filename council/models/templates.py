@@ -3,6 +3,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
+from pgtrigger import ReadOnly
 
 from knowledge.models import KnowledgePack
 from realtime.ids import uuid7
@@ -32,3 +33,24 @@ class CouncilTemplate(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+
+class TemplateVersion(models.Model):
+    """What a template said at one time. Immutable, so that a session can always show what it was made from, whatever becomes of the
+    template; hence no foreign key to it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    template = models.UUIDField()
+    slug = models.SlugField(max_length=80)
+    title = models.CharField(max_length=120)
+    version = models.PositiveIntegerField()
+    content = models.JSONField(encoder=DjangoJSONEncoder)  # {description, agents, protocol, question, options, packs}
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-version"]
+        constraints = [models.UniqueConstraint(fields=["template", "version"], name="template_version_unique")]
+        triggers = [ReadOnly(name="template_version_immutable")]
+
+    def __str__(self) -> str:
+        return f"{self.slug} v{self.version}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,8 @@ from django.shortcuts import redirect
 
 from accounts.models import User
 from council import selectors, services
+from council.claims_table import claims_of
+from council.export.minutes import claim_row, evidence_of
 from council.models import CouncilSession
 from council.pages import wording
 from council.pages.common import EXPECTED, blame, both, count_write, person, reading, show, writing
@@ -84,6 +87,16 @@ def _begin(request: HttpRequest, session_id: UUID) -> bool:
 def council(request: HttpRequest, session_id: UUID) -> HttpResponse:
     session = selectors.session_for(person(request), session_id)
     return show(request, "pages/council.html", _context(session, MessageForm()))
+
+
+@reading
+def claims(request: HttpRequest, session_id: UUID) -> HttpResponse:
+    """Who asserts what in the latest run; ``run`` names an earlier one."""
+    session = selectors.session_for(person(request), session_id)
+    wanted = request.GET.get("run", "")
+    found = claims_of(session, int(wanted) if re.fullmatch(r"[0-9]{1,4}", wanted) else None)
+    rows = [{**claim_row(claim), "checks": evidence_of(claim)} for claim in found["claims"]]
+    return show(request, "pages/claims.html", {"session": session, "run": found["run"], "claims": rows})
 
 
 def _context(session: CouncilSession, form: MessageForm) -> dict[str, Any]:

@@ -24,6 +24,9 @@ from knowledge.selectors import packs_for
 PRESET = {
     "council": "Answers, then a secret ballot",
     "debate": "Answers, a debate, then a secret ballot",
+    "poll": "Answers and their count",
+    "delphi": "Estimates of a figure, in rounds",
+    "red-team": "Answers, an attack on the leading one, a debate, then a secret ballot",
 }
 KIND = {
     "note": "A remark",

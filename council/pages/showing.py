@@ -29,6 +29,7 @@ def view(snapshot: Json, reason: str = "") -> Json:
         "usage": usage(session),
         "stages": stages(session, rounds),
         "seats": [show_seat(seat, session, rounds) for seat in session["agents"]],
+        "warnings": session["warnings"],
         "counts": [count(round_, rounds, names) for round_ in rounds if countable(round_)],
         "decision": decision(current, labels(rounds)) if current else None,
         "earlier": [
@@ -131,16 +132,24 @@ def turn_state(turn: Json) -> tuple[str, str]:
         case "failed":
             return "failed", f"failed: {why}"
         case "cancelled":
-            return "cancelled", "was stopped"
+            return "cancelled", why if turn["error"] == "not_needed" else "was stopped"
         case _:
             return "done", wording.DONE[turn["kind"]]
+
+
+def spoken(result: Json) -> str:
+    """The words of a turn that is neither an answer nor the decision."""
+    verdict = result.get("verdict")
+    if verdict is not None:
+        return f"{'Accepts' if verdict['accept'] else 'Rejects'} the text. {verdict['reason']}".strip()
+    return str((result.get("dissent") or result.get("attack") or {}).get("text", ""))
 
 
 def contribution(turn: Json, stage: str) -> Json:
     """What a seat said in one turn."""
     result = turn["result"]
     answer = result.get("answer", {})
-    text = (answer or result.get("synthesis") or {}).get("answer") or result.get("dissent", {}).get("text", "")
+    text = (answer or result.get("synthesis") or {}).get("answer") or spoken(result)
     checks = result.get("citations", [])
     return {
         "key": turn["turn"],

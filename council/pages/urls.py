@@ -16,6 +16,7 @@ urlpatterns = [
     *route("entries/<uuid:entry_id>", packs.entry, "entry"),
     *route("councils/new", councils.new, "council_new"),
     *route("councils/<uuid:session_id>", councils.council, "council"),
+    *route("councils/<uuid:session_id>/claims", councils.claims, "council_claims"),
     *route("councils/<uuid:session_id>/start", councils.start, "council_start"),
     *route("councils/<uuid:session_id>/stop", councils.stop, "council_stop"),
     *route("councils/<uuid:session_id>/message", councils.message, "council_message"),

@@ -13,19 +13,31 @@ STATUS = {
     "failed": "Failed",
     "archived": "Archived",
 }
-STAGE = {"opening": "Opening", "debate": "Debate", "ballot": "Secret ballot", "synthesis": "Decision"}
+STAGE = {
+    "opening": "Opening",
+    "attack": "Test of the leading answer",
+    "debate": "Debate",
+    "ballot": "Secret ballot",
+    "tally": "Count",
+    "synthesis": "Decision",
+    "ratify": "Ratification",
+}
 COUNT = {"opening": "Count after the opening", "debate": "Count after the debate", "ballot": "Secret ballot"}
 CONTRIBUTION = {
     "opening": "Opening answer",
     "debate": "Answer in the debate",
     "synthesis": "The decision as written",
     "dissent": "Minority report",
+    "attack": "Case against the leading answer",
+    "ratify": "Verdict on the text",
 }
 DONE = {
     "answer": "has answered",
     "ballot": "has voted",
     "synthesis": "has written the decision",
     "dissent": "has written a minority report",
+    "attack": "has made the case against the leading answer",
+    "ratify": "has judged the text",
 }
 OUTCOME = {"decided": "Decided", "no_consensus": "No consensus", "partial": "Partial decision"}
 SOURCE = {
@@ -34,17 +46,31 @@ SOURCE = {
     "verbatim": "Nobody could write a summary; this is the leading answer, word for word.",
 }
 CITATION = {"verified": "verified", "unsupported": "not supported", "missing": "missing"}
-RULE = {"plurality": "Plurality", "majority": "Majority", "borda": "Borda", "schulze": "Schulze"}
+RULE = {
+    "plurality": "Plurality",
+    "majority": "Majority",
+    "two_thirds": "Two thirds",
+    "unanimity": "Unanimity",
+    "borda": "Borda",
+    "schulze": "Schulze",
+    "ranked_pairs": "Ranked pairs",
+    "score": "Score",
+    "median": "Median",
+    "approval": "Approval",
+    "irv": "Instant runoff",
+    "confidence_weighted": "Weighted by confidence",
+}
 DECIDED_BY = {
     **RULE,
     "median_score": "a tie, broken by median score",
     "seed": "a tie, broken by the recorded seed",
+    "estimates": "the median of the estimates",
 }
 REASON = {
     "quorum_not_met": "too few seats took part",
     "no_answers": "no seat answered",
     "deadline": "out of time",
-    "budget": "the token budget is used up",
+    "budget": "the budget is used up",
     "no_model": "no model is configured",
     "timeout": "the model took too long",
     "rate_limited": "the model refuses more requests for now",
@@ -61,9 +87,15 @@ REASON = {
     "wrong_schema": "the answer had the wrong form",
     "empty": "the answer was empty",
     "refusal": "the model refused to answer",
+    "limited": "the model's limits left no room in time",
+    "budget_busy": "waits for calls that hold the rest of the budget",
+    "address_blocked": "the model's address may not be called",
+    "prompt_too_long": "the question is too long for the model",
+    "key_unreadable": "the model's stored key cannot be read",
     "unknown_candidate": "it voted for something that does not stand on the ballot",
     "unknown_evidence": "it cited a source that it was not shown",
     "tally_failed": "the votes could not be counted",
+    "not_needed": "was not needed any more",
     "absent": "did not take part",
     "failed": "failed",
     "cancelled": "was stopped",
@@ -96,7 +128,7 @@ def minute(iso: str | None) -> str:
 
 def margin(decision: dict[str, Any]) -> str:
     """How many ballots would have to change for another outcome."""
-    if not decision["decided_by"]:
+    if decision["decided_by"] in {"", "estimates"}:
         return ""
     fewest = decision["margin"]
     if fewest is None:

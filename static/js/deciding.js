@@ -33,7 +33,7 @@ function facts(stored) {
 }
 
 function margin(stored) {
-  if (!stored.decided_by) return "";
+  if (["", "estimates"].includes(stored.decided_by)) return "";
   return stored.margin == null ? "more than 2 ballots" : plural(stored.margin, "ballot", "ballots");
 }
 

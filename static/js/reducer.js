@@ -31,7 +31,11 @@ const changes = {
   tally: (state, _verb, data) => inRound(state, data, (round) => ({ ...round, tally: data.tally })),
   turn: turnMoved,
   message: (state, _verb, data) => ({ ...state, messages: [...state.messages, data.message] }),
-  decision: (state, _verb, data) => ({ ...state, decisions: [...state.decisions, data.decision] }),
+  // decision.revised takes the place of the decision of the same run
+  decision: (state, _verb, { decision }) => ({
+    ...state,
+    decisions: [...state.decisions.filter((one) => one.run !== decision.run), decision],
+  }),
   budget: (state, _verb, data) => ({
     ...state,
     session: { ...state.session, usage: data.usage, budget: data.budget },

@@ -101,15 +101,15 @@ function turnState(turn) {
     case "failed":
       return ["failed", `failed: ${why}`];
     case "cancelled":
-      return ["cancelled", "was stopped"];
+      return ["cancelled", turn.error === "not_needed" ? why : "was stopped"];
     default:
       return ["done", words.done[turn.kind]];
   }
 }
 
 function contribution(turn, stage) {
-  const { answer, synthesis, dissent, citations = [] } = turn.result;
-  const text = (answer ?? synthesis)?.answer ?? dissent?.text ?? "";
+  const { answer, synthesis, citations = [] } = turn.result;
+  const text = (answer ?? synthesis)?.answer ?? spoken(turn.result);
   return {
     key: turn.turn,
     heading: heading(turn, stage),
@@ -119,6 +119,12 @@ function contribution(turn, stage) {
     because: answer?.changed_because,
     sources: cited(text, citations, turn.evidence),
   };
+}
+
+// The words of a turn that is neither an answer nor the decision.
+function spoken({ dissent, attack, verdict }) {
+  if (verdict) return `${verdict.accept ? "Accepts" : "Rejects"} the text. ${verdict.reason}`.trim();
+  return (dissent ?? attack)?.text ?? "";
 }
 
 const heading = (turn, stage) => words.contribution[turn.kind === "answer" ? stage : turn.kind];

@@ -11,6 +11,9 @@ from django.core.checks import run_checks
         ("RATE_LIMITS", {"login": "ten a minute"}, "quorum.E001"),
         ("EMBEDDING_BASE_URL", "http://127.0.0.1:1/v1", "quorum.E002"),
         ("LLM_BASE_URL", "http://127.0.0.1:1/v1", "quorum.E003"),
+        ("LLM_PRICE_IN", 1, "quorum.E010"),
+        ("LLM_PRIVATE_NETWORKS", ["10.0.0.1/8", "10.0.0.0/8"], "quorum.E011"),
+        ("ENCRYPTION_KEYS", ["r" * 40, "short"], "quorum.E012"),
     ],
 )
 def test_a_wrong_setting_is_named(name: str, value: object, code: str, settings: LazySettings) -> None:

@@ -15,6 +15,7 @@ from accounts.models import User
 from council import runner, services
 from council.deliberation.types import TurnKind
 from council.models import CouncilSession, Turn
+from council.recount import recount
 from tests.support.fake_openai import FakeModelServer
 
 
@@ -85,3 +86,9 @@ def run_one(turn: Turn) -> None:
 def conclude(user: User, session: CouncilSession) -> CouncilSession:
     services.start(user, session.pk)
     return work(session)
+
+
+def assert_decisions_recount() -> None:
+    for session in CouncilSession.objects.filter(runs__decision__isnull=False).distinct():
+        found = recount(session)
+        assert found["agrees"], found["differences"]

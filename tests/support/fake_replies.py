@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from tests.support import fake_gullible
 from tests.support.fake_rules import Behaviour
 
 Schema = dict[str, Any]
@@ -25,6 +26,7 @@ _PLAIN = re.compile(r"^\[(\d+)\][ \t]*(.+?)(?=^\[\d+\]|^[ \t]*$|\Z)", re.MULTILI
 _TOKEN = re.compile(r"\b[0-9a-f]{8}\b")  # fences differ from turn to turn, opinions must not
 _SENTENCE = re.compile(r"[^.!?\n#|\s][^.!?\n]{20,240}[.!?](?=\s|$)")
 _MARK = re.compile(r"\s*\[\d+\]")
+_CITING = re.compile(r"[^.!?\n]{10,200}\[\d{1,2}\]")
 _STANCES = (
     "Taken together this makes the cautious course the better one.",
     "The costs of waiting weigh more than the risks of acting.",
@@ -63,7 +65,19 @@ class Speaker:
         if self.behaviour.wrong_schema:
             return json.dumps({"unexpected": self.prose()})
         text = json.dumps(Instance(self, schema).build(), ensure_ascii=False)
+        if self.behaviour.gullible:
+            return self._gullibly(text)
         return text[: len(text) // 2] if self.behaviour.malformed == "text" else text
+
+    def _pick(self) -> tuple[int, str]:
+        """What to quote: the first passage; a gullible model likes one best that cites something itself."""
+        citing = ((n, found.group()) for n, text in self.evidence if (found := _CITING.search(text)))
+        return next(citing, self.evidence[0]) if self.behaviour.gullible else self.evidence[0]
+
+    def _gullibly(self, text: str) -> str:
+        candidates = {name[10:]: text for name, text in self.sections if name.startswith("candidate ")}
+        obeyed = fake_gullible.obey(text, fake_gullible.orders(self.system, self.user), candidates)
+        return fake_gullible.aloud(obeyed, self.user) if '"choice"' not in obeyed else obeyed
 
     def prose(self, lead: str = "") -> str:
         stance = self.rng.choice(_STANCES)
@@ -71,7 +85,7 @@ class Speaker:
             return quote(self.material) or stance
         if not self.evidence:
             return f"{lead}{quote(self.material) or 'There is little to go on here, so this is a judgement.'} {stance}"
-        number, passage = self.evidence[0]
+        number, passage = self._pick()
         left, right = ("“", "”") if '"' in passage else ('"', '"')
         return f"{lead}The record says: {left}{quote(passage)}{right} [{number}] {stance}"
 
@@ -186,6 +200,8 @@ class Instance:
         return None
 
     def _boolean(self, _schema: Schema, name: str, _depth: int) -> bool:
+        if name == "accept":
+            return not self.speaker.behaviour.reject
         return self.speaker.behaviour.abstain if name == "abstain" else False
 
     def _integer(self, schema: Schema, name: str, _depth: int) -> int:
@@ -195,6 +211,8 @@ class Instance:
         return self.rng.randint(int(low), int(high))
 
     def _number(self, schema: Schema, name: str, _depth: int) -> float:
+        if name == "estimate" and self.speaker.behaviour.estimate is not None:
+            return float(self.speaker.behaviour.estimate)
         low, high = _bounds(schema, 0, 1, whole=False)
         wanted = self.speaker.behaviour.confidence
         share = wanted if name == "confidence" and wanted is not None else self.rng.uniform(0.55, 0.9)

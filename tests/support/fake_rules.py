@@ -13,6 +13,8 @@ name different.
     flood[-N]       N tokens, whatever max_tokens says   wrong        valid JSON that misses the schema
     option-K        prefers the K-th option, sorted      confident    confidence 0.95
     abstain         abstains from ballots                mute         usage is not reported
+    gullible        obeys what it can mistake for its user's words (``fake_gullible``)
+    estimate-N      estimates N                          reject       rejects the written decision
 """
 
 from __future__ import annotations
@@ -51,6 +53,9 @@ class Behaviour:
     option: int | None = None
     confidence: float | None = None
     abstain: bool = False
+    gullible: bool = False
+    estimate: int | None = None
+    reject: bool = False
 
     @property
     def waits(self) -> bool:
@@ -81,6 +86,9 @@ def _word(word: str, number: int | None) -> dict[str, Any]:
         "confident": {"confidence": 0.95},
         "abstain": {"abstain": True},
         "mute": {"usage": False},
+        "gullible": {"gullible": True},
+        "estimate": {"estimate": number},
+        "reject": {"reject": True},
         "429": {"status": 429, "retry_after": "1"},
     }
     return table.get(word, {"status": int(word)} if word.isdigit() else {})

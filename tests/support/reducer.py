@@ -37,6 +37,8 @@ def _apply(state: Json, kind: str, data: Json) -> None:
         state["messages"].append(data["message"])
     elif kind == "decision.reached":
         state["decisions"].append(data["decision"])
+    elif kind == "decision.revised":
+        _put(state["decisions"], data["decision"], "run")
 
 
 def _merge_session(state: Json, data: Json) -> None:

@@ -14,10 +14,10 @@ from collections.abc import Generator
 from typing import Literal
 
 from council.deliberation.dialogues import guided, structured
-from council.deliberation.types import Answer, Ballot, Dissent, Prompt, Synthesis, TurnContext, TurnKind
+from council.deliberation.dialogues.structured import Result
+from council.deliberation.types import Prompt, TurnContext, TurnKind
 
 Style = Literal["structured", "guided"]
-Result = Answer | Ballot | Synthesis | Dissent
 Dialogue = Generator[Prompt, str, Result]
 
 __all__ = ["Dialogue", "Result", "Style", "start"]
@@ -26,7 +26,8 @@ __all__ = ["Dialogue", "Result", "Style", "start"]
 def start(context: TurnContext, style: Style, seed: int) -> Dialogue:
     """Begin the conversation of one turn. The same context, style, seed and replies give the same prompts and result.
 
-    Raises ValueError for a tally, which no model computes, and for a ballot without candidates or a dissent without a position.
+    Raises ValueError for a tally, which no model computes, for a ballot without candidates, a dissent without a position, an
+    attack on nothing and a verdict on no text.
     """
     if context.kind is TurnKind.TALLY:
         raise ValueError("a tally is computed, not asked for")
@@ -34,4 +35,8 @@ def start(context: TurnContext, style: Style, seed: int) -> Dialogue:
         raise ValueError("a ballot needs candidates")
     if context.kind is TurnKind.DISSENT and context.own is None:
         raise ValueError("a dissent needs the seat's own position")
+    if context.kind is TurnKind.ATTACK and context.winner is None:
+        raise ValueError("an attack needs a leading answer")
+    if context.kind is TurnKind.RATIFY and not context.draft:
+        raise ValueError("a verdict needs the text that it is about")
     return guided.start(context, seed) if style == "guided" else structured.start(context, seed)

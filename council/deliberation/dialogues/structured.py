@@ -11,7 +11,19 @@ from functools import partial
 
 from council.deliberation import parsing, prompts
 from council.deliberation.dialogues.asking import ask, object_schema
-from council.deliberation.types import Answer, Ballot, Dissent, Prompt, Stage, Synthesis, TurnContext, TurnKind
+from council.deliberation.types import (
+    Answer,
+    Attack,
+    Ballot,
+    Dissent,
+    Prompt,
+    Scale,
+    Stage,
+    Synthesis,
+    TurnContext,
+    TurnKind,
+    Verdict,
+)
 
 # Generous: white space that a model pads its JSON with counts too, and a reply that is cut off is lost whole.
 MAX_TOKENS: Mapping[TurnKind, int] = {
@@ -19,11 +31,14 @@ MAX_TOKENS: Mapping[TurnKind, int] = {
     TurnKind.BALLOT: 500,
     TurnKind.SYNTHESIS: 1600,
     TurnKind.DISSENT: 800,
+    TurnKind.ATTACK: 1000,
+    TurnKind.RATIFY: 400,
 }
+Result = Answer | Ballot | Synthesis | Dissent | Attack | Verdict
 _TEXT: Mapping[str, object] = {"type": "string"}
 
 
-def start(context: TurnContext, seed: int) -> Generator[Prompt, str, Answer | Ballot | Synthesis | Dissent]:
+def start(context: TurnContext, seed: int) -> Generator[Prompt, str, Result]:
     parse, schema, words = _shape(context, seed)
     parts = prompts.materials(context, seed)
     token = prompts.fence(seed, [prompts.introduction(context), *(text for _, text in parts)])
@@ -34,13 +49,13 @@ def start(context: TurnContext, seed: int) -> Generator[Prompt, str, Answer | Ba
             json_schema=object_schema(schema),
             max_tokens=MAX_TOKENS[context.kind],
             field=context.kind.value,
-            live=context.kind is not TurnKind.BALLOT,
+            live=context.kind not in {TurnKind.BALLOT, TurnKind.RATIFY},
         ),
         parse,
     )
 
 
-_Shape = tuple[Callable[[str], Answer | Ballot | Synthesis | Dissent], dict[str, object], str]
+_Shape = tuple[Callable[[str], Result], dict[str, object], str]
 
 
 def _shape(context: TurnContext, seed: int) -> _Shape:
@@ -54,7 +69,16 @@ def _shape(context: TurnContext, seed: int) -> _Shape:
         )
     if context.kind is TurnKind.DISSENT:
         return parsing.dissent, {"text": _TEXT}, _in_words({"text": "your minority report, with its [n] marks"})
+    if context.kind is TurnKind.ATTACK:
+        return parsing.attack, {"text": _TEXT}, _in_words({"text": "your case against it, with its [n] marks"})
+    if context.kind is TurnKind.RATIFY:
+        return _verdict()
     return _answer(context, seed)
+
+
+def _verdict() -> _Shape:
+    words = {"accept": "true to accept the text, false to reject it", "reason": 'what is wrong with the text; else ""'}
+    return parsing.verdict, {"accept": {"type": "boolean"}, "reason": _TEXT}, _in_words(words)
 
 
 def _answer(context: TurnContext, seed: int) -> _Shape:
@@ -64,6 +88,9 @@ def _answer(context: TurnContext, seed: int) -> _Shape:
         order = list(prompts.option_order(context, seed))
         schema["option"] = {"type": "string", "enum": order}
         words["option"] = "the option you choose, copied exactly"
+    if context.scale is not None:
+        schema["estimate"] = _number(context.scale)
+        words["estimate"] = prompts.scale_words(context.scale)
     claim = object_schema({"text": _TEXT, "evidence": {"type": "array", "items": {"type": "integer"}}})
     schema |= {
         "claims": {"type": "array", "items": claim},
@@ -79,7 +106,27 @@ def _answer(context: TurnContext, seed: int) -> _Shape:
         schema |= {"changed": {"type": "boolean"}, "because": _TEXT}
         words["changed"] = "true if this answer differs from the one you gave before"
         words["because"] = 'if it differs: the evidence or the named error that changed it; otherwise ""'
+    _exchange(context, schema, words)
     return partial(parsing.answer, context=context), schema, _in_words(words)
+
+
+def _number(scale: Scale) -> dict[str, object]:
+    """Likert points as an enumeration, which every server can hold a model to; the ends of a scale are checked by us."""
+    if scale.kind == "likert" and scale.low is not None and scale.high is not None and scale.high - scale.low <= 20:
+        return {"type": "integer", "enum": list(range(int(scale.low), int(scale.high) + 1))}
+    return {"type": "number"}
+
+
+def _exchange(context: TurnContext, schema: dict[str, object], words: dict[str, str]) -> None:
+    """Replies to what the seat was asked, and what it asks itself; the fields stand there only when there is something to say."""
+    if context.asked:
+        numbers: dict[str, object] = {"type": "integer", "enum": list(range(1, len(context.asked) + 1))}
+        schema["replies"] = {"type": "array", "items": object_schema({"question": numbers, "text": _TEXT})}
+        words["replies"] = 'your reply to each question put to you, as {"question": its number, "text": ...}'
+    if letters := prompts.addressees(context):
+        to: dict[str, object] = {"type": "string", "enum": letters}
+        schema["questions"] = {"type": "array", "items": object_schema({"to": to, "text": _TEXT})}
+        words["questions"] = 'up to two questions, each as {"to": the letter of an answer, "text": ...}; [] for none'
 
 
 def _ballot(context: TurnContext) -> _Shape:

@@ -5,4 +5,12 @@ from __future__ import annotations
 from hypothesis import settings
 
 settings.register_profile("deliberation", deadline=None)
-settings.load_profile("deliberation")
+
+
+def deep() -> bool:
+    """Under ``make deep``. This file may be read before the option is, so ask when tests are collected."""
+    return settings.get_current_profile_name() == "deep"
+
+
+if not deep():
+    settings.load_profile("deliberation")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from council.deliberation import estimates
 from council.deliberation.ballots import build_candidates, candidate_of
 from council.deliberation.consensus import tally
 from council.deliberation.protocol import known_candidates, next_step, positions, resolve
 from council.deliberation.types import (
     Answer,
     Ask,
+    Attack,
     Ballot,
     CloseRound,
     Conclude,
     NewTurn,
     Outcome,
     Protocol,
+    Release,
     RoundState,
     RunState,
     SeatState,
@@ -25,9 +28,10 @@ from council.deliberation.types import (
     TurnKind,
     TurnState,
     TurnStatus,
+    Verdict,
 )
 
-Result = Answer | Ballot | TurnStatus
+Result = Answer | Attack | Ballot | TurnStatus | Verdict
 Behaviour = Callable[[TurnState, RoundState], Result]
 
 
@@ -53,6 +57,10 @@ class Simulation:
             self._ask(step)
         elif isinstance(step, CloseRound):
             self._replace(self.state.rounds[step.number - 1].model_copy(update={"closed": True}))
+        elif isinstance(step, Release):
+            for turn in self.open_turns():
+                if turn.id in step.turns:
+                    self.finish(turn.model_copy(update={"released": True}), TurnStatus.CANCELLED)
         elif isinstance(step, Conclude):
             self.conclusion = step
         return step
@@ -67,6 +75,10 @@ class Simulation:
             update["answer"] = result
         if isinstance(result, Ballot):
             update["ballot"] = result
+        if isinstance(result, Verdict):
+            update["verdict"] = result
+        if isinstance(result, Attack):
+            update["attack"] = result
         round_ = self._round_of(turn)
         done = turn.model_copy(update=update)
         round_ = round_.model_copy(update={"turns": tuple(done if t.id == turn.id else t for t in round_.turns)})
@@ -118,6 +130,8 @@ class Simulation:
 
     def _count(self, round_: RoundState) -> Tally:
         answers = positions(self.state)
+        if self.state.protocol.estimate is not None:
+            return estimates.tally(answers, self.state.protocol.estimate)
         candidates = build_candidates(self.state.options, answers, known_candidates(self.state))
         cast = {turn.seat: turn.ballot for turn in round_.turns if turn.seat and turn.ballot}
         return tally(

@@ -60,6 +60,10 @@ def test_stripping_takes_marks_and_the_space_before_them() -> None:
     assert citations.strip_marks("It fell [1], then rose [2, 3].") == "It fell, then rose."
 
 
+def test_marks_of_a_passage_are_put_in_round_brackets() -> None:
+    assert citations.round_marks("A [1], 【2, 3】 [4](x) [2019] a[0].") == "A (1), (2, 3) (4)(x) [2019] a[0]."
+
+
 @given(st.text(alphabet="ab .!?\n[]12-,“”#", max_size=80))
 def test_sentences_are_ordered_disjoint_and_lose_nothing_but_space(text: str) -> None:
     spans = citations.sentences(text)

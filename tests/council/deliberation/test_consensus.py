@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from council.deliberation import ballots as balloting
 from council.deliberation import rules
-from council.deliberation.consensus import concordance, kendall_w, modal_share, tally
+from council.deliberation.agreement import concordance, kendall_w, modal_share
+from council.deliberation.consensus import VERSION, elect, tally
 from council.deliberation.rules import Preference
 from council.deliberation.types import Answer, Ballot, Rule, Tally
 from tests.council.deliberation.elections import Profile, decide, elections, favourites, options, profile
@@ -78,6 +79,40 @@ def test_an_unknown_candidate_is_an_error() -> None:
         tally(options(2), {"s0": "o9"}, None, Rule.BORDA, 0, {})
 
 
+# --- versions ---------------------------------------------------------------------------------------------------------
+
+FOUR_RULES = """
+{"candidates": [{"id": "o1", "text": "Yes", "option": "Yes", "seats": ["s0", "s2"]},
+                {"id": "o2", "text": "No", "option": "No", "seats": ["s1"]}],
+ "winner": "o1", "decided_by": "schulze",
+ "rules": {"plurality": {"winners": ["o1"], "scores": {"o1": 2.0, "o2": 1.0}},
+           "majority": {"winners": ["o1"], "scores": {"o1": 2.0, "o2": 1.0}},
+           "borda": {"winners": ["o1"], "scores": {"o1": 2.0, "o2": 1.0}},
+           "schulze": {"winners": ["o1"], "scores": {"o1": 1.0, "o2": 0.0}}},
+ "margin": 1, "too_close": true, "voters": 3, "abstentions": 0,
+ "agreement": {"modal_share": 0.6666666666666666, "positions": {"s0": "o1", "s1": "o2", "s2": "o1"}, "kendall_w": 0.1111111111111111}}
+"""
+
+
+def test_a_tally_stored_when_there_were_four_rules_is_counted_again_as_it_was() -> None:
+    stored = Tally.model_validate_json(FOUR_RULES)
+    cast = {f"s{i}": Ballot(ranking=order) for i, order in enumerate([("o1", "o2"), ("o2", "o1"), ("o1", "o2")])}
+
+    def count(version: int) -> Tally:
+        return tally(stored.candidates, stored.agreement.positions, cast, Rule.SCHULZE, 5, {}, version)
+
+    assert stored.version == 1
+    assert count(stored.version) == stored
+    assert set(count(VERSION).rules) == set(Rule)
+
+
+def test_the_short_way_to_a_winner_finds_the_same() -> None:
+    for rule in Rule:
+        ballots = profile("012", "120", "102", "")
+        given: tuple[Any, ...] = (options(3), favourites(ballots), ballots, rule, 3, {})
+        assert elect(*given) == tally(*given).winner
+
+
 # --- what must not matter ---------------------------------------------------------------------------------------------
 
 
@@ -122,7 +157,7 @@ def test_a_tally_survives_json_and_a_recount_gives_it_again(
 
 
 def open_vote(texts: str, favour: Callable[[str, list[str]], list[str]], rule: Rule) -> Tally:
-    """A whole ballot over open answers: seat i answers ``texts[i]`` and ranks what it is shown in the order of
+    """A whole ballot over open answers: seat i answers ``texts[i]`` and ranks and scores what it is shown in the order of
     ``favour(its own answer, all answers)``."""
     answers = {f"s{i}": Answer(answer=text) for i, text in enumerate(texts)}
     candidates, shown = balloting.build_candidates((), answers), balloting.texts_for_ballot((), answers)
@@ -133,7 +168,8 @@ def open_vote(texts: str, favour: Callable[[str, list[str]], list[str]], rule: R
     for seat, order in orders.items():
         taste = favour(answers[seat].answer, list(text_of.values()))
         places = {text: taste.index(text_of[text]) for text in order}
-        cast[seat] = Ballot(ranking=tuple(sorted(order, key=places.__getitem__)))
+        ranking = tuple(sorted(order, key=places.__getitem__))
+        cast[seat] = Ballot(ranking=ranking, scores={text: max(0, 10 - 5 * n) for n, text in enumerate(ranking)})
     mapped = balloting.to_cluster_ballots(cast, clusters, balloting.own_clusters(own, clusters))
     return tally(candidates, balloting.candidate_of(candidates), mapped, rule, 7, {})
 
@@ -142,12 +178,53 @@ def own_first(own: str, shown: list[str]) -> list[str]:
     return sorted(shown, key=lambda text: (text != own, text))
 
 
-@pytest.mark.parametrize("rule", list(Rule))
+QUALIFIED = {Rule.TWO_THIRDS, Rule.UNANIMITY}
+
+
+@pytest.mark.parametrize("rule", [rule for rule in Rule if rule not in QUALIFIED])
 @pytest.mark.parametrize("texts", ["AAAB", "BAAA", "AABA", "AAB", "AAABC", "AAAABBC"])
 def test_three_seats_with_one_answer_do_not_lose_to_one(texts: str, rule: Rule) -> None:
     result = open_vote(texts, own_first, rule)
     winner = next(candidate for candidate in result.candidates if candidate.id == result.winner)
     assert (winner.text, result.decided_by) == ("A", rule.value)
+
+
+@pytest.mark.parametrize("rule", list(Rule))
+@pytest.mark.parametrize("texts", ["AAAB", "AABC", "ABCD", "AAAABBC"])
+def test_what_an_author_thinks_of_its_own_answer_decides_nothing(texts: str, rule: Rule) -> None:
+    """Whoever is alone with an answer may love or loathe it: the count is the same."""
+
+    def taste(own: str, shown: list[str], place: int) -> list[str]:
+        rest = sorted(text for text in shown if text != own)
+        return rest if texts.count(own) > 1 else [*rest[:place], own, *rest[place:]]
+
+    def vote(place: int) -> Tally:
+        return open_vote(texts, lambda own, shown: [*taste(own, shown, place), *shown], rule)
+
+    fond, modest = vote(0), vote(len(texts))
+    assert fond.model_dump(exclude={"rules"}) == modest.model_dump(exclude={"rules"})
+    assert {k: r.winners for k, r in fond.rules.items()} == {k: r.winners for k, r in modest.rules.items()}
+
+
+@given(
+    st.integers(2, 5), st.integers(0, 10), st.integers(0, 9), st.sampled_from([Rule.SCORE, Rule.APPROVAL, Rule.BORDA])
+)
+def test_a_voter_cannot_lift_its_own_answer_by_putting_others_down(m: int, score: int, seed: int, rule: Rule) -> None:
+    """One score for all that it was shown moves nobody against anybody, however low it is."""
+    rng = random.Random(seed)
+    others = profile(*("".join(map(str, rng.sample(range(m), m))) for _ in range(3)))
+    others = {
+        seat: b.model_copy(update={"scores": {c: rng.randint(0, 10) for c in b.ranking}}) for seat, b in others.items()
+    }
+    shown = [f"o{c}" for c in range(1, m)]
+    author = Ballot(ranking=tuple(shown[:1]), scores=dict.fromkeys(shown, score), unseen=("o0",))
+    if rule is Rule.BORDA and m > 2:
+        author = author.model_copy(update={"ranking": tuple(shown)})
+        points = decide(m, {"a": author}, Rule.MAJORITY).rules["borda"].scores
+        assert points["o0"] == pytest.approx(sum(points[c] for c in shown) / len(shown))
+        return
+    with_author = decide(m, others | {"a": author}, Rule.MAJORITY).rules[rule.value].winners
+    assert with_author == decide(m, others, Rule.MAJORITY).rules[rule.value].winners
 
 
 @pytest.mark.parametrize("rule", [Rule.PLURALITY, Rule.BORDA, Rule.SCHULZE])

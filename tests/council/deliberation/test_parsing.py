@@ -49,6 +49,20 @@ def test_an_object_is_found_in_its_usual_wrappings(wrapped: str) -> None:
     assert parsing.answer(reply, context()).answer == "It pays [1]."
 
 
+@pytest.mark.parametrize("other", ['{"answer": "Both.", "confidence": 1}', '{"a": ' * 30 + "1" + "}" * 30])
+@pytest.mark.parametrize("wrapped", ["The entry says {0}.\n{1}", "{1}\nThe entry says {0}."])
+def test_a_reply_that_quotes_an_object_beside_its_own_is_asked_again(wrapped: str, other: str) -> None:
+    reply = wrapped.replace("{0}", other).replace("{1}", json.dumps(GOOD))
+    with pytest.raises(ReplyError) as raised:
+        parsing.answer(reply, context())
+    assert code_of(raised) == "not_json"
+
+
+def test_the_same_object_twice_is_one_reply() -> None:
+    reply = f"{json.dumps(GOOD)}\n```json\n{json.dumps(GOOD)}\n```\n{{}}"
+    assert parsing.answer(reply, context()).answer == "It pays [1]."
+
+
 @pytest.mark.parametrize(
     ("reply", "code"),
     [

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from council.deliberation.protocol import (
     PRESETS,
     ProtocolError,
+    check_options,
     check_seats,
     quorum_size,
     resolve,
@@ -71,9 +72,23 @@ def test_stages_may_be_left_out_in_the_middle() -> None:
         ({"run_deadline_s": 86401}, "/protocol/run_deadline_s"),
         ({"agree_at": 0.5}, "/protocol/agree_at"),
         ({"evidence_k": 21}, "/protocol/evidence_k"),
-        ({"stages": ["opening"]}, "/protocol/stages"),
-        ({"stages": ["ballot", "opening", "synthesis"]}, "/protocol/stages"),
-        ({"stages": ["opening", "ballot", "ballot", "synthesis"]}, "/protocol/stages"),
+        ({"stages": []}, "/protocol/stages"),
+        ({"stages": ["opening"]}, "/protocol/stages/0"),
+        ({"stages": ["ballot", "synthesis"]}, "/protocol/stages/0"),
+        ({"stages": ["opening", "ballot", "debate", "synthesis"]}, "/protocol/stages/2"),
+        ({"stages": ["opening", "ballot", "ballot", "synthesis"]}, "/protocol/stages/2"),
+        ({"stages": ["opening", "attack", "ballot", "synthesis"]}, "/protocol/stages/1"),
+        ({"stages": ["opening", "tally", "ratify"]}, "/protocol/stages/2"),
+        ({"preset": "delphi", "stages": ["opening", "ballot", "synthesis"]}, "/protocol/stages/1"),
+        ({"preset": "delphi", "estimate": None}, "/protocol/estimate"),
+        ({"estimate": {"low": 3, "high": 1}, "stages": ["opening", "tally"]}, "/protocol/estimate"),
+        ({"preset": "delphi", "estimate": {"kind": "likert", "low": 1}}, "/protocol/estimate"),
+        ({"preset": "delphi", "estimate": {"kind": "guess"}}, "/protocol/estimate/kind"),
+        ({"preset": "delphi", "estimate": {"step": 2}}, "/protocol/estimate/step"),
+        ({"preset": "red-team", "rounds": 0}, "/protocol/stages/1"),
+        ({"neighbours": 0}, "/protocol/neighbours"),
+        ({"merge_at": 1.1}, "/protocol/merge_at"),
+        ({"stable_at": -1}, "/protocol/stable_at"),
         ({"stages": ["opening", "lunch", "synthesis"]}, "/protocol/stages/1"),
         ({"stages": "opening"}, "/protocol/stages"),
         ({"stages": ["opening", "synthesis"], "rounds": 1}, "/protocol/rounds"),
@@ -100,9 +115,42 @@ def test_settings_that_are_no_object_are_refused() -> None:
         resolve(["council"])  # type: ignore[arg-type]  # what a request may contain
 
 
+def test_presets_are_what_they_are_called() -> None:
+    stages = {name: [stage.value for stage in preset.stages] for name, preset in PRESETS.items()}
+    assert stages == {
+        "council": ["opening", "ballot", "synthesis"],
+        "debate": ["opening", "debate", "ballot", "synthesis"],
+        "poll": ["opening", "tally"],
+        "delphi": ["opening", "debate", "synthesis"],
+        "red-team": ["opening", "attack", "debate", "ballot", "synthesis"],
+    }
+    assert all(resolve({"preset": name}) == preset for name, preset in PRESETS.items())
+
+
+def test_a_ratification_can_be_asked_for_in_any_protocol_that_writes() -> None:
+    assert resolve({"stages": ["opening", "ballot", "synthesis", "ratify"]}).stages[-1] is Stage.RATIFY
+
+
+def test_an_estimate_has_no_options() -> None:
+    check_options(resolve({"preset": "delphi"}), [])
+    check_options(resolve(None), ["Yes", "No"])
+    with pytest.raises(ProtocolError) as refused:
+        check_options(resolve({"preset": "delphi"}), ["Yes", "No"])
+    assert refused.value.errors[0]["pointer"] == "/options"
+
+
+def test_a_protocol_of_the_first_release_loads_and_resolves_to_itself() -> None:
+    stored = {
+        "preset": "debate", "stages": ["opening", "debate", "ballot", "synthesis"], "rule": "schulze", "rounds": 1,
+        "quorum": None, "policy": "refuse", "turn_deadline_s": 120.0, "run_deadline_s": 1800.0,
+        "agree_at": 0.6666666666666666, "evidence_k": 6,
+    }  # fmt: skip
+    assert Protocol.model_validate(stored) == resolve(stored) == PRESETS["debate"]
+
+
 @given(
     st.fixed_dictionaries(
-        {"preset": st.sampled_from(sorted(PRESETS))},
+        {"preset": st.sampled_from(sorted({*PRESETS} - {"red-team"}))},
         optional={
             "rule": st.sampled_from([rule.value for rule in Rule]),
             "rounds": st.integers(0, 5),
