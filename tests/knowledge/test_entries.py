@@ -366,6 +366,7 @@ def test_a_purge_that_is_asked_for_keeps_the_revisions_that_snapshots_show(
     assert (Passage.objects.exists(), PassageVector.objects.exists()) == (False, False)
 
 
+@pytest.mark.forges
 @pytest.mark.django_db(transaction=True)
 def test_a_cited_revision_survives_the_purge_of_its_entry(
     user: User, convene: Convene, pack: KnowledgePack, solar: str

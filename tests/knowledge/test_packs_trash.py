@@ -204,6 +204,7 @@ def test_a_file_outside_the_data_directory_is_never_deleted(user: User, root: Pa
         purging.purge(pack.pk)
 
 
+@pytest.mark.forges
 def test_cited_revisions_and_pinned_councils_outlive_the_pack(
     user: User, other_user: User, root: Path, convene: Convene
 ) -> None:
