@@ -105,14 +105,20 @@ def claim(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> Claimed:
 
     Turns that are taken, finished or not due yet are left out, and all of them while the session does not run or is gone.
     """
-    values = {"turns": list(turn_ids), "session": session_id, "worker": worker, "lease": settings.TURN_LEASE_S}
     with transaction.atomic():
         if sql.row(_LOCK_SESSION, [session_id]) != (SessionStatus.RUNNING,):
             return Claimed([], [])
-        # In the order in which the turns were made, which their ids keep.
-        taken = sorted(Claim(*row) for row in sql.rows(_TAKE, values))
-        log.append(CouncilSession(pk=session_id), *map(events.turn_claimed, taken))
+        taken = take(session_id, turn_ids, worker)
     return Claimed(taken, _late(turn_ids) if len(taken) < len(turn_ids) else [])
+
+
+def take(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> list[Claim]:
+    """``claim`` under the lock of a session that runs."""
+    values = {"turns": list(turn_ids), "session": session_id, "worker": worker, "lease": settings.TURN_LEASE_S}
+    # In the order in which the turns were made, which their ids keep.
+    taken = sorted(Claim(*row) for row in sql.rows(_TAKE, values))
+    log.append(CouncilSession(pk=session_id), *map(events.turn_claimed, taken))
+    return taken
 
 
 def _late(turn_ids: Sequence[UUID]) -> list[UUID]:
@@ -145,14 +151,23 @@ _STILL_HELD = """
 """
 
 
-def lock_held(session_id: UUID, claims: Sequence[Claim]) -> set[UUID]:
-    """Lock the session, then those of its turns that these claims still own; the others were fenced off."""
-    if sql.row(_LOCK_SESSION, [session_id]) is None:
-        return set()
+class Held(NamedTuple):
+    """Which turns of a session that is locked now its claims still own; the others were fenced off."""
+
+    turns: set[UUID]
+    running: bool  # the session, which may be paused
+
+
+def lock_held(session_id: UUID, claims: Sequence[Claim]) -> Held:
+    """Lock the session, then those of its turns that these claims still own."""
+    found = sql.row(_LOCK_SESSION, [session_id])
+    if found is None:
+        return Held(set(), running=False)
     ids, tokens = [claim.turn_id for claim in claims], [claim.token for claim in claims]
-    return {row[0] for row in sql.rows(_STILL_HELD, [ids, tokens])}
+    held = {row[0] for row in sql.rows(_STILL_HELD, [ids, tokens])}
+    return Held(held, running=found == (SessionStatus.RUNNING,))
 
 
 def lock_one(claim: Claim) -> bool:
     """``lock_held`` of a single claim."""
-    return claim.turn_id in lock_held(claim.session_id, [claim])
+    return claim.turn_id in lock_held(claim.session_id, [claim]).turns

@@ -91,8 +91,8 @@ class Desk:
     What a seat may know is chosen for each by the builders below; that it was read once for all changes nothing of that.
     """
 
-    def __init__(self, claims: Sequence[Claim]) -> None:
-        self._claims = claims
+    def __init__(self, claims: Sequence[Claim], state: RunState | None = None) -> None:
+        self._claims, self._state = claims, state
         self._run, self._session, self._run_number = claims[0].run_id, claims[0].session_id, claims[0].run_number
         self._found: dict[tuple[str, int], tuple[Evidence, ...]] = {}
 
@@ -103,7 +103,7 @@ class Desk:
 
     @cached_property
     def state(self) -> RunState:
-        return load(self._run)
+        return self._state or load(self._run)
 
     @cached_property
     def messages(self) -> tuple[UserMessage, ...]:

@@ -39,6 +39,8 @@ class Source:
 
 def _sources(session_id: UUID) -> list[Source]:
     """The session's packs that its owner may read now: a share that was taken back ends what their councils read, too."""
+    if not SessionPack.objects.filter(councilsession=session_id).exists():
+        return []
     owner = User.objects.get(council_sessions=session_id)
     pins = SessionPack.objects.filter(councilsession=session_id, knowledgepack__in=readable_packs(owner).values("pk"))
     return [

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -18,12 +18,13 @@ from django.db import transaction
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
-from council import budgets, claims, events, sql, steps, turns
+from council import budgets, claims, events, sql, steps, tallying, turns
 from council.budgets import Settlement
 from council.claims import Claim
 from council.deliberation import types as t
 from council.deliberation.protocol import next_step
 from council.models import Budget, CouncilSession, Run, Turn
+from council.refs import RunRef
 from council.serial import usage_json
 from council.state import load
 from council.states import OPEN_TURNS, SessionStatus, TurnStatus
@@ -67,14 +68,27 @@ _STILL_OPEN = """
 Results = Sequence[tuple[Claim, Finished]]
 
 
-def finish(results: Results) -> set[UUID]:
-    """Commit the results of claimed turns of one session, and whatever follows from them, in one transaction.
+class Next(NamedTuple):
+    """Turns that the worker which finished the last ones goes on with, and the run as they find it (None: not read yet)."""
 
-    Returns the turns that were completed. Of those that are missing, which were fenced off, nothing is stored but the charge.
-    """
+    claims: Sequence[Claim]
+    state: t.RunState | None = None
+
+
+class Stored(NamedTuple):
+    """Of turns that are missing in ``completed``, which were fenced off, nothing is stored but the charge."""
+
+    completed: set[UUID]
+    next: list[Next]
+
+
+def finish(results: Results, taker: str = "") -> Stored:
+    """Commit the results of claimed turns of one session, and whatever follows from them, in one transaction; what is asked next
+    can be the ``taker``'s at once (``steps.apply``)."""
     session = CouncilSession(pk=results[0][0].session_id)
+    following: list[Next | None] = []
     with transaction.atomic(), log.gathering():
-        held = claims.lock_held(session.pk, [claim for claim, _ in results])
+        held, running = claims.lock_held(session.pk, [claim for claim, _ in results])
         ours = [(claim, finished) for claim, finished in results if claim.turn_id in held]
         budgets.settle([one.settlement for claim, one in results if claim.turn_id not in held and one.settlement])
         if ours:
@@ -84,8 +98,8 @@ def finish(results: Results) -> set[UUID]:
         for round_id, run in {claim.round_id: _run_of(claim) for claim, _ in ours}.items():
             # The round barrier: whoever finishes last comes past here with nothing open, and opens what follows.
             if sql.row(_STILL_OPEN, [round_id]) is None:
-                _advance(run)
-    return held
+                following.append(_advance(run, taker if running else ""))
+    return Stored(held, [one for one in following if one is not None])
 
 
 def finish_tally(claim: Claim, tally: t.Tally) -> None:
@@ -98,8 +112,8 @@ def finish_tally(claim: Claim, tally: t.Tally) -> None:
     _advance(_run_of(claim))
 
 
-def _run_of(claim: Claim) -> steps.RunRef:
-    return steps.RunRef(claim.session_id, claim.run_id, claim.run_number)
+def _run_of(claim: Claim) -> RunRef:
+    return RunRef(claim.session_id, claim.run_id, claim.run_number)
 
 
 def _complete(session: CouncilSession, results: Results, usage: Json) -> None:
@@ -198,19 +212,44 @@ def advance(session: CouncilSession, run: Run, *, lost_a_seat: bool = False, bal
     a quorum out of reach), or when a ballot must be asked again, which may not be needed.
     """
     if lost_a_seat or ballot_waits or not Turn.objects.filter(round__run=run, status__in=OPEN_TURNS).exists():
-        _advance(steps.RunRef(session.pk, run.pk, run.number))
+        _advance(RunRef(session.pk, run.pk, run.number))
 
 
-def _advance(run: steps.RunRef) -> None:
+def _advance(run: RunRef, taker: str = "") -> Next | None:
     """Ask ``next_step`` and do what it says until turns are outstanding or the run has ended."""
     state = load(run.run_id)
     while True:
         step = next_step(state)
-        steps.apply(run, state, step)
+        counted = tallying.at_once(run, state, step)
+        if counted is not None:
+            state = counted
+            continue
+        taken = steps.apply(run, state, step, taker)
+        if isinstance(step, t.Ask) and taken:
+            return Next(taken, _asked(state, step, taken))
         if not isinstance(step, t.CloseRound | t.Release):
-            return
+            return None
         rounds = tuple(_after(round_, step) if round_.number == step.number else round_ for round_ in state.rounds)
         state = state.model_copy(update={"rounds": rounds})
+
+
+def _asked(state: t.RunState, step: t.Ask, taken: Sequence[Claim]) -> t.RunState:
+    """The run with the turns in it that were taken as they were asked."""
+    new = tuple(
+        t.TurnState(
+            id=str(claim.turn_id),
+            seat=str(claim.seat),
+            kind=t.TurnKind(claim.kind),
+            ordinal=claim.ordinal,
+            status=t.TurnStatus.RUNNING,
+        )
+        for claim in taken
+    )
+    *before, last = state.rounds
+    if last.number == step.number:
+        return state.model_copy(update={"rounds": (*before, last.model_copy(update={"turns": (*last.turns, *new)}))})
+    opened = t.RoundState(number=step.number, stage=step.stage, closed=False, turns=new)
+    return state.model_copy(update={"rounds": (*state.rounds, opened)})
 
 
 def _after(round_: t.RoundState, step: t.CloseRound | t.Release) -> t.RoundState:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -30,18 +31,26 @@ from council.leases import heartbeat
 from council.llm.backoff import backoff
 from council.llm.errors import LlmError
 from council.models import Run
-from council.orchestrator import Failure, Finished
+from council.orchestrator import Failure, Finished, Next
 from realtime import log
 from realtime.errors import QuorumError, Unavailable
 
 logger = logging.getLogger(__name__)
 
 
-def run_turns(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> None:
-    """Claim what can be claimed of these turns and see one attempt of each through."""
+SLICE_S = 5.0  # of a worker's thread, for one council
+GATHER_S = 0.002
+
+
+def run_turns(session_id: UUID, turn_ids: Sequence[UUID], worker: str, slice_s: float = 0.0) -> None:
+    """Claim what can be claimed of these turns and see one attempt of each through.
+
+    For ``slice_s`` seconds the thread then goes on with what its council asks next, without a message in between; after that the
+    council lines up behind the others again, so that a few that last do not keep many waiting.
+    """
     claimed = _claim(session_id, turn_ids, worker)
     if claimed:
-        TurnGroup(claimed).run()
+        TurnGroup(worker, time.monotonic() + slice_s).run(claimed)
 
 
 def run_tally(session_id: UUID, turn_id: UUID, worker: str) -> None:
@@ -81,25 +90,25 @@ class TurnGroup:
     an attempt of its own all the same: whatever becomes of one, the others go on.
     """
 
-    def __init__(self, claimed: Sequence[Claim]) -> None:
-        self._claimed = claimed
+    def __init__(self, worker: str, until: float) -> None:
+        self._worker, self._until = worker, until
+        self._due: list[Next] = []
         self._open: list[Conversation] = []
         self._ended: SimpleQueue[Conversation] = SimpleQueue()  # whose call is over
 
-    def run(self) -> None:
+    def run(self, claimed: Sequence[Claim]) -> None:
+        self._due.append(Next(claimed))
         try:
-            self._begin()
-            self._go_on(self._open.copy())
-            while self._open:
-                connection.close()  # back to the pool while the models work
-                self._go_on(self._wait())
+            while self._due or self._open:
+                self._go_on(self._begin(self._due.pop()) if self._due else self._wait())
         finally:
             for talk in self._open.copy():
                 self._leave(talk)
 
-    def _begin(self) -> None:
-        desk = context.Desk(self._claimed)
-        for claim in self._claimed:
+    def _begin(self, due: Next) -> list[Conversation]:
+        desk = context.Desk(due.claims, due.state)
+        begun = []
+        for claim in due.claims:
             try:
                 assignment = context.prepare(desk, claim)
                 talk = Conversation(claim, assignment, route_for(assignment.model))
@@ -108,15 +117,19 @@ class TurnGroup:
             except Exception:
                 logger.exception(_LEFT, claim.turn_id)
             else:
-                self._open.append(talk)
+                begun.append(talk)
                 heartbeat.hold(claim, talk.cancel)
+        self._open += begun
+        return begun
 
     def _wait(self) -> list[Conversation]:
-        """Until a call ends; it, and whichever others have ended by then."""
+        """Until a call ends; it, and whichever others end with it. Seats that were asked together often answer together, and what
+        is stored together costs one transaction instead of several."""
+        connection.close()  # back to the pool while the models work
         ended = [self._ended.get()]
         with suppress(Empty):
-            while True:
-                ended.append(self._ended.get_nowait())
+            while len(ended) < len(self._open):
+                ended.append(self._ended.get(timeout=GATHER_S))
         return ended
 
     def _go_on(self, talks: Sequence[Conversation]) -> None:
@@ -152,9 +165,11 @@ class TurnGroup:
                 talk.submit(prompt, one, partial(self._ended.put, talk))
 
     def _finish(self, parts: Parts[Finished]) -> None:
-        stored = orchestrator.finish([(talk.claim, finished) for talk, finished in parts])
+        taker = self._worker if time.monotonic() < self._until else ""
+        stored = orchestrator.finish([(talk.claim, finished) for talk, finished in parts], taker)
+        self._due += stored.next
         for talk, _ in parts:
-            if talk.claim.turn_id not in stored:
+            if talk.claim.turn_id not in stored.completed:
                 logger.info("turn %s was fenced off; its result is discarded", talk.claim.turn_id)
             self._leave(talk)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
 
-from council import decisions, events, serial, sql, turns
+from council import claims, decisions, events, serial, sql, turns
+from council.claims import Claim
 from council.counting import ballot_texts
 from council.deliberation import types as t
 from council.models import CouncilSession, Round, Run
+from council.refs import RunRef
 from council.serial import Json
 from council.state import load
 from council.states import RunStatus, SessionStatus
@@ -18,23 +20,12 @@ from realtime import log
 from realtime.ids import uuid7
 
 
-class RunRef(NamedTuple):
-    """The run that is being moved. Most steps need no more of it than this."""
-
-    session_id: UUID
-    run_id: UUID
-    number: int
-
-    @property
-    def stream(self) -> CouncilSession:
-        """The owner of the event log, for ``log.append``."""
-        return CouncilSession(pk=self.session_id)
-
-
-def apply(run: RunRef, state: t.RunState, step: t.Step) -> None:
+def apply(run: RunRef, state: t.RunState, step: t.Step, taker: str = "") -> list[Claim]:
+    """Do it. With a ``taker``, a worker that goes on with what is asked now, the turns are its own from the start if they are
+    few enough for one; its claims are returned."""
     match step:
         case t.Ask():
-            _ask(run, state, step)
+            return _ask(run, state, step, taker)
         case t.CloseRound():
             close_round(run, state, step.number)
         case t.Release():
@@ -42,7 +33,8 @@ def apply(run: RunRef, state: t.RunState, step: t.Step) -> None:
         case t.Conclude():
             _conclude(run, state, step)
         case t.Wait():
-            return
+            pass
+    return []
 
 
 _INSERT_TURNS = """
@@ -71,13 +63,14 @@ _CLOSE_ROUND = """
 """
 
 
-def _ask(run: RunRef, state: t.RunState, step: t.Ask) -> None:
+def _ask(run: RunRef, state: t.RunState, step: t.Ask, taker: str) -> list[Claim]:
     ids = [uuid7() for _ in step.turns]
+    seats = [UUID(turn.seat) if turn.seat else None for turn in step.turns]
     kinds = [turn.kind.value for turn in step.turns]
     asked = {
         "session": run.session_id,
         "turns": ids,
-        "seats": [UUID(turn.seat) if turn.seat else None for turn in step.turns],
+        "seats": seats,
         "kinds": kinds,
         "ordinals": [turn.ordinal for turn in step.turns],
     }
@@ -85,7 +78,10 @@ def _ask(run: RunRef, state: t.RunState, step: t.Ask) -> None:
         sql.change(_INSERT_TURNS, {**asked, "round": _one(sql.row(_ROUND_ID, [run.run_id, step.number]))})
     else:
         _open_round(run, step, asked)
+    if taker and len(ids) <= turns.TOGETHER and None not in seats:
+        return claims.take(run.session_id, ids, taker)
     turns.dispatch(run.session_id, zip(ids, kinds, strict=True))
+    return []
 
 
 def _open_round(run: RunRef, step: t.Ask, asked: Json) -> None:

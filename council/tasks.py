@@ -18,9 +18,9 @@ WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
 @shared_task(name="council.tasks.run_turns")
 def run_turns(session_id: str, turn_ids: list[str]) -> None:
-    """One attempt of each of these model turns (queue ``turns``)."""
+    """One attempt of each of these model turns, and for a while of what follows them (queue ``turns``)."""
     with _connection_given_back():
-        runner.run_turns(UUID(session_id), [UUID(one) for one in turn_ids], WORKER)
+        runner.run_turns(UUID(session_id), [UUID(one) for one in turn_ids], WORKER, runner.SLICE_S)
 
 
 @shared_task(name="council.tasks.run_tally")

@@ -125,7 +125,7 @@ def test_a_fenced_worker_changes_nothing(user: User, convene: Convene) -> None:
     assert second.attempt == 2
     before = SessionEvent.objects.filter(stream=session).count()
     late = orchestrator.Finished({"answer": {"answer": "too late"}})
-    assert orchestrator.finish([(first, late)]) == set()
+    assert orchestrator.finish([(first, late)]).completed == set()
     assert SessionEvent.objects.filter(stream=session).count() == before
     assert Turn.objects.get(pk=turn.pk).status == "running"
 

@@ -13,6 +13,7 @@ from accounts.models import User
 from council import selectors, services, templates
 from council.models import CouncilSession, Decision, LlmCall, SessionEvent, TemplateVersion, Turn
 from council.recount import recount
+from knowledge import services as knowledge
 from realtime.errors import IllegalState, InvalidInput
 from tests.conftest import Api
 from tests.council.test_snapshot import events, snapshot
@@ -229,24 +230,12 @@ def test_a_ballot_that_could_change_nothing_is_not_asked_for_again(
     assert recount(session)["agrees"]
 
 
-def test_an_agreement_that_rests_on_nothing_is_debated(user: User, convene: Convene) -> None:
-    session = convene(("fake-option-1", "fake-option-1", "fake-option-1", "fake"), protocol={"preset": "debate"})
-    services.start(user, session.pk)
-    nowhere = str(user.pk)
-    shown = {
-        "n": 1,
-        "pack": "p",
-        "entry": nowhere,
-        "revision": nowhere,
-        "passage": None,
-        "title": "t",
-        "text": "x",
-        "start": 0,
-        "end": 1,
-    }
-    run(session, pending(session))  # every seat was shown a passage and cited none
-    Turn.objects.filter(session=session, kind="answer").update(evidence=[shown])
-    work(session)
+def test_an_agreement_that_rests_on_nothing_is_debated(user: User, convene: Convene, fake: FakeModelServer) -> None:
+    pack = knowledge.create_pack(user, name="Indentation")
+    knowledge.add_entry(pack, user, {"title": "Tabs or spaces", "content": "Tabs and spaces both indent."})
+    said = json.dumps({"answer": "Tabs, as I feel.", "option": "Tabs", **SAYS})  # shown a passage, it cites none
+    fake.set_rules({"contains": "Choose exactly one of the options", "reply": said})
+    session = conclude(user, convene(("fake", "fake", "fake", "fake"), protocol={"preset": "debate"}, packs=[pack.pk]))
     assert stages(session) == ["opening", "debate", "synthesis"]
 
 
