@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 SLICE_S = 5.0  # of a worker's thread, for one council
-GATHER_S = 0.002
+GATHER_S = 0.005  # between replies that count as one batch
 
 
 def run_turns(session_id: UUID, turn_ids: Sequence[UUID], worker: str, slice_s: float = 0.0) -> None:
