@@ -54,6 +54,7 @@ format: setup
 bench: setup ## measured figures, written into docs/benchmarks.md (about an hour; COLLECTIONS=folder of test collections)
 	$(PY) -m bench.stages --write
 	$(PY) -m bench.stages --pack --write
+	$(PY) -m bench.throughput --write
 	$(PY) -m bench.search --write
 	$(PY) -m bench.indexing --kill 2 --write
 	@if [ -n "$(wildcard $(COLLECTIONS)/*/qrels.tsv)" ]; then $(PY) -m bench.retrieval $(dir $(wildcard $(COLLECTIONS)/*/qrels.tsv)) --write; \
