@@ -69,7 +69,9 @@ class Frame:
         lines = []
         for tick in self.y.ticks:
             y = self.at_y(tick)
-            lines.append(f'<line x1="{self.left}" x2="{self.width - self.right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
+            lines.append(
+                f'<line x1="{self.left}" x2="{self.width - self.right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>'
+            )
             lines.append(f'<text x="{self.left - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:{self.y.form}}</text>')
         at = self.height - self.bottom + 18
         lines += [
