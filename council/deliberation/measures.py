@@ -64,7 +64,7 @@ def mcnemar(a: Mapping[str, bool], b: Mapping[str, bool]) -> float:
     both = a.keys() & b.keys()
     only_a, only_b = sum(a[one] > b[one] for one in both), sum(b[one] > a[one] for one in both)
     n, less = only_a + only_b, min(only_a, only_b)
-    return min(1.0, 2 * sum(comb(n, k) for k in range(less + 1)) / 2**n)
+    return min(1.0, 2 * sum(comb(n, k) for k in range(less + 1)) / (1 << n))
 
 
 # --- calibration ------------------------------------------------------------------------------------------------------

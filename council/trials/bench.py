@@ -27,8 +27,8 @@ from council.deliberation import prompts
 from council.deliberation.protocol import PRESETS
 from council.deliberation.types import Evidence, Frozen, Stage, TurnContext, TurnKind
 from council.trials import councils, library, sampling
-from council.trials.questions import Question, parse, select
-from council.trials.rows import Key, Results, Row, Sample, Status
+from council.trials.questions import Question, parse
+from council.trials.rows import Key, Results, Row, Sample
 from council.trials.stopping import Interrupted, Stop
 from knowledge.models import KnowledgePack
 from realtime.errors import QuorumError
@@ -58,7 +58,6 @@ class Plan(Frozen):
     seats: int = Field(default=3, ge=2, le=11)
     repeat: int = Field(default=1, ge=1)
     samples: int = Field(default=3, ge=1)
-    limit: int | None = Field(default=None, ge=1)
     concurrency: int = Field(default=4, ge=1, le=64)
     seed: int = 1
     packs: bool = True
@@ -66,12 +65,27 @@ class Plan(Frozen):
     user: str | None = None
 
 
-def create(folder: Path, plan: Plan, lines: Sequence[str]) -> None:
-    """Begin a trial's directory. Raises ``TrialRefused`` when it holds one already."""
-    folder.mkdir(parents=True, exist_ok=True)
+def plan(**values: Any) -> Plan:
+    """Raises ``TrialRefused`` with the first fault."""
+    if unknown := [one for one in values["protocols"] if one not in PROTOCOLS]:
+        raise TrialRefused(f"There is no protocol {unknown[0]!r}; known are {', '.join(PROTOCOLS)}.")
+    try:
+        return Plan(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise TrialRefused(f"--{str(first['loc'][0]).removesuffix('_s')}: {first['msg']}") from error
+
+
+def create(folder: Path, plan: Plan, questions: Sequence[Question]) -> None:
+    """Begin a trial's directory. Raises ``TrialRefused`` when it holds one already, or cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrialRefused(f"{folder}: {error.strerror}") from error
     if (folder / "trial.json").exists():
         raise TrialRefused(f"{folder} holds a trial already; go on with it by --resume, or name another directory")
-    (folder / "questions.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    lines = (one.model_dump_json(by_alias=True) + "\n" for one in questions)
+    (folder / "questions.jsonl").write_text("".join(lines), "utf-8")
     (folder / "trial.json").write_text(
         plan.model_dump_json(indent=2) + "\n", "utf-8"
     )  # last: with it the directory is whole
@@ -95,13 +109,13 @@ class Trial:
     def __init__(self, folder: Path, say: Say) -> None:
         self.folder, self.plan, self._say = folder, open_plan(folder), say
         lines = (folder / "questions.jsonl").read_text("utf-8").splitlines()
-        self.questions = select(parse(lines, str(folder / "questions.jsonl")), self.plan.limit, self.plan.seed)
+        self.questions = parse(lines, str(folder / "questions.jsonl"))
         self.results = Results(folder / "results.jsonl")
         self.stop = Stop()
         self._complaints: set[str] = set()
         self._lock = threading.Lock()
 
-    def keys(self) -> Iterator[tuple[Key, Question]]:
+    def planned(self) -> Iterator[tuple[Key, Question]]:
         """Question by question, so that what is there after an interruption can be compared."""
         for question in self.questions:
             for repeat in range(1, self.plan.repeat + 1):
@@ -120,7 +134,7 @@ class Trial:
         if left := councils.abandoned(owner, self.plan.trial):
             self._say(f"{left} councils that an earlier process had left running were stopped; they are held again.")
         done = self.results.done
-        due = [(key, question) for key, question in self.keys() if key not in done]
+        due = [(key, question) for key, question in self.planned() if key not in done]
         self._total, self._done = len(due), 0
         with _sweeping(), ThreadPoolExecutor(self.plan.concurrency, "trial") as pool:
             return self._await([pool.submit(self._unit, key, question) for key, question in due])
@@ -176,8 +190,8 @@ class Trial:
         except Exception as error:
             logger.exception("%s under %s could not be held", key.question, key.protocol)
             found = _failure(f"internal: {type(error).__name__}: {error}")
-        about = {"field": question.field, "kind": question.kind, "seconds": round(time.monotonic() - began, 3)}
-        return Row(**key._asdict(), **about, **found)
+        found |= {"field": question.field, "kind": question.kind, "seconds": round(time.monotonic() - began, 3)}
+        return Row.model_validate({**key._asdict(), **found})
 
     def _convened(self, key: Key, question: Question) -> dict[str, Any]:
         title = f"{councils.TITLE} {self.plan.trial} {key.protocol} {key.question} {key.repeat}"
@@ -227,9 +241,8 @@ def _single(question: Question, samples: Sequence[Sample]) -> dict[str, Any]:
     given = [one for one in samples if one.said is not None]
     if not given:
         return _failure(samples[-1].reason) | {"samples": tuple(samples), "answers": len(samples)}
-    decided: Status = "decided"
     return {
-        "status": decided,
+        "status": "decided",
         "reason": next((one.reason for one in samples if one.reason), "")[:500],
         "answer": question.key(given[0].said) if given[0].said else "",
         "score": fmean(rights),
