@@ -132,12 +132,14 @@ class Trial:
         reads = self.plan.packs and any(question.entries for question in self.questions)
         self._table = self._seated(owner, [library.install(owner)] if reads else [])
         if left := councils.abandoned(owner, self.plan.trial):
-            self._say(f"{left} councils that an earlier process had left running were stopped; they are held again.")
+            self._say(
+                f"{left} councils that an earlier process had left were put away; their questions are asked again."
+            )
         done = self.results.done
         due = [(key, question) for key, question in self.planned() if key not in done]
         self._total, self._done = len(due), 0
         with _sweeping(), ThreadPoolExecutor(self.plan.concurrency, "trial") as pool:
-            return self._await([pool.submit(self._unit, key, question) for key, question in due])
+            return self._all(pool, due)
 
     def _seated(self, owner: User, packs: Sequence[KnowledgePack]) -> councils.Table:
         plan = self.plan
@@ -152,8 +154,10 @@ class Trial:
             packs=[pack.pk for pack in packs],
         )
 
-    def _await(self, units: Sequence[Future[None]]) -> bool:
+    def _all(self, pool: ThreadPoolExecutor, due: Sequence[tuple[Key, Question]]) -> bool:
+        units: list[Future[None]] = []
         try:
+            units += (pool.submit(self._unit, key, question) for key, question in due)
             ended, _ = wait(units, return_when=FIRST_EXCEPTION)
             failed = next((error for unit in ended if (error := unit.exception()) is not None), None)
         except KeyboardInterrupt:

@@ -91,11 +91,19 @@ def hold(table: Table, preset: str, question: Question, title: str, stop: Stop) 
         budget={"tokens": table.tokens},
     )
     session = services.create_session(table.owner, plan)
-    with stop.watching(partial(end, table.owner, session.pk)):
-        services.start(table.owner, session.pk)
-        drive(session.pk, stop)
-    # Out of its owner's lists, where it would be in the way; by id it stays readable, and so it does in the admin.
-    return services.archive(table.owner, session.pk)
+    try:
+        with stop.watching(partial(end, table.owner, session.pk)):
+            services.start(table.owner, session.pk)
+            drive(session.pk, stop)
+    finally:
+        put_away(table.owner, session.pk)
+    return CouncilSession.objects.get(pk=session.pk)
+
+
+def put_away(owner: User, session_id: UUID) -> None:
+    """Out of its owner's lists, where it would be in the way; by id it stays readable, and so it does in the admin."""
+    end(owner, session_id)
+    services.archive(owner, session_id)
 
 
 def end(owner: User, session_id: UUID) -> None:
@@ -107,13 +115,13 @@ def end(owner: User, session_id: UUID) -> None:
 
 
 def drive(session_id: UUID, stop: Stop) -> None:
-    """Work on what is due until the session has ended."""
+    """Work on what is due until the session has ended. Raises ``Interrupted``."""
     while True:
+        stop.check()
         due = _due(session_id)
         if due:
             _work(session_id, due)
         elif CouncilSession.objects.filter(pk=session_id, status__in=FINISHED).exists():
-            stop.check()
             return
         else:
             time.sleep(POLL_S)
@@ -227,9 +235,9 @@ def _spent(session: CouncilSession) -> Mapping[str, Any]:
 
 
 def abandoned(owner: User, trial: str) -> int:
-    """Stop what an earlier process left running of this trial; how many councils that were."""
-    running = CouncilSession.objects.filter(owner=owner, title__startswith=f"{TITLE} {trial} ", status="running")
-    left = list(running.values_list("pk", flat=True))
+    """Put away what an earlier process left of this trial; how many councils that were."""
+    ours = CouncilSession.objects.filter(owner=owner, title__startswith=f"{TITLE} {trial} ")
+    left = list(ours.exclude(status=SessionStatus.ARCHIVED).values_list("pk", flat=True))
     for session_id in left:
-        end(owner, session_id)
+        put_away(owner, session_id)
     return len(left)
