@@ -43,7 +43,7 @@ def trial(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         asked.write_text("".join(one.model_dump_json(by_alias=True) + "\n" for one in CLOSED))
         given = {"questions": asked, "out": out, "limit": limit, **options}
         call_command("trial", protocols=protocols.split(","), stdout=StringIO(), **given)
-        return json.loads((out / "report.json").read_text()) | {"dir": out}
+        return {**json.loads((out / "report.json").read_text()), "dir": out}
 
     return hold
 
@@ -167,7 +167,7 @@ def test_an_interrupted_trial_keeps_what_is_done_and_stops_its_councils(
     assert held.run() is False
     assert held.results.rows == []
     assert set(CouncilSession.objects.values_list("status", flat=True)) == {"archived"}
-    assert Run.objects.order_by("started_at").last().status == "stopped"
+    assert Run.objects.latest("started_at").status == "stopped"
 
 
 def test_the_report_is_whole_in_every_form(fake: FakeModelServer, trial: Callable[..., dict[str, Any]]) -> None:

@@ -103,7 +103,7 @@ def sieve() -> int:
 
 def boys(births: int) -> float:
     """How likely more than 60 % of them are boys."""
-    return sum(math.comb(births, k) for k in range(births + 1) if 5 * k > 3 * births) / 2**births
+    return sum(math.comb(births, k) for k in range(births + 1) if 5 * k > 3 * births) / (1 << births)
 
 
 def alphabetical() -> str:

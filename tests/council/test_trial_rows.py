@@ -17,8 +17,9 @@ RIGHT, WRONG = Said(option="20:45"), Said(option="21:10")
 
 
 def row(protocol: str, score: float, question: str = "ferry-last", repeat: int = 1, **more: Any) -> Row:
-    given = {"field": "outdated", "kind": "closed", "status": "decided", "first": score == 1}
-    return Row(question=question, protocol=protocol, repeat=repeat, score=score, **given | more)
+    given = {"question": question, "protocol": protocol, "repeat": repeat, "score": score, "first": score == 1}
+    about = {"field": "outdated", "kind": "closed", "status": "decided"}
+    return Row.model_validate({**given, **about, **more})
 
 
 def test_repeats_of_a_question_are_one_question() -> None:
@@ -81,7 +82,9 @@ def test_as_many_answers_as_fit_and_one_in_any_case() -> None:
 
 def test_the_confidence_of_a_vote_is_the_share_that_agrees() -> None:
     samples = [Sample(said=RIGHT), Sample(said=RIGHT), Sample(said=WRONG), Sample(reason="timeout")]
-    assert sampling.count(FERRY, samples) == (RIGHT, pytest.approx(2 / 3))
+    counted = sampling.count(FERRY, samples)
+    assert counted.said == RIGHT
+    assert counted.confidence == pytest.approx(2 / 3)
     assert sampling.count(FERRY, samples[3:]) == (None, None)
 
 
