@@ -25,7 +25,7 @@ from council.endpoints import unpriced
 from council.models import CouncilSession, Decision, LlmCall, Run, Turn
 from council.selectors import latest_decision
 from council.state import load
-from council.states import FINISHED, RunStatus, SessionStatus
+from council.states import RunStatus, SessionStatus
 from council.tasks import WORKER
 from council.trials.questions import Estimate, Question, Said
 from council.trials.rows import Flipped, Status
@@ -34,6 +34,7 @@ from realtime.errors import IllegalState
 
 POLL_S = 0.05
 TITLE = "trial"
+_AT_WORK = (SessionStatus.RUNNING, SessionStatus.PAUSED)
 EVIDENCE_K = 4  # passages that a seat reads, in councils and alone
 
 
@@ -121,7 +122,7 @@ def drive(session_id: UUID, stop: Stop) -> None:
         due = _due(session_id)
         if due:
             _work(session_id, due)
-        elif CouncilSession.objects.filter(pk=session_id, status__in=FINISHED).exists():
+        elif not CouncilSession.objects.filter(pk=session_id, status__in=_AT_WORK).exists():
             return
         else:
             time.sleep(POLL_S)

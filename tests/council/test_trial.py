@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import User
+from council import services
 from council.deliberation.intervals import wilson
 from council.models import CouncilSession, LlmCall, Run
 from council.selectors import listed_sessions
-from council.trials import bench, questions
+from council.trials import questions
 from council.trials.library import SERVICE_USER
 from tests.support.fake_openai import FakeModelServer
 
@@ -155,19 +158,50 @@ def test_resuming_asks_only_what_is_missing_and_drops_a_torn_line(
     assert 0 < len(fake.requests) <= 6
 
 
-def test_an_interrupted_trial_keeps_what_is_done_and_stops_its_councils(
-    fake: FakeModelServer, trial: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def ctrl_c(fake: FakeModelServer) -> Iterator[None]:
+    """Pressed as soon as some model is asked."""
+
+    def press() -> None:
+        while not fake.requests:
+            time.sleep(0.05)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    main = threading.get_ident()
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # who starts tests in the background may ignore it
+    thread = threading.Thread(target=press)
+    thread.start()
+    yield
+    thread.join()
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_interrupted_trial_stops_its_councils_and_can_be_resumed(fake: FakeModelServer, tmp_path: Path) -> None:
+    out = tmp_path / "t"
+    given = {"limit": 2, "out": out, "samples": 1, "stdout": StringIO()}
+    with pytest.raises(CommandError, match=f"Interrupted; go on with: manage.py trial --resume {out}"):
+        call_command("trial", protocols=["single", "poll"], model="fake-hang", **given)
+    assert (out / "results.jsonl").exists() is False
+    assert set(CouncilSession.objects.values_list("status", flat=True)) <= {"archived"}
+    assert set(Run.objects.values_list("status", flat=True)) <= {"stopped"}
+    fake.set_rules({"model": "fake-hang", "hang_s": None})
+    call_command("trial", resume=out, stdout=StringIO())
+    assert len((out / "results.jsonl").read_text().splitlines()) == 4
+
+
+def test_what_a_crash_left_running_is_put_away(fake: FakeModelServer, trial: Callable[..., dict[str, Any]]) -> None:
     report = trial("poll", limit=1)
-    plan = json.loads((report["dir"] / "trial.json").read_text())
-    hung = report["dir"].parent / "hung"
-    bench.create(hung, bench.plan(**plan | {"models": ["fake-hang"], "protocols": ["single", "poll"]}), CLOSED[:1])
-    held = bench.Trial(hung, say=lambda _: None)
-    threading.Timer(1.5, held.stop.now).start()
-    assert held.run() is False
-    assert held.results.rows == []
-    assert set(CouncilSession.objects.values_list("status", flat=True)) == {"archived"}
-    assert Run.objects.latest("started_at").status == "stopped"
+    owner, plan = User.objects.get(email=SERVICE_USER), report["plan"]
+    left = services.create_session(owner, services.Plan(question="Q?", title=f"trial {plan['trial']} poll q 1"))
+    services.start(owner, left.pk)
+    other = services.create_session(owner, services.Plan(question="Q?", title="trial of something else"))
+    call_command("trial", resume=report["dir"], stdout=StringIO())
+    left.refresh_from_db()
+    other.refresh_from_db()
+    assert (left.status, other.status) == ("archived", "draft")
 
 
 def test_the_report_is_whole_in_every_form(fake: FakeModelServer, trial: Callable[..., dict[str, Any]]) -> None:
