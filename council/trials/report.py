@@ -219,7 +219,7 @@ def _step(top: float) -> float:
     """A round fifth of an axis that ``top`` fits on."""
     size = 1.0
     while True:
-        for factor in (1, 2, 4, 5):
+        for factor in (1, 2, 3, 4, 5):
             if 5 * factor * size >= top:
                 return factor * size
         size *= 10
