@@ -23,7 +23,15 @@ JOINT_LIMIT = 8  # passages that the writer of the decision reads
 
 def retrieve(session_id: UUID, query: str, k: int) -> tuple[Evidence, ...]:
     """Search the session's packs as one seat: at most ``k`` passages, best first, numbered from 1."""
-    sources = _sources(session_id)
+    return _retrieve(_sources(session_id), query, k)
+
+
+def retrieve_from(packs: Iterable[KnowledgePack], query: str, k: int) -> tuple[Evidence, ...]:
+    """The same without a session: packs as they are now, which the caller may read."""
+    return _retrieve([Source(pack, None) for pack in packs], query, k)
+
+
+def _retrieve(sources: Sequence[Source], query: str, k: int) -> tuple[Evidence, ...]:
     if not sources or not k:
         return ()
     return tuple(_evidence(n, *hit) for n, hit in enumerate(_hits(sources, query, k), start=1))

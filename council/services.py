@@ -226,6 +226,15 @@ def stop(user: User, session_id: UUID) -> CouncilSession:
     return session_for(user, session_id)
 
 
+def archive(user: User, session_id: UUID) -> CouncilSession:
+    """Put away a draft or a finished council: lists leave it out, by id it stays readable. There is no way back."""
+    with transaction.atomic():
+        session = _locked(user, session_id)
+        _require(session, (SessionStatus.DRAFT, *FINISHED), "archived")
+        steps.archive(session)
+    return session_for(user, session_id)
+
+
 def post_message(user: User, session_id: UUID, *, content: str, kind: str = "note", interrupt: bool = False) -> Message:
     """Say something to the council: read at the next stage boundary, or at once with ``interrupt``."""
     with transaction.atomic():

@@ -141,3 +141,11 @@ def end_run(session: CouncilSession, run: Run, status: RunStatus, reason: str = 
     session.version += 1
     session.save(update_fields=["status", "reason", "finished_at", "version"])
     log.append(session, events.session_moved(session, status.value, reason=reason))
+
+
+def archive(session: CouncilSession) -> None:
+    """Under the session's lock, and only what is a draft or finished: the states allow no other."""
+    session.status = SessionStatus.ARCHIVED
+    session.version += 1
+    session.save(update_fields=["status", "version"])
+    log.append(session, events.session_moved(session, "archived"))

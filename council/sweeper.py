@@ -16,10 +16,9 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from council import budgets, claims, events, orchestrator, turns
+from council import budgets, claims, orchestrator, steps, turns
 from council.models import CouncilSession, LlmCall, Run, Turn
 from council.states import OPEN_TURNS, RunStatus, SessionStatus, TurnStatus
-from realtime import log
 
 BATCH = 200
 REDISPATCH_S = 5.0  # a turn that was dispatched this long ago and is still pending is dispatched again ...
@@ -119,10 +118,7 @@ def _archive(session_id: UUID) -> bool:
         session = claims.lock_session(session_id, skip_locked=True)
         if session is None or session.status != SessionStatus.DRAFT:
             return False
-        session.status = SessionStatus.ARCHIVED
-        session.version += 1
-        session.save(update_fields=["status", "version"])
-        log.append(session, events.session_moved(session, "archived"))
+        steps.archive(session)
         return True
 
 

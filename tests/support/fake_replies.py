@@ -120,12 +120,30 @@ class Speaker:
         if self.behaviour.confidence is not None and "very sure" in choices:
             return ["very sure", *(choice for choice in choices if choice != "very sure")]
         texts = {choice: self._meaning(str(choice)) for choice in choices}
+        if self.behaviour.competence is not None and (first := self._known(texts)) is not None:
+            return [first, *(choice for choice in choices if choice != first)]
         if self.behaviour.option is not None:
             by_text = sorted(choices, key=texts.__getitem__)
             first = by_text[(self.behaviour.option - 1) % len(by_text)]
             return [first, *(choice for choice in by_text if choice != first)]
         character = _TOKEN.sub("", self.system.split("\n\nRules", 1)[0])
         return sorted(choices, key=lambda choice: _digest(self.model, character, texts[choice]))
+
+    def _known(self, texts: dict[Any, str]) -> Any:
+        """The choice of a model of a certain competence, None where the key says nothing of these choices."""
+        question = next((text for label, text in self.sections if label == "question"), "")
+        right = self.behaviour.key.get(question)
+        wrong = sorted(choice for choice, text in texts.items() if text != right)
+        found = next((choice for choice, text in texts.items() if text == right), None)
+        if found is None or not wrong:
+            return None
+        own = next((text for label, text in self.sections if label == "your own answer so far"), "")
+        held = [choice for choice, text in texts.items() if own.startswith((f"{text}:", f"{text}."))]
+        if held and self.behaviour.fresh:
+            return held[0]
+        drawn = random.Random(_digest(self.model, question, self.seed if self.behaviour.fresh else ""))
+        competent = drawn.random() * 100 < (self.behaviour.competence or 0)
+        return found if competent else min(wrong, key=lambda choice: _digest(self.model, question, texts[choice]))
 
     def _meaning(self, label: str) -> str:
         """What a label such as ``B`` stands for in the prompt, so that options and candidates are liked alike."""

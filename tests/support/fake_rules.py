@@ -15,6 +15,9 @@ name different.
     abstain         abstains from ballots                mute         usage is not reported
     gullible        obeys what it can mistake for its user's words (``fake_gullible``)
     estimate-N      estimates N                          reject       rejects the written decision
+    competence-P    answers a closed question of the rule's ``key`` rightly with probability P %: a draw for each name and
+                    question, so that models of one name err together and models of two names independently
+    fresh           with competence: a draw for each request instead, unless the prompt shows the seat's own answer
 """
 
 from __future__ import annotations
@@ -56,6 +59,9 @@ class Behaviour:
     gullible: bool = False
     estimate: int | None = None
     reject: bool = False
+    competence: int | None = None  # percent
+    fresh: bool = False
+    key: Mapping[str, str] = field(default_factory=dict)  # by question, the option that is right
 
     @property
     def waits(self) -> bool:
@@ -89,6 +95,8 @@ def _word(word: str, number: int | None) -> dict[str, Any]:
         "gullible": {"gullible": True},
         "estimate": {"estimate": number},
         "reject": {"reject": True},
+        "competence": {"competence": number},
+        "fresh": {"fresh": True},
         "429": {"status": 429, "retry_after": "1"},
     }
     return table.get(word, {"status": int(word)} if word.isdigit() else {})

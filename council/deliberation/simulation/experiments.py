@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import comb, sqrt
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 from council.deliberation.independence import effective_votes
+from council.deliberation.intervals import Share, wilson
 from council.deliberation.simulation.elections import by_ballots, by_positions
 from council.deliberation.simulation.voters import Voters
 from council.deliberation.types import Rule
@@ -21,23 +22,6 @@ TEN_MILLION = 10_000_019  # keeps the seeds of different rows apart
 
 
 Arm = Callable[[int], bool]  # one trial by its seed: is the right answer chosen?
-
-
-class Share(NamedTuple):
-    """``right`` of all trials, with the bounds of its interval."""
-
-    right: float
-    low: float
-    high: float
-
-
-def wilson(successes: int, trials: int, level: float) -> Share:
-    """Wilson's score interval, JASA 22 (1927); ``level`` 0.95 for 95 %."""
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    share, spread = successes / trials, z * z / trials
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
-    return Share(share, middle - half, middle + half)
 
 
 def jury_theorem(n: int, p: float) -> float:

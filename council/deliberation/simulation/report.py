@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from council.deliberation.figures import COLOURS, Axis, Frame
+from council.deliberation.intervals import Share
 from council.deliberation.simulation import experiments as x
 
 START, END = "<!-- simulation -->", "<!-- /simulation -->"
@@ -49,7 +51,7 @@ def _gains(name: str, without: str, with_: str, rows: Iterable[x.Gain]) -> str:
     )
 
 
-def _share(share: x.Share) -> str:
+def _share(share: Share) -> str:
     return f"{share.right:.3f} ({share.low:.3f} to {share.high:.3f})"
 
 
@@ -68,65 +70,25 @@ def insert(page: str, text: str) -> str:
 
 # --- plot -------------------------------------------------------------------------------------------------------------
 
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 640, 400, 60, 30, 90, 50
-COLOURS = ("#1b6ca8", "#b3541e", "#2d7d46", "#7a3e9d")  # all at least 4.5 : 1 on white
-P_FROM, P_TO, Y_FROM, Y_TO = 0.5, 0.95, 0.5, 1.0
+FRAME = Frame(
+    title="Condorcet's jury theorem: lines are theory, dots are the simulation",
+    x=Axis(0.5, 0.95, (0.5, 0.6, 0.7, 0.8, 0.9), "competence of one seat (p)"),
+    y=Axis(0.5, 1.0, (0.5, 0.6, 0.7, 0.8, 0.9, 1.0), "share of right decisions"),
+)
 
 
 def plot(rows: Sequence[x.Jury]) -> str:
     """Theory as lines, simulation as dots with their intervals."""
-    body = [_axes()]
-    for colour, n in zip(COLOURS, sorted({row.n for row in rows}), strict=False):
-        mine = [row for row in rows if row.n == n]
-        points = " ".join(f"{_x(p):.1f},{_y(x.jury_theorem(n, p)):.1f}" for p in _steps())
+    sizes = sorted({row.n for row in rows})
+    body = []
+    for colour, n in zip(COLOURS, sizes, strict=False):
+        points = " ".join(f"{FRAME.at_x(p):.1f},{FRAME.at_y(x.jury_theorem(n, p)):.1f}" for p in _steps())
         body.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-        body += [_dot(row, colour) for row in mine]
-    body.append(_legend(sorted({row.n for row in rows})))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12" role="img">'
-        "<title>Condorcet's jury theorem: lines are theory, dots are the simulation</title>"
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>{"".join(body)}</svg>\n'
-    )
+        body += [FRAME.dot(row.p, row.simulated, colour) for row in rows if row.n == n]
+    legend = zip(reversed(sizes), reversed(COLOURS[: len(sizes)]), strict=True)
+    body += [FRAME.note(at, f"{n} seats", colour) for at, (n, colour) in enumerate(legend)]
+    return FRAME.document(body)
 
 
 def _steps() -> list[float]:
-    return [P_FROM + i / 100 for i in range(round((P_TO - P_FROM) * 100) + 1)]
-
-
-def _x(p: float) -> float:
-    return LEFT + (p - P_FROM) / (P_TO - P_FROM) * (WIDTH - LEFT - RIGHT)
-
-
-def _y(share: float) -> float:
-    return HEIGHT - BOTTOM - (share - Y_FROM) / (Y_TO - Y_FROM) * (HEIGHT - TOP - BOTTOM)
-
-
-def _dot(row: x.Jury, colour: str) -> str:
-    at, low, high = _x(row.p), _y(row.simulated.low), _y(row.simulated.high)
-    return (
-        f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{colour}"/>'
-        f'<circle cx="{at:.1f}" cy="{_y(row.simulated.right):.1f}" r="3" fill="{colour}"/>'
-    )
-
-
-def _axes() -> str:
-    lines = []
-    for share in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
-        y = _y(share)
-        lines.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
-        lines.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{share:.1f}</text>')
-    lines += [
-        f'<text x="{_x(p):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{p:.1f}</text>'
-        for p in (0.5, 0.6, 0.7, 0.8, 0.9)
-    ]
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    lines.append(f'<text x="{middle:.0f}" y="{HEIGHT - 10}" text-anchor="middle">competence of one seat (p)</text>')
-    lines.append(f'<text x="{LEFT}" y="{TOP - 12}">share of right decisions</text>')
-    return "".join(lines)
-
-
-def _legend(sizes: Sequence[int]) -> str:
-    return "".join(
-        f'<text x="{WIDTH - RIGHT + 14}" y="{TOP + 20 * at + 12}" fill="{colour}">{n} seats</text>'
-        for at, (n, colour) in enumerate(zip(reversed(sizes), reversed(COLOURS[: len(sizes)]), strict=True))
-    )
+    return [0.5 + i / 100 for i in range(46)]

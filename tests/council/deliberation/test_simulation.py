@@ -13,6 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from council.deliberation.independence import error_correlation
+from council.deliberation.intervals import wilson
 from council.deliberation.simulation import experiments as x
 from council.deliberation.simulation import report
 from council.deliberation.simulation.elections import by_ballots, by_positions
@@ -36,7 +37,7 @@ def test_the_theorem_itself() -> None:
 
 
 def test_wilsons_interval() -> None:
-    assert x.wilson(8, 10, 0.95) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-4)
+    assert wilson(8, 10, 0.95) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-4)
 
 
 def test_answers_are_as_competent_and_as_correlated_as_asked() -> None:
