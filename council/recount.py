@@ -217,6 +217,8 @@ class _Log:
         self._told: dict[tuple[Any, ...], Json] = {}
         for kind, data in told.values_list("type", "payload"):
             self._told[kind, data["run"], data["round"], data.get("turn")] = data
+            for turn in data.get("turns", ()):  # sealed until the round was closed
+                self._told["turn.completed", turn["run"], turn["round"], turn["turn"]] = turn
 
     def differs(self, run: Run) -> Iterator[Json]:
         for round_ in Round.objects.filter(run=run).order_by("number"):
