@@ -83,7 +83,7 @@ class Desk(NamedTuple):
 def turn_detail(user: User, session_id: UUID, turn_id: UUID) -> Json:
     """``header`` with ``context`` (all that this seat may know), ``expects`` (JSON Schema of the reply) and ``text`` for a person to
     read. The three are null once the turn is over."""
-    turn = _turn(user, session_id, turn_id)
+    turn = person_turn(user, session_id, turn_id)
     if not _open(turn):
         return {**header(turn), "context": None, "expects": None}
     if turn.kind == TurnKind.GATE:
@@ -92,7 +92,7 @@ def turn_detail(user: User, session_id: UUID, turn_id: UUID) -> Json:
     return {**header(turn), "context": desk.assignment.context.model_dump(mode="json"), "expects": desk.expects}
 
 
-def _turn(user: User, session_id: UUID, turn_id: UUID) -> Turn:
+def person_turn(user: User, session_id: UUID, turn_id: UUID) -> Turn:
     turn = (
         turns_of(user, session_id)
         .filter(pk=turn_id, human=True)
@@ -137,14 +137,14 @@ def _keep(turn: Turn, found: list[Json]) -> None:
 
 def reply(user: User, session_id: UUID, turn_id: UUID, body: Any) -> Turn:
     """Complete a seat's turn with what its person says; it is held to what a model's reply is held to."""
-    turn = _turn(user, session_id, turn_id)
+    turn = person_turn(user, session_id, turn_id)
     if turn.kind == TurnKind.GATE:
         raise IllegalState("A gate is answered at /gate.", code="is_gate")
     if not _open(turn):
         raise _over(turn)
     desk = open_desk(turn)
     _commit(user, turn, finished(_read(desk, body), desk.assignment))
-    return _turn(user, session_id, turn_id)
+    return person_turn(user, session_id, turn_id)
 
 
 def _read(desk: Desk, body: Any) -> Any:

@@ -39,6 +39,7 @@ DONE = {
     "dissent": "has written a minority report",
     "attack": "has made the case against the leading answer",
     "ratify": "has judged the text",
+    "gate": "has been answered",
 }
 GATE = {
     "approve": "A person approved that the decision be written",

@@ -422,8 +422,8 @@ def test_a_person_has_no_price_and_no_family(user: User, convene: Convene, setti
     settings.LLM_PRICE_IN = settings.LLM_PRICE_OUT = "1.0"
     session = convene(("", "", "human", ""), budget={"usd": "1.0"})
     shown = snapshot(session)["session"]["warnings"]
-    assert shown == ["All 2 voting seats that are models are on the default model: they err together, and agree more than "
-                     "independent voters would."]  # fmt: skip
+    assert shown == [("All 2 voting seats that are models are on the default model: they err together, and agree more than "
+                     "independent voters would.")]  # fmt: skip
     assert effective.for_owner(user, session)["seats"] == 2
 
 
