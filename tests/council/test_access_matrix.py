@@ -74,7 +74,7 @@ def ask_a_person(world: World) -> None:
     session = CouncilSession.objects.get(pk=world.ids["session_id"])
     session.seats.filter(name="B").update(model="human")
     start(world)
-    Turn.objects.filter(session=session, human=True).update(pk=world.ids["turn_id"])
+    Turn.objects.filter(session=session, human=True).update(id=world.ids["turn_id"])
 
 
 def open_a_gate(world: World) -> None:
