@@ -14,7 +14,7 @@ from council.deliberation.types import Scale, Stage, TurnContext, TurnKind
 from council.people import TEXT_MAX
 
 Json = dict[str, Any]
-CITE = "Cite the evidence below by its number, like [2]."
+CITE = "Cite the evidence above by its number, like [2]."
 FIELDS = {
     "ranking": None,
     "scores": None,
@@ -72,10 +72,10 @@ class AnswerForm(PersonForm):
         """The earlier answer stands in the fields: who changes nothing keeps it."""
         own = context.own
         if own is not None:
-            self.initial |= {
+            self.initial.update({
                 "answer": own.answer, "option": own.option, "estimate": own.estimate, "confidence": round(own.confidence * 100),
                 "would_change": own.would_change,
-            }  # fmt: skip
+            })  # fmt: skip
         if not context.options and context.scale is None:
             self.fields["changed"] = forms.BooleanField(label="This is another answer than before", required=False)
         why = "The evidence or the error that you can name; agreement alone is no reason."
@@ -104,10 +104,13 @@ class AnswerForm(PersonForm):
 
 def _estimate(scale: Scale) -> forms.FloatField:
     step = {"step": 1 if scale.kind == "likert" else "any"}
-    ends = {"min_value": scale.low, "max_value": scale.high}
     words = prompts.scale_words(scale)
     return forms.FloatField(
-        label="Your estimate", help_text=words.capitalize(), widget=forms.NumberInput(attrs=step), **ends
+        label="Your estimate",
+        help_text=words.capitalize(),
+        widget=forms.NumberInput(attrs=step),
+        min_value=scale.low,
+        max_value=scale.high,
     )
 
 

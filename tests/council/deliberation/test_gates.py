@@ -19,10 +19,10 @@ from council.deliberation.types import (
     TurnStatus,
     Wait,
 )
-from tests.council.deliberation.simulation import Simulation, seats
+from tests.council.deliberation.simulation import Result, Simulation, seats
 
 VOTES = {"s0": "Yes", "s1": "No", "s2": "Later"}
-GATED = {"preset": "debate", "gate": "before_synthesis"}
+GATED: dict[str, object] = {"preset": "debate", "gate": "before_synthesis"}
 
 
 def with_person() -> tuple[SeatState, ...]:
@@ -36,7 +36,7 @@ def go(simulation: Simulation, until: Stage) -> None:
         if simulation.open_turns() and simulation.state.rounds[-1].stage is until:
             return
         for turn in simulation.open_turns():
-            said = {
+            said: dict[TurnKind, Result] = {
                 TurnKind.ANSWER: Answer(answer="so", option=VOTES.get(turn.seat or "")),
                 TurnKind.BALLOT: Ballot(ranking=("o1", "o2", "o3")),
             }
