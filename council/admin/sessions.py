@@ -50,6 +50,7 @@ class TurnInline(ReadOnly, TabularInline):
         "place",
         "seat",
         "kind",
+        "human",
         "status",
         "attempt",
         "model_errors",

@@ -50,6 +50,8 @@ def waiting(session: Json, rounds: list[Json]) -> str:
     over = {turn["seat"] for turn in current["turns"] if ended(turn)}
     people = {seat["id"] for seat in session["agents"] if is_human(seat)}
     out = [seat for seat in current["asked"] if seat in people and seat not in over]
+    if any(turn["kind"] == "attack" and ended(turn) for turn in current["turns"]):
+        out.append("stand-in")  # who makes the case instead is told by no event
     gate = ["gate"] if current["stage"] == "gate" and not current["turns"] else []
     return f"{current['run']}.{current['round']}: {' '.join([*out, *gate])}" if out or gate else ""
 

@@ -41,6 +41,8 @@ function waiting({ status, agents }, rounds) {
   const over = new Set(current.turns.filter(ended).map((turn) => turn.seat));
   const people = new Set(agents.filter(isHuman).map((seat) => seat.id));
   const out = current.asked.filter((seat) => people.has(seat) && !over.has(seat));
+  // who makes the case instead of an attacker that failed is told by no event
+  if (current.turns.some((turn) => turn.kind === "attack" && ended(turn))) out.push("stand-in");
   if (current.stage === "gate" && current.turns.length === 0) out.push("gate");
   return out.length ? `${current.run}.${current.round}: ${out.join(" ")}` : "";
 }

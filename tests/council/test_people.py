@@ -76,11 +76,13 @@ def everything(session: CouncilSession, api: Api, page: Client) -> str:
         f"{base}/turns?waiting=true",
         *exports,
     ]
-    parts = [api.get(route).content.decode() for route in routes]
-    parts += [page.get(one).content.decode() for one in (f"/councils/{session.pk}", f"/councils/{session.pk}/claims")]
-    parts.append(page.get(f"/admin/council/councilsession/{session.pk}/change/").content.decode())
+    pages = [f"/councils/{session.pk}", f"/councils/{session.pk}/claims"]
+    pages.append(f"/admin/council/councilsession/{session.pk}/change/")
     calls = LlmCall.objects.filter(session=session).values_list("pk", flat=True)
-    parts += [page.get(f"/admin/council/llmcall/{call}/change/").content.decode() for call in calls]
+    pages += [f"/admin/council/llmcall/{call}/change/" for call in calls]
+    answers = [*map(api.get, routes), *map(page.get, pages)]
+    assert {answer.status_code for answer in answers} == {200}
+    parts = [answer.content.decode() for answer in answers]
     parts.append(json.dumps(snapshot(session), cls=DjangoJSONEncoder))
     return "\n".join(parts)
 
@@ -339,6 +341,21 @@ def test_nothing_of_an_open_round_can_be_read_while_a_person_sits_in_it(
     assert SECRET in everything(session, api, staff)
     closed = SessionEvent.objects.filter(stream=session, type="round.closed").order_by("seq")[0]
     assert [turn["result"]["answer"]["option"] for turn in closed.payload["turns"]] == ["Tabs", "Tabs", "Both"]
+
+
+@pytest.mark.forges
+def test_an_answer_that_was_sealed_and_changed_later_is_noticed(user: User, convene: Convene) -> None:
+    """The log has it from the moment at which it was opened."""
+    session = answer(user, begin(user, convene(MIXED, protocol={"preset": "poll"})), SAYS)
+    assert recount(session)["agrees"]
+    turn = Turn.objects.get(session=session, human=True)
+    said = {
+        **(turn.result or {}),
+        "citations": [],
+        "answer": {**(turn.result or {})["answer"], "would_change": "Nothing."},
+    }
+    Turn.objects.filter(pk=turn.pk).update(result=said)
+    assert [one["field"] for one in recount(session)["differences"]] == ["answer as logged"]
 
 
 def test_ballots_stay_sealed_while_a_person_has_not_voted(
