@@ -19,6 +19,7 @@ class TurnListView(ApiView):
     """GET /api/council-sessions/{id}/turns"""
 
     @extend_schema(
+        operation_id="council_sessions_turns_list",
         responses=s.TurnListOut,
         parameters=[
             OpenApiParameter("waiting", bool, description="Only turns that wait for a person now, the gate's too.")
