@@ -23,7 +23,7 @@ from accounts.models import User
 from council import claims, context, events, orchestrator, serial
 from council.deliberation import dialogues, gates
 from council.deliberation.parsing import ReplyError
-from council.deliberation.types import GateAnswer, TurnKind
+from council.deliberation.types import GateAnswer, TurnContext, TurnKind
 from council.models import CouncilSession, Message, Turn
 from council.orchestrator import Finished
 from council.results import finished
@@ -81,15 +81,23 @@ class Desk(NamedTuple):
 
 
 def turn_detail(user: User, session_id: UUID, turn_id: UUID) -> Json:
-    """``header`` with ``context`` (all that this seat may know), ``expects`` (JSON Schema of the reply) and ``text`` for a person to
-    read. The three are null once the turn is over."""
+    """``header`` with ``context`` (all that this seat may know) and ``expects`` (JSON Schema of the reply). Both are null where
+    nothing can be said any more, or for now."""
     turn = person_turn(user, session_id, turn_id)
     if not _open(turn):
         return {**header(turn), "context": None, "expects": None}
     if turn.kind == TurnKind.GATE:
         return {**header(turn), "context": gate_json(load(turn.round.run_id)), "expects": GATE_SCHEMA}
     desk = open_desk(turn)
-    return {**header(turn), "context": desk.assignment.context.model_dump(mode="json"), "expects": desk.expects}
+    return {**header(turn), "context": _unaddressed(desk.assignment.context), "expects": desk.expects}
+
+
+def _unaddressed(context: TurnContext) -> Json:
+    """Without whom the letters meant that this seat put its own questions to: prompts do not say that either."""
+    shown = context.model_dump(mode="json")
+    for question in (shown["own"] or {}).get("questions", ()):
+        question["seat"] = None
+    return shown
 
 
 def person_turn(user: User, session_id: UUID, turn_id: UUID) -> Turn:

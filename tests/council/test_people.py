@@ -321,6 +321,18 @@ def test_a_person_sees_no_more_than_a_model_would(user: User, convene: Convene) 
     assert not any(hidden in text for hidden in ("Seat 1", "Seat 2", "fake-option"))
 
 
+def test_a_person_is_not_told_whom_its_own_question_reached(user: User, convene: Convene) -> None:
+    session = begin(user, convene(MIXED, protocol={"preset": "debate", "rounds": 2, "agree_at": 1.0}))
+    answer(user, session, {**SAYS, "option": "Tabs"})
+    asks = [{"to": "A", "text": "What of the diffs?"}]
+    answer(user, session, {**SAYS, "option": "Tabs", "changed": False, "because": "", "questions": asks})
+    [given] = Turn.objects.filter(session=session, round__number=2, human=True)
+    assert (given.result or {})["answer"]["questions"][0]["seat"]
+    shown = people.turn_detail(user, session.pk, waiting(user, session).pk)["context"]
+    assert (shown["stage"], shown["own"]["questions"][0]["seat"]) == ("debate", None)
+    assert len(shown["replied"]) == 1
+
+
 # --- sealing ----------------------------------------------------------------------------------------------------------
 
 
