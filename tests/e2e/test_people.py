@@ -15,7 +15,7 @@ from council import services
 from council.models import CouncilSession
 from knowledge.models import KnowledgePack
 from knowledge.services import add_entries, create_pack
-from tests.e2e.test_page import PASSWORD, TEXTS, sign_in
+from tests.e2e.test_page import COMPARE, PASSWORD, TEXTS, sign_in
 from tests.support.browser import Complaints, chromium
 from tests.support.stack import LiveStack
 
@@ -70,7 +70,9 @@ def page(shared_stack: LiveStack, session: CouncilSession) -> Iterator[Page]:
         page, complaints = context.new_page(), Complaints()
         complaints.watch(page)
         yield page
-        refused = [line for line in complaints.lines if "400 (Bad Request)" in line]  # the ballot that is sent on purpose
+        refused = [
+            line for line in complaints.lines if "400 (Bad Request)" in line
+        ]  # the ballot that is sent on purpose
         assert (len(refused), len(complaints.lines)) == (1, 1), complaints.lines
 
 
@@ -126,3 +128,5 @@ def test_a_person_sits_at_the_table(page: Page, session: CouncilSession) -> None
     page.reload()
     expect(page.locator("#session[data-connection=open]")).to_be_visible()
     assert page.locator("#seats").inner_text() == before
+    compared = page.evaluate(COMPARE, str(session.pk))  # the log of a council with a person, reduced by the scripts
+    assert compared["reduced"] == compared["snapshot"]

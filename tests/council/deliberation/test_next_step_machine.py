@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,7 +42,7 @@ LOST = st.sampled_from([TurnStatus.FAILED, TurnStatus.CANCELLED])
 VOTE_OPEN = st.just(Ballot(abstain=True))  # open candidates have ids that only a tally knows
 CAUSES = st.none() | st.just("new evidence")
 
-protocols = st.fixed_dictionaries(
+every_setting: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "stages": st.sampled_from(
             [
@@ -60,7 +61,8 @@ protocols = st.fixed_dictionaries(
         "agree_at": st.sampled_from([0.6, 1.0]),
         "gate": st.sampled_from([None, "before_synthesis"]),
     }
-).filter(lambda settings: settings["gate"] is None or "synthesis" in settings["stages"])
+)
+protocols = every_setting.filter(lambda settings: settings["gate"] is None or "synthesis" in settings["stages"])
 GATE = st.builds(GateAnswer, decision=st.sampled_from(["approve", "debate", "stop"]))
 
 
