@@ -64,7 +64,9 @@ class Narrator:
     def _turn_completed(self, data: Json) -> None:
         name = self.names.get(data["seat"] or "", "")
         result = data["result"] or {}
-        if data["kind"] == "answer":
+        if data["kind"] == "answer" and not result:
+            self.say(f"  {name} has answered; where a person sits, answers stay sealed until the round closes")
+        elif data["kind"] == "answer":
             answer = result["answer"]
             choice = f"  → {answer['option']}" if answer["option"] else ""
             self._block(f"{name}{choice} (confidence {answer['confidence']:.0%})", answer["answer"])
@@ -89,6 +91,9 @@ class Narrator:
             self.say(f"    {_short(one['option'] or one['text'])}: held by {held}")
 
     def _round_closed(self, data: Json) -> None:
+        for turn in data.get("turns", ()):
+            if turn["result"]:
+                self._turn_completed(turn)
         for ballot in data["ballots"]:
             order = " > ".join(_short(self.candidates.get(one, one), 34) for one in ballot["ranking"])
             self.say(f"    ballot of {self.names[ballot['seat']]}: {order or 'abstained'}")

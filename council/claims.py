@@ -42,6 +42,8 @@ class Claim(NamedTuple):
     deadline_at: datetime
     error: str  # of the attempt before this one
     error_detail: str
+    sealed: bool  # the round's answers are not to be read before it is closed
+    person: UUID | None  # who took it, where no worker did
 
     @property
     def seat(self) -> UUID:
@@ -85,6 +87,7 @@ _LOCK_SESSION = "SELECT status FROM council_councilsession WHERE id = %s FOR NO 
 _TAKE = """
     UPDATE council_turn AS turn
     SET status = 'running', attempt = turn.attempt + 1, lease_token = gen_random_uuid(), worker = %(worker)s,
+        person_id = %(person)s,
         lease_expires_at = clock_timestamp() + %(lease)s * interval '1 second',
         started_at = coalesce(turn.started_at, clock_timestamp()),
         deadline_at = coalesce(
@@ -92,11 +95,11 @@ _TAKE = """
         )
     FROM council_round AS round JOIN council_run AS run ON run.id = round.run_id
     WHERE turn.id = ANY(%(turns)s::uuid[]) AND turn.session_id = %(session)s AND round.id = turn.round_id
-      AND turn.status = 'pending' AND turn.not_before <= clock_timestamp()
+      AND turn.human = (%(person)s::uuid IS NOT NULL) AND turn.status = 'pending' AND turn.not_before <= clock_timestamp()
       AND coalesce(turn.deadline_at > clock_timestamp(), true)
     RETURNING turn.id, turn.session_id, round.run_id, run.number, run.seed, round.id, round.number, round.stage, turn.kind,
               turn.seat_id, turn.ordinal, turn.attempt, turn.lease_token, turn.started_at, turn.deadline_at, turn.error,
-              turn.error_detail
+              turn.error_detail, round.sealed, turn.person_id
 """
 
 
@@ -114,11 +117,36 @@ def claim(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> Claimed:
 
 def take(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> list[Claim]:
     """``claim`` under the lock of a session that runs."""
-    values = {"turns": list(turn_ids), "session": session_id, "worker": worker, "lease": settings.TURN_LEASE_S}
-    # In the order in which the turns were made, which their ids keep.
-    taken = sorted(Claim(*row) for row in sql.rows(_TAKE, values))
+    return _take(session_id, turn_ids, worker=worker, person=None)
+
+
+def take_as(session_id: UUID, turn_id: UUID, person: UUID) -> Claim | None:
+    """A person's turn for that person, who has it done in this very transaction; None when it is over, late or a worker's.
+    Only under the session's lock."""
+    return next(iter(_take(session_id, [turn_id], worker="", person=person)), None)
+
+
+def _take(session_id: UUID, turn_ids: Sequence[UUID], *, worker: str, person: UUID | None) -> list[Claim]:
+    """In the order in which the turns were made, which their ids keep."""
+    values = {"turns": list(turn_ids), "session": session_id, "worker": worker, "person": person}
+    taken = sorted(Claim(*row) for row in sql.rows(_TAKE, {**values, "lease": settings.TURN_LEASE_S}))
     log.append(CouncilSession(pk=session_id), *map(events.turn_claimed, taken))
     return taken
+
+
+_LOOK = """
+    SELECT turn.id, turn.session_id, round.run_id, run.number, run.seed, round.id, round.number, round.stage, turn.kind,
+           turn.seat_id, turn.ordinal, turn.attempt + 1, turn.id, clock_timestamp(), turn.deadline_at, turn.error, turn.error_detail,
+           round.sealed, turn.person_id
+    FROM council_turn AS turn JOIN council_round AS round ON round.id = turn.round_id JOIN council_run AS run ON run.id = round.run_id
+    WHERE turn.id = %s AND turn.human AND turn.status = 'pending'
+"""
+
+
+def look(turn_id: UUID) -> Claim | None:
+    """A person's turn as it would be claimed, to see what its seat may know. It is no claim: its token fits nothing."""
+    found = sql.row(_LOOK, [turn_id])
+    return Claim(*found) if found else None
 
 
 def _late(turn_ids: Sequence[UUID]) -> list[UUID]:

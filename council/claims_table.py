@@ -39,6 +39,7 @@ def claims_of(session: CouncilSession, number: int | None = None) -> Json:
 def _table(session: CouncilSession, run: Run) -> list[Json]:
     turns = list(
         Turn.objects.filter(round__run=run, kind=TurnKind.ANSWER, status=TurnStatus.COMPLETED)
+        .exclude(round__sealed=True, round__closed_at=None)
         .select_related("round")
         .order_by("round__number", "seat__position")
     )

@@ -95,6 +95,7 @@ class Desk:
         self._claims, self._state = claims, state
         self._run, self._session, self._run_number = claims[0].run_id, claims[0].session_id, claims[0].run_number
         self._found: dict[tuple[str, int], tuple[Evidence, ...]] = {}
+        self._searches = True
 
     @cached_property
     def places(self) -> dict[UUID, _Place]:
@@ -124,8 +125,13 @@ class Desk:
         rows = sql.rows(_SHOWN, [self._run])
         return {str(seat): tuple(map(Evidence.model_validate, json.loads(evidence))) for seat, evidence in rows}
 
+    def finds_nothing_new(self) -> None:
+        self._searches = False
+
     def search(self, query: str, k: int) -> tuple[Evidence, ...]:
         """Seats without a role of their own ask the packs the same; the packs are asked once."""
+        if not self._searches:
+            return ()
         if (query, k) not in self._found:
             self._found[query, k] = evidence.retrieve(self._session, query, k)
         return self._found[query, k]
@@ -179,8 +185,9 @@ class _Scene:
         )
 
 
-def prepare(desk: Desk, claim: Claim) -> Assignment:
-    """Read what the turn needs, search for the seat, and leave out what it must not see."""
+def prepare(desk: Desk, claim: Claim, shown: tuple[Evidence, ...] | None = None) -> Assignment:
+    """Read what the turn needs, search for the seat, and leave out what it must not see. A person comes back to a turn: it reads the
+    evidence that it was ``shown`` the first time, so that citation numbers hold."""
     build = {
         TurnKind.ANSWER: _answer,
         TurnKind.BALLOT: _ballot,
@@ -189,9 +196,12 @@ def prepare(desk: Desk, claim: Claim) -> Assignment:
         TurnKind.ATTACK: _attack,
         TurnKind.RATIFY: _ratify,
     }[TurnKind(claim.kind)]
+    if shown is not None:
+        desk.finds_nothing_new()
     scene = _Scene(desk, claim)
     behind = tuple(seat for _, seat in scene.others)
-    return Assignment(build(scene), desk.places[claim.turn_id].model, seed_of(claim), behind)
+    context = build(scene) if shown is None else build(scene).model_copy(update={"evidence": shown})
+    return Assignment(context, desk.places[claim.turn_id].model, seed_of(claim), behind)
 
 
 def seed_of(claim: Claim) -> int:

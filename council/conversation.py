@@ -5,17 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
-from council import budgets, evidence
+from council import budgets
 from council.budgets import NewCall, Opened, Settlement
 from council.claims import Claim
-from council.context import Assignment, deliver
+from council.context import Assignment
 from council.deliberation import dialogues
 from council.deliberation.dialogues import Dialogue, Result
 from council.deliberation.parsing import ReplyError, live_text
-from council.deliberation.types import Answer, Attack, Ballot, Dissent, Prompt, Synthesis, Verdict
+from council.deliberation.types import Prompt
 from council.endpoints import Route
 from council.errors import Fenced
 from council.limits import Place
@@ -26,9 +25,9 @@ from council.llm.errors import Cancelled, LlmError, PromptTooLong
 from council.llm.types import ChatRequest, Reply, Usage
 from council.models import CouncilSession, LlmCall
 from council.orchestrator import Finished
+from council.results import finished
+from council.serial import SEALED_TURNS
 from realtime.groups import stream_group
-
-Json = dict[str, Any]
 
 
 def most_tokens(prompt: Prompt) -> int:
@@ -135,7 +134,8 @@ class Conversation:
             timeout_s=max(min(self._time_limit(), opened.seconds), 0.01),
         )
         self._ordinal += 1
-        on_text = (lambda text: self._live.write(live.feed(text))) if prompt.live else None
+        watched = prompt.live and not (self.claim.sealed and self.claim.kind in SEALED_TURNS)
+        on_text = (lambda text: self._live.write(live.feed(text))) if watched else None
         self._call = client.submit(request, on_text, self._place(prompt, opened))
         if self._lost.is_set():
             self._call.cancel()
@@ -194,35 +194,7 @@ class Conversation:
         )
 
     def _finished(self, result: Result) -> Finished:
-        context = self._assignment.context
-        shown = [item.model_dump(mode="json") for item in context.evidence]
-        match result:
-            case Ballot():
-                ballot = {
-                    "order": [candidate.id for candidate in context.candidates],
-                    "ranking": list(result.ranking),
-                    "scores": dict(result.scores),
-                    "abstain": result.abstain,
-                }
-                return Finished({}, shown, ballot, self.last_settlement)
-            case Answer():
-                said = deliver(result, self._assignment).model_dump(mode="json")
-                body: Json = {"answer": said, "citations": self._checked(result.answer)}
-            case Synthesis():
-                body = {"synthesis": result.model_dump(mode="json"), "citations": self._checked(result.answer)}
-            case Dissent():
-                body = {"dissent": result.model_dump(mode="json"), "citations": self._checked(result.text)}
-            case Attack():
-                body = {"attack": result.model_dump(mode="json"), "citations": self._checked(result.text)}
-            case Verdict():
-                body = {"verdict": result.model_dump(mode="json")}
-        return Finished(body, shown, None, self.last_settlement)
-
-    def _checked(self, text: str) -> list[Json]:
-        """The text's own citations, so that watchers see at once what holds, and so that a recount needs no embedding model."""
-        question = self._assignment.context
-        given = " ".join([question.question, *question.options])
-        return [one.model_dump(mode="json") for one in evidence.checked(text, question.evidence, given)]
+        return finished(result, self._assignment, self.last_settlement)
 
 
 def _storable(text: str) -> str:

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from accounts.models import User
 from council.deliberation.families import family_warnings
 from council.deliberation.independence import LEAST, Estimate, Opening, estimate
-from council.deliberation.types import Stage
+from council.deliberation.types import HUMAN, Stage
 from council.models import CouncilSession, Round
 from council.selectors import sessions_for
 
@@ -21,11 +21,12 @@ BASIS = "agreement beyond chance at blind openings of closed questions; the trut
 
 
 def effective_votes(session: CouncilSession, past: QuerySet[CouncilSession]) -> Json:
-    """``{seats, sessions, needed, rho, n_eff, basis, warnings}`` of the session's voters; ``rho`` and ``n_eff`` are null while a pair
-    of models has met in fewer than ``needed`` of the ``past`` sessions."""
-    voters = [seat.model for seat in session.seats.all() if not seat.chair]
+    """``{seats, sessions, needed, rho, n_eff, basis, warnings}`` of the session's voters that are models; ``rho`` and ``n_eff`` are null
+    while a pair of models has met in fewer than ``needed`` of the ``past`` sessions."""
+    seated = [seat.model for seat in session.seats.all() if not seat.chair]
+    voters = [model for model in seated if model != HUMAN]
     found: Estimate = estimate([model_of(name) for name in voters], openings(past))
-    return {**found._asdict(), "needed": LEAST, "basis": BASIS, "warnings": family_warnings(voters)}
+    return {**found._asdict(), "needed": LEAST, "basis": BASIS, "warnings": family_warnings(seated)}
 
 
 def for_owner(user: User, session: CouncilSession) -> Json:
@@ -52,7 +53,8 @@ def openings(sessions: QuerySet[CouncilSession]) -> Iterator[Opening]:
     )
     for round_ in rounds:
         session = round_.run.session
-        models = {str(seat.pk): model_of(seat.model) for seat in session.seats.all()}
-        held = (round_.tally or {})["agreement"]["positions"]
+        models = {str(seat.pk): model_of(seat.model) for seat in session.seats.all() if seat.model != HUMAN}
+        positions = (round_.tally or {})["agreement"]["positions"]
+        held = {seat: position for seat, position in positions.items() if seat in models}
         if len(held) > 1:
             yield Opening([(models[seat], held[seat]) for seat in sorted(held)], len(session.options))

@@ -1,7 +1,8 @@
 """Which model a seat speaks with.
 
-A seat's ``model`` is the slug of a profile, or the name of any model of the default endpoint; empty is the default model. A
-profile leads to a *route*: itself, then its fallbacks. Every place that calls a model asks here.
+A seat's ``model`` is the slug of a profile, or the name of any model of the default endpoint; empty is the default model, and
+``human`` none at all: that seat is a person's, and no route leads there. A profile leads to a *route*: itself, then its
+fallbacks. Every place that calls a model asks here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import cast
 from django.conf import settings
 
 from council import pricing, vault
+from council.deliberation.types import HUMAN
 from council.limits import NO_LIMITS, Limits
 from council.llm.types import Endpoint, ProviderName, SchemaSupport, Style
 from council.models import ModelProfile
@@ -119,17 +121,20 @@ def may_be_called(address: str) -> bool:
 
 def check_models(models: Iterable[str]) -> None:
     """Raises ``Unavailable`` when one of them leads nowhere: better said at the start than by every turn."""
-    for model in dict.fromkeys(models):
+    for model in _asked(models):
         route_for(model)
 
 
 def unpriced(models: Iterable[str]) -> list[str]:
     """Those that may be asked and whose price is unknown, so that no budget in money can be kept with them."""
     return [
-        model or settings.LLM_MODEL
-        for model in dict.fromkeys(models)
-        if any(step.prices is None for step in route_for(model))
+        model or settings.LLM_MODEL for model in _asked(models) if any(step.prices is None for step in route_for(model))
     ]
+
+
+def _asked(models: Iterable[str]) -> list[str]:
+    """Each once; nobody calls a person."""
+    return [model for model in dict.fromkeys(models) if model != HUMAN]
 
 
 class _Book:

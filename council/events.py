@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from council import serial
 from council.models import Budget, CouncilSession, Decision, Message, Turn
@@ -38,9 +39,17 @@ def round_started(key: Json, opened_at: datetime, asked: list[str]) -> NewEvent:
     return "round.started", {**key, "opened_at": serial.when(opened_at), "asked": asked}
 
 
-def round_closed(key: Json, closed_at: datetime, ballots: list[Json], texts: list[Json]) -> NewEvent:
-    """Opens what was sealed: this event is the first place where a ballot's contents stand."""
-    return "round.closed", {**key, "closed_at": serial.when(closed_at), "ballots": ballots, "texts": texts}
+def round_closed(
+    key: Json, closed_at: datetime, ballots: list[Json], texts: list[Json], turns: list[Json] | None
+) -> NewEvent:
+    """Opens what was sealed: this event is the first place where a ballot's contents stand, and, in a round with a person, what
+    the seats said (``turns``)."""
+    opened = {} if turns is None else {"turns": turns}
+    return "round.closed", {**key, "closed_at": serial.when(closed_at), "ballots": ballots, "texts": texts, **opened}
+
+
+def gate_opened(key: Json, turn: UUID, deadline_at: datetime, outcome: Json) -> NewEvent:
+    return "gate.opened", {**key, "turn": str(turn), "deadline_at": serial.when(deadline_at), "outcome": outcome}
 
 
 def tally_computed(claim: Claim, tally: Json) -> NewEvent:
@@ -61,7 +70,13 @@ def turn_moved(turn: Turn, verb: str, **more: Any) -> NewEvent:
 def turn_claimed(claim: Claim) -> NewEvent:
     """turn.started of an attempt. It shows the error of the attempt before it, as the snapshot does."""
     body = serial.turn_json(
-        _key(claim), status="running", error=claim.error, error_detail=claim.error_detail, started_at=claim.started_at
+        _key(claim),
+        status="running",
+        error=claim.error,
+        error_detail=claim.error_detail,
+        started_at=claim.started_at,
+        person=claim.person,
+        sealed=claim.sealed,
     )
     return "turn.started", body
 
@@ -76,6 +91,8 @@ def turn_completed(
         evidence=evidence,
         started_at=claim.started_at,
         finished_at=finished_at,
+        person=claim.person,
+        sealed=claim.sealed,
     )
     return "turn.completed", {**body, **usage}
 

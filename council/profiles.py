@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import transaction
 
 from council import endpoints, vault
+from council.deliberation.types import HUMAN
 from council.models import ModelProfile
 from council.models.profiles import MAY_MOVE_ON
 from realtime.errors import FieldError, InvalidInput
@@ -44,6 +45,8 @@ def save_profile(slug: str, values: Mapping[str, Any], *, api_key: str | None = 
 
 def check(profile: ModelProfile) -> None:
     errors: list[FieldError] = []
+    if profile.slug == HUMAN:
+        errors.append({"pointer": "/slug", "detail": "Seats that are people's have this name for a model."})
     if fault := url_fault(profile.base_url):
         errors.append({"pointer": "/base_url", "detail": fault})
     if (profile.price_in is None) != (profile.price_out is None):

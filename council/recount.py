@@ -17,8 +17,8 @@ from pydantic import BaseModel, ValidationError
 from council import counting, decisions, merges, serial, state
 from council.deliberation import ending
 from council.deliberation.protocol import final_tally, flips, next_step
-from council.deliberation.types import Conclude, RoundState, Rule, RunState, Stage, Tally
-from council.models import Ballot, CouncilSession, Decision, Round, Run, SessionEvent, Turn
+from council.deliberation.types import HUMAN, Conclude, RoundState, Rule, RunState, Stage, Tally
+from council.models import Ballot, CouncilSession, Decision, Round, Run, Seat, SessionEvent, Turn
 from council.selectors import latest_decision
 from council.states import TurnStatus
 from realtime.errors import IllegalState, InvalidInput
@@ -27,7 +27,8 @@ Json = dict[str, Any]
 
 
 def recount(session: CouncilSession, rule: Rule | None = None) -> Json:
-    """``{agrees, decision, differences: [{run, round?, seat?, field, stored, recomputed}]}`` over every run that has a decision.
+    """``{agrees, decision, differences: [{run, round?, seat?, field, stored, recomputed}], people}`` over every run that has a
+    decision; ``people`` names the seats that were people's.
 
     With a ``rule``, also ``other_rule: {rule, winner, option, text, decided_by, margin, too_close, same}``: what that rule would
     have made of the ballots that decided the latest run. Nothing stored is touched.
@@ -41,6 +42,8 @@ def recount(session: CouncilSession, rule: Rule | None = None) -> Json:
     for run in Run.objects.filter(session=session, decision__isnull=False).order_by("number"):
         differences += _of_run(session, run, log)
     found: Json = {"agrees": not differences, "decision": serial.decision(decision), "differences": differences}
+    people = Seat.objects.filter(session=session, model=HUMAN).order_by("position")
+    found["people"] = list(people.values_list("name", flat=True))
     if rule is not None:
         found["other_rule"] = under(rule, state.load(decision.run_id))
     return found
@@ -217,6 +220,8 @@ class _Log:
         self._told: dict[tuple[Any, ...], Json] = {}
         for kind, data in told.values_list("type", "payload"):
             self._told[kind, data["run"], data["round"], data.get("turn")] = data
+            for turn in data.get("turns", ()):  # sealed until the round was closed
+                self._told["turn.completed", turn["run"], turn["round"], turn["turn"]] = turn
 
     def differs(self, run: Run) -> Iterator[Json]:
         for round_ in Round.objects.filter(run=run).order_by("number"):

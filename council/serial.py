@@ -18,9 +18,11 @@ from council.deliberation.citations import strip_marks
 from council.deliberation.families import family_warnings
 from council.deliberation.types import Candidate, TurnKind
 from council.models import Budget, Citation, CouncilSession, Decision, Message, Seat, TemplateVersion, Turn
+from council.states import TurnStatus
 from realtime.times import rfc3339
 
 Json = dict[str, Any]
+SEALED_TURNS = frozenset({TurnKind.ANSWER, TurnKind.RATIFY})  # of a round with a person, while it is open
 
 
 def when(moment: datetime | None) -> str | None:
@@ -138,6 +140,18 @@ def turn_key(turn: Turn) -> TurnKey:
     return TurnKey(turn.id, turn.seat_id, round_.run.number, round_.number, turn.kind, turn.ordinal, turn.attempt)
 
 
+def is_sealed(turn: Turn) -> bool:
+    """Nothing of it may be read: a ballot, or a person still sits in the same round, which would read what no model reads."""
+    opened = turn.round.closed_at is not None
+    return not opened and (turn.kind == TurnKind.BALLOT or (turn.round.sealed and turn.kind in SEALED_TURNS))
+
+
+def opened_turns(round_id: UUID) -> list[Json]:
+    """What was sealed of a round that is closed now, but for its ballots, which are opened as such."""
+    rows = Turn.objects.filter(round=round_id, kind__in=SEALED_TURNS).select_related("round__run")
+    return [turn(one) for one in rows.order_by("created_at", "id") if one.attempt or one.status != TurnStatus.PENDING]
+
+
 def turn(turn: Turn) -> Json:
     return turn_json(
         turn_key(turn),
@@ -148,6 +162,8 @@ def turn(turn: Turn) -> Json:
         error_detail=turn.error_detail,
         started_at=turn.started_at,
         finished_at=turn.finished_at,
+        person=turn.person_id,
+        sealed=turn.round.sealed and turn.round.closed_at is None,
     )
 
 
@@ -161,16 +177,21 @@ def turn_json(
     error_detail: str = "",
     started_at: datetime | None,
     finished_at: datetime | None = None,
+    person: UUID | None = None,
+    sealed: bool = False,
 ) -> Json:
-    """A ballot's and a tally's contents are left out: ballots are sealed until ``round.closed``."""
-    sealed = key.kind in {TurnKind.BALLOT, TurnKind.TALLY}
+    """A ballot's and a tally's contents are left out: ballots are sealed until ``round.closed``. So are answers and verdicts of a
+    round that is ``sealed`` still, together with what was wrong with those that could not be used."""
+    shut = sealed and key.kind in SEALED_TURNS
+    left_out = shut or key.kind in {TurnKind.BALLOT, TurnKind.TALLY}
     return {
         **key.json(),
         "status": status,
-        "result": None if sealed else result,
-        "evidence": [] if sealed else list(evidence),
+        "person": str(person) if person else None,
+        "result": None if left_out else result,
+        "evidence": [] if left_out else list(evidence),
         "error": error,
-        "error_detail": error_detail,
+        "error_detail": "" if shut else error_detail,
         "started_at": when(started_at),
         "finished_at": when(finished_at),
     }

@@ -21,7 +21,8 @@ _RUN = """
     SELECT run.protocol::text, run.seed, run.exhausted, session.options::text, seats.seats::text
     FROM council_run AS run JOIN council_councilsession AS session ON session.id = run.session_id
     CROSS JOIN LATERAL (
-        SELECT jsonb_agg(jsonb_build_object('id', id, 'position', position, 'chair', chair) ORDER BY position) AS seats
+        SELECT jsonb_agg(jsonb_build_object('id', id, 'position', position, 'chair', chair, 'human', model = 'human')
+               ORDER BY position) AS seats
         FROM council_seat WHERE session_id = session.id
     ) AS seats
     WHERE run.id = %s
@@ -79,6 +80,7 @@ def _turn(row: tuple[Any, ...]) -> t.TurnState:
         answer=t.Answer.model_validate(said["answer"]) if kind == t.TurnKind.ANSWER and said else None,
         ballot=t.Ballot.model_validate_json(ballot) if done and ballot else None,
         attack=t.Attack.model_validate(said["attack"]) if kind == t.TurnKind.ATTACK and said else None,
+        gate=t.GateAnswer.model_validate(said["gate"]) if kind == t.TurnKind.GATE and said else None,
         verdict=t.Verdict.model_validate(said["verdict"]) if kind == t.TurnKind.RATIFY and said else None,
         grounded=bool(grounded),
         released=released,

@@ -10,7 +10,10 @@ from django.utils import timezone
 from council import claims, decisions, events, serial, sql, turns
 from council.claims import Claim
 from council.counting import ballot_texts
+from council.deliberation import ending, gates
 from council.deliberation import types as t
+from council.deliberation.citations import strip_marks
+from council.deliberation.protocol import final_tally
 from council.models import CouncilSession, Round, Run
 from council.refs import RunRef
 from council.serial import Json
@@ -38,17 +41,21 @@ def apply(run: RunRef, state: t.RunState, step: t.Step, taker: str = "") -> list
 
 
 _INSERT_TURNS = """
-    INSERT INTO council_turn (id, session_id, round_id, seat_id, kind, ordinal, status, attempt, model_errors, worker, not_before,
-                              dispatched_at, evidence, error, error_detail, created_at)
-    SELECT new.id, %(session)s, %(round)s, new.seat, new.kind, new.ordinal, 'pending', 0, 0, '', clock_timestamp(),
-           clock_timestamp(), '[]', '', '', clock_timestamp()
-    FROM unnest(%(turns)s::uuid[], %(seats)s::uuid[], %(kinds)s::text[], %(ordinals)s::int[]) AS new(id, seat, kind, ordinal)
+    INSERT INTO council_turn (id, session_id, round_id, seat_id, kind, ordinal, human, deadline_at, status, attempt, model_errors,
+                              worker, not_before, dispatched_at, evidence, error, error_detail, created_at)
+    SELECT new.id, %(session)s, %(round)s, new.seat, new.kind, new.ordinal, new.human,
+           CASE WHEN new.human THEN clock_timestamp() + %(patience)s * interval '1 second' END, 'pending', 0, 0, '',
+           clock_timestamp(), clock_timestamp(), '[]', '', '', clock_timestamp()
+    FROM unnest(%(turns)s::uuid[], %(seats)s::uuid[], %(kinds)s::text[], %(ordinals)s::int[], %(people)s::bool[])
+        AS new(id, seat, kind, ordinal, human)
 """
+# Waiting for people is not the council's own time, so that it comes on top of what the run has.
+_LENGTHEN = "UPDATE council_run SET deadline_at = deadline_at + %s * interval '1 second' WHERE id = %s"
 # A stage boundary: what people said since the last one is read by the seats of this round.
 _OPEN_ROUND = f"""
     WITH opened AS (
-        INSERT INTO council_round (id, run_id, number, stage, opened_at)
-        VALUES (%(round)s, %(run)s, %(number)s, %(stage)s, clock_timestamp()) RETURNING opened_at
+        INSERT INTO council_round (id, run_id, number, stage, sealed, opened_at)
+        VALUES (%(round)s, %(run)s, %(number)s, %(stage)s, %(sealed)s, clock_timestamp()) RETURNING opened_at
     ), delivered AS (
         UPDATE council_message SET delivered_in_id = %(round)s WHERE session_id = %(session)s AND delivered_in_id IS NULL
     ), mirrored AS (
@@ -59,7 +66,7 @@ _OPEN_ROUND = f"""
 _ROUND_ID = "SELECT id FROM council_round WHERE run_id = %s AND number = %s"
 _CLOSE_ROUND = """
     UPDATE council_round SET closed_at = clock_timestamp() WHERE run_id = %s AND number = %s AND closed_at IS NULL
-    RETURNING id, stage, closed_at
+    RETURNING id, stage, sealed, closed_at
 """
 
 
@@ -67,20 +74,30 @@ def _ask(run: RunRef, state: t.RunState, step: t.Ask, taker: str) -> list[Claim]
     ids = [uuid7() for _ in step.turns]
     seats = [UUID(turn.seat) if turn.seat else None for turn in step.turns]
     kinds = [turn.kind.value for turn in step.turns]
+    seated = {seat.id for seat in state.seats if seat.human}
+    people = [turn.kind is t.TurnKind.GATE or turn.seat in seated for turn in step.turns]
+    if any(people):
+        sql.change(_LENGTHEN, [state.protocol.human_deadline_s, run.run_id])
     asked = {
         "session": run.session_id,
         "turns": ids,
         "seats": seats,
         "kinds": kinds,
         "ordinals": [turn.ordinal for turn in step.turns],
+        "people": people,
+        "patience": state.protocol.human_deadline_s,
     }
     if any(round_.number == step.number for round_ in state.rounds):
         sql.change(_INSERT_TURNS, {**asked, "round": _one(sql.row(_ROUND_ID, [run.run_id, step.number]))})
     else:
-        _open_round(run, step, asked)
-    if taker and len(ids) <= turns.TOGETHER and None not in seats:
+        _open_round(run, step, {**asked, "sealed": bool(seated) and step.stage in t.SEALED_FROM_PEOPLE})
+    if step.stage is t.Stage.GATE:
+        _open_gate(run, state, step.number, ids[0])
+    if taker and len(ids) <= turns.TOGETHER and None not in seats and not any(people):
         return claims.take(run.session_id, ids, taker)
-    turns.dispatch(run.session_id, zip(ids, kinds, strict=True))
+    turns.dispatch(
+        run.session_id, [(one, kind) for one, kind, human in zip(ids, kinds, people, strict=True) if not human]
+    )
     return []
 
 
@@ -90,6 +107,28 @@ def _open_round(run: RunRef, step: t.Ask, asked: Json) -> None:
     seats = [turn.seat for turn in step.turns if turn.seat is not None]
     key = serial.round_key(run.number, step.number, step.stage.value)
     log.append(run.stream, events.round_started(key, opened_at, seats))
+
+
+def _open_gate(run: RunRef, state: t.RunState, number: int, turn: UUID) -> None:
+    deadline = _one(sql.row("SELECT deadline_at FROM council_turn WHERE id = %s", [turn]))
+    key = serial.round_key(run.number, number, t.Stage.GATE)
+    log.append(run.stream, events.gate_opened(key, turn, deadline, gate_json(state)))
+
+
+def gate_json(state: t.RunState) -> Json:
+    """The computed outcome that a person is asked about, and the decisions that are open to them."""
+    tally, end = final_tally(state), ending.conclude(state)
+    winner = next((one for one in tally.candidates if one.id == tally.winner), None) if tally else None
+    allowed = ["approve", *([] if gates.why_no_debate(state) else ["debate"]), "stop"]
+    return {
+        "outcome": end.outcome.value if end.outcome else "",
+        "option": winner.option if winner else None,
+        "text": strip_marks(winner.text) if winner else None,
+        "decided_by": tally.decided_by if tally else "",
+        "margin": tally.margin if tally else None,
+        "too_close": tally.too_close if tally else False,
+        "allowed": allowed,
+    }
 
 
 def _one(found: tuple[Any, ...] | None) -> Any:
@@ -103,9 +142,11 @@ def close_round(run: RunRef, state: t.RunState, number: int) -> None:
     closed = sql.row(_CLOSE_ROUND, [run.run_id, number])
     if closed is None:
         return
-    round_id, stage, moment = closed
+    round_id, stage, sealed, moment = closed
     ballots, texts = opened_ballots(state, round_id, number) if stage == t.Stage.BALLOT else ([], [])
-    log.append(run.stream, events.round_closed(serial.round_key(run.number, number, stage), moment, ballots, texts))
+    opened = serial.opened_turns(round_id) if sealed else None
+    key = serial.round_key(run.number, number, stage)
+    log.append(run.stream, events.round_closed(key, moment, ballots, texts, opened))
 
 
 def opened_ballots(state: t.RunState, round_id: UUID, number: int) -> tuple[list[Json], list[Json]]:

@@ -128,7 +128,7 @@ def redispatch() -> int:
     age = Q(dispatched_at=None) | Q(dispatched_at__lt=now - timedelta(seconds=REDISPATCH_S))
     with transaction.atomic():
         waiting = Turn.objects.select_for_update(no_key=True, skip_locked=True, of=("self",)).filter(
-            age, status=TurnStatus.PENDING, not_before__lte=now, session__status=SessionStatus.RUNNING
+            age, status=TurnStatus.PENDING, human=False, not_before__lte=now, session__status=SessionStatus.RUNNING
         )
         due = [turn for turn in waiting.order_by("not_before")[:BATCH] if _due_again(turn, now.timestamp())]
         Turn.objects.filter(pk__in=[turn.pk for turn in due]).update(dispatched_at=now)

@@ -22,13 +22,14 @@ logger = logging.getLogger(__name__)
 
 _COUNTED = """
     WITH round AS (
-        UPDATE council_round SET tally = %(tally)s WHERE run_id = %(run)s AND number = %(number)s RETURNING id
+        UPDATE council_round SET tally = %(tally)s WHERE run_id = %(run)s AND number = %(number)s RETURNING id, sealed
     )
-    INSERT INTO council_turn (id, session_id, round_id, kind, ordinal, status, attempt, model_errors, worker, not_before,
+    INSERT INTO council_turn (id, session_id, round_id, kind, ordinal, human, status, attempt, model_errors, worker, not_before,
                               evidence, result, error, error_detail, created_at, started_at, finished_at)
-    SELECT %(turn)s, %(session)s, round.id, 'tally', 0, 'completed', 1, 0, '', moment.at,
+    SELECT %(turn)s, %(session)s, round.id, 'tally', 0, false, 'completed', 1, 0, '', moment.at,
            '[]', %(result)s, '', '', moment.at, moment.at, moment.at
-    FROM round, (SELECT clock_timestamp() AS at) AS moment RETURNING round_id, finished_at
+    FROM round, (SELECT clock_timestamp() AS at) AS moment
+    RETURNING round_id, finished_at, (SELECT sealed FROM round)
 """
 
 
@@ -59,9 +60,9 @@ def _store(run: RunRef, state: t.RunState, step: t.Ask, tally: t.Tally) -> t.Tur
     stored = sql.row(_COUNTED, values)
     if stored is None:
         raise RuntimeError("the round that was counted is not there")
-    round_id, moment = stored
+    round_id, moment, sealed = stored
     place = (turn, run.session_id, run.run_id, run.number, state.seed, round_id, step.number, step.stage.value)
-    claim = Claim(*place, t.TurnKind.TALLY.value, None, 0, 1, turn, moment, moment, "", "")
+    claim = Claim(*place, t.TurnKind.TALLY.value, None, 0, 1, turn, moment, moment, "", "", sealed, None)
     done = events.turn_completed(claim, moment, result, [], {})
     log.append(run.stream, events.turn_claimed(claim), done, events.tally_computed(claim, counted))
     return t.TurnState(id=str(turn), seat=None, kind=t.TurnKind.TALLY, ordinal=0, status=t.TurnStatus.COMPLETED)

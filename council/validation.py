@@ -10,7 +10,7 @@ from accounts.models import User
 from council.defaults import Agent
 from council.deliberation.protocol import ProtocolError, check_seats, resolve
 from council.deliberation.protocol import check_options as check_fit
-from council.deliberation.types import Protocol
+from council.deliberation.types import HUMAN, Protocol
 from council.endpoints import unpriced
 from knowledge import selectors as knowledge
 from knowledge.models import KnowledgePack, Snapshot
@@ -21,7 +21,7 @@ OPTIONS_MIN, OPTIONS_MAX = 2, 12
 
 
 def check_agents(agents: Sequence[Agent]) -> None:
-    """Distinct names, at most one chair, and at least two seats that vote."""
+    """Distinct names, at most one chair, which is a model's, and at least two seats that vote."""
     errors: list[FieldError] = []
     if len(agents) > AGENTS_MAX:
         errors.append({"pointer": "/agents", "detail": f"A council has at most {AGENTS_MAX} seats."})
@@ -30,6 +30,11 @@ def check_agents(agents: Sequence[Agent]) -> None:
     errors += [
         {"pointer": f"/agents/{index}/name", "detail": "Another seat has this name."}
         for index in _repeated([agent["name"] for agent in agents])
+    ]
+    errors += [
+        {"pointer": f"/agents/{index}/model", "detail": "A person cannot be the chair, who writes what was decided."}
+        for index, agent in enumerate(agents)
+        if agent.get("chair") and agent.get("model") == HUMAN
     ]
     _raise(errors)
 

@@ -8,9 +8,9 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from council import serial
 from council.admin.common import SEALED, STATUS_COLOURS, ReadOnly, pretty, prose
 from council.admin.spend import SpendPage
-from council.deliberation.types import TurnKind
 from council.models import LlmCall, Message
 
 
@@ -66,7 +66,7 @@ class LlmCallAdmin(SpendPage, ReadOnly, ModelAdmin):
 
 
 def is_sealed(call: LlmCall) -> bool:
-    return call.turn.kind == TurnKind.BALLOT and call.turn.round.closed_at is None
+    return serial.is_sealed(call.turn)
 
 
 @admin.register(Message)

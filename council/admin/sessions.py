@@ -15,8 +15,8 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from council import services
-from council.admin.common import STATUS_COLOURS, ReadOnly, pretty, prose, table
+from council import serial, services
+from council.admin.common import SEALED, STATUS_COLOURS, ReadOnly, pretty, prose, table
 from council.models import Ballot, CouncilSession, Decision, Run, Seat, Turn
 from council.selectors import latest_decision
 from realtime.errors import IllegalState
@@ -50,6 +50,7 @@ class TurnInline(ReadOnly, TabularInline):
         "place",
         "seat",
         "kind",
+        "human",
         "status",
         "attempt",
         "model_errors",
@@ -69,6 +70,8 @@ class TurnInline(ReadOnly, TabularInline):
 
     @admin.display(description="error")
     def trouble(self, turn: Turn) -> str:
+        if serial.is_sealed(turn):
+            return f"{turn.error}: {SEALED}" if turn.error else ""
         return f"{turn.error}: {turn.error_detail}" if turn.error else ""
 
     @admin.display(description="model calls")

@@ -117,6 +117,49 @@ class MessageIn(serializers.Serializer[Any]):
     interrupt = serializers.BooleanField(default=False)
 
 
+class GateIn(serializers.Serializer[Any]):
+    decision = serializers.ChoiceField(choices=["approve", "debate", "stop"])
+    note = serializers.CharField(max_length=CONTENT_MAX, required=False, allow_blank=True, default="")
+
+
+class TurnOut(serializers.Serializer[Any]):
+    """A turn as the snapshot and the events show it; contents are null while they are sealed."""
+
+    turn = serializers.UUIDField()
+    seat = serializers.UUIDField(allow_null=True, help_text="null for counts and the gate")
+    run = serializers.IntegerField()
+    round = serializers.IntegerField()
+    kind = serializers.CharField()
+    ordinal = serializers.IntegerField()
+    attempt = serializers.IntegerField()
+    status = serializers.CharField()
+    person = serializers.UUIDField(allow_null=True, help_text="who gave it, where no model did")
+    result = serializers.JSONField(allow_null=True)
+    evidence = serializers.JSONField()
+    error = serializers.CharField()
+    error_detail = serializers.CharField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+    human = serializers.BooleanField(help_text="It waits, or waited, for a person.")
+    deadline_at = serializers.DateTimeField(allow_null=True, help_text="until when it waits for a person")
+
+
+class TurnListOut(serializers.Serializer[Any]):
+    results = TurnOut(many=True)
+
+
+class TurnDetailOut(TurnOut):
+    expects = serializers.JSONField(allow_null=True, help_text="JSON Schema of the reply; null once the turn is over")
+
+    def get_fields(self) -> dict[str, Any]:
+        """``context`` cannot be declared: serializers have an attribute of that name."""
+        shown = serializers.JSONField(
+            allow_null=True,
+            help_text="All that this seat may know; at a gate the computed outcome. Null once the turn is over.",
+        )
+        return {**super().get_fields(), "context": shown}
+
+
 class SessionHeader(serializers.Serializer[CouncilSession]):
     """One row of the list: long and nested content is left out."""
 
@@ -173,6 +216,7 @@ class RecountOut(serializers.Serializer[Any]):
     agrees = serializers.BooleanField()
     decision = serializers.JSONField()
     differences = serializers.ListField(child=serializers.JSONField())
+    people = serializers.ListField(child=serializers.CharField(), help_text="Names of the seats that were people's")
     other_rule = serializers.JSONField(
         required=False, help_text="With ?rule=: {rule, winner, option, text, decided_by, margin, too_close, same}"
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from accounts.api.urls import route
 from accounts.services import user_for_key
-from council.api import exports, views
+from council.api import exports, people, views
 from council.consumers import CouncilSessions
 from realtime.sse import stream_view
 
@@ -16,6 +16,9 @@ urlpatterns = [
     *route("council-sessions/<uuid:pk>/message", views.MessageView, "session-message"),
     *route("council-sessions/<uuid:pk>/events", views.EventsView, "session-events"),
     *route("council-sessions/<uuid:pk>/stream", stream, "session-stream"),
+    *route("council-sessions/<uuid:pk>/turns", people.TurnListView, "session-turns"),
+    *route("council-sessions/<uuid:pk>/turns/<uuid:turn_id>", people.TurnView, "session-turn"),
+    *route("council-sessions/<uuid:pk>/gate", people.GateView, "session-gate"),
     *route("council-sessions/<uuid:pk>/recount", views.RecountView, "session-recount"),
     *route("council-sessions/<uuid:pk>/effective-votes", views.EffectiveVotesView, "session-effective-votes"),
     *route("council-sessions/<uuid:pk>/claims", exports.ClaimsView, "session-claims"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from council.deliberation import record
+from council.deliberation import gates, record
 from council.deliberation.types import Conclude, Outcome, RunState, Stage
 
 EXHAUSTED = {"deadline": "Time ran out", "budget": "The budget ran out"}
@@ -12,6 +12,7 @@ STAGE_NAMES = {
     Stage.DEBATE: "the debate",
     Stage.BALLOT: "the ballot",
     Stage.TALLY: "the tally",
+    Stage.GATE: "the gate",
     Stage.SYNTHESIS: "the synthesis",
     Stage.RATIFY: "the ratification",
 }
@@ -32,9 +33,13 @@ def conclude_exhausted(state: RunState) -> Conclude:
 
 def conclude(state: RunState) -> Conclude:
     outcome = Outcome.DECIDED if winner(state) else Outcome.NO_CONSENSUS
-    if cut_short(state) or _degraded_stage(state):
+    if cut_short(state) or _degraded_stage(state) or _gate_unanswered(state):
         outcome = Outcome.PARTIAL
     return Conclude(status="completed", outcome=outcome, notes=_notes(state))
+
+
+def _gate_unanswered(state: RunState) -> bool:
+    return gates.ended_there(state) and gates.answer_to(state.rounds[-1]) is None
 
 
 def winner(state: RunState) -> str | None:
@@ -65,9 +70,19 @@ def _notes(state: RunState) -> tuple[str, ...]:
         notes.append(_exhausted_note(state))
     if degraded := _degraded_stage(state):
         notes.append(quorum_note(state, *degraded))
+    if not cut_short(state):
+        notes += _gate_notes(state)
     if notes and winner(state) is None:
         notes.append("No candidate was elected.")
     return (*ratification_notes(state), *notes, *_missing_notes(state), *_writer_notes(state))
+
+
+def _gate_notes(state: RunState) -> list[str]:
+    if not gates.ended_there(state):
+        return []
+    who = "Nobody answered the gate in time" if _gate_unanswered(state) else "A person ended the council at the gate"
+    what = "the answer is the leading one verbatim" if winner(state) else "the answers stand as they were given"
+    return [f"{who}, before a decision was written: {what}."]
 
 
 def ratification_notes(state: RunState) -> tuple[str, ...]:
@@ -112,6 +127,8 @@ def _missing_notes(state: RunState) -> tuple[str, ...]:
 def _writer_notes(state: RunState) -> tuple[str, ...]:
     writer = record.written(state)
     if writer is None:
+        if gates.ended_there(state):
+            return ()
         wanted = Stage.SYNTHESIS in state.protocol.stages and winner(state) is not None
         return ("Nobody wrote a synthesis: the answer is the leading one verbatim.",) if wanted else ()
     if writer.ordinal:

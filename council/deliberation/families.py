@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from council.deliberation.types import HUMAN
+
 _SAME = {
     "chatgpt": "gpt",
     "o": "gpt",
@@ -24,10 +26,11 @@ def family(model: str) -> str:
 
 
 def family_warnings(models: Sequence[str]) -> list[str]:
-    """One sentence when all voters' models are of one family; ``models`` as seats name them, "" for the default model."""
+    """One sentence when all voters' models are of one family; ``models`` as seats name them, "" for the default model. People are of
+    no family."""
+    seats = "voting seats that are models" if HUMAN in models else "voting seats"
+    models = [model for model in models if model != HUMAN]
     if len(models) < 2 or len({family(model) for model in models}) > 1:
         return []
     kin = f"one model family ({family(models[0])})" if models[0] else "the default model"
-    return [
-        f"All {len(models)} voting seats are on {kin}: they err together, and agree more than independent voters would."
-    ]
+    return [f"All {len(models)} {seats} are on {kin}: they err together, and agree more than independent voters would."]

@@ -48,12 +48,14 @@ _REFUSAL = re.compile(
 
 
 class ReplyError(Exception):
-    """A reply that is no valid turn. ``code`` is one of ``Code``; ``detail`` can be shown to the model and to people."""
+    """A reply that is no valid turn. ``code`` is one of ``Code``; ``detail`` can be shown to the model and to people; ``at`` is the
+    way to what is wrong ("claims/0/text"), "" for the whole."""
 
-    def __init__(self, code: Code, detail: str) -> None:
+    def __init__(self, code: Code, detail: str, at: str = "") -> None:
         super().__init__(f"{code}: {detail}")
         self.code: Code = code
         self.detail = detail
+        self.at = at
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
@@ -191,13 +193,15 @@ def _validated(shape: type[T], reply: str) -> T:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(step) for step in first["loc"]) or "reply"
-        raise ReplyError("wrong_schema", f"{where}: {first['msg']}") from error
+        at = "/".join(str(step) for step in first["loc"])
+        raise ReplyError("wrong_schema", f"{where}: {first['msg']}", at) from error
 
 
-def _substance(text: str, what: str) -> str:
+def _substance(text: str, what: str, person: bool = False) -> str:
+    """``person``: somebody who begins with "Sorry, ..." refuses nothing."""
     if not text:
-        raise ReplyError("empty", f"{what} is empty")
-    if _REFUSAL.match(text) and len(text) < 400:  # a long answer may begin with "I cannot recommend ..."
+        raise ReplyError("empty", f"{what} is empty", what if what.isidentifier() else "")
+    if not person and _REFUSAL.match(text) and len(text) < 400:  # a long answer may begin with "I cannot recommend ..."
         raise ReplyError("refusal", f"the model refused: {prompts.clip(text, 120)}")
     return text
 
@@ -205,10 +209,10 @@ def _substance(text: str, what: str) -> str:
 # --- turns ------------------------------------------------------------------------------------------------------------
 
 
-def answer(reply: str, context: TurnContext) -> Answer:
+def answer(reply: str, context: TurnContext, person: bool = False) -> Answer:
     """An answer turn. Marks and evidence numbers stay as written; ``citations.check`` reports those that name nothing."""
     said = _validated(_AnswerReply, reply)
-    text = _substance(said.answer, "answer")
+    text = _substance(said.answer, "answer", person)
     option = _option(said.option, context.options)
     estimate = estimated(said.estimate, context)
     claims = tuple(Claim(text=one.text, evidence=one.evidence) for one in said.claims if one.text)
@@ -235,7 +239,7 @@ def estimated(value: float | None, context: TurnContext) -> float | None:
     if context.scale is None:
         return None
     if value is None or not context.scale.holds(value):
-        raise ReplyError("wrong_schema", f"estimate: must be {prompts.scale_words(context.scale)}")
+        raise ReplyError("wrong_schema", f"estimate: must be {prompts.scale_words(context.scale)}", "estimate")
     return value
 
 
@@ -303,7 +307,9 @@ def _because(said: _AnswerReply, option: str | None, context: TurnContext) -> st
         return None
     if not said.because:
         raise ReplyError(
-            "wrong_schema", "because: you changed your answer, so name the evidence or the error that changed it"
+            "wrong_schema",
+            "because: you changed your answer, so name the evidence or the error that changed it",
+            "because",
         )
     return said.because
 
@@ -312,11 +318,13 @@ def _option(written: str | None, options: Sequence[str]) -> str | None:
     if not options:
         return None
     if written is None or not written.strip():
-        raise ReplyError("wrong_schema", "option: one of the options must be chosen")
+        raise ReplyError("wrong_schema", "option: one of the options must be chosen", "option")
     by_form = {_form(option): option for option in options}
     if _form(written) not in by_form:
         raise ReplyError(
-            "unknown_candidate", f"option: {prompts.clip(prompts.one_line(written), 80)!r} is none of the options"
+            "unknown_candidate",
+            f"option: {prompts.clip(prompts.one_line(written), 80)!r} is none of the options",
+            "option",
         )
     return by_form[_form(written)]
 
@@ -330,21 +338,22 @@ def ballot(reply: str, labels: Mapping[str, str]) -> Ballot:
     said = _validated(_BallotReply, reply)
     if said.abstain:
         return Ballot(abstain=True)
-    ranking = tuple(_candidate(label, labels) for label in said.ranking)
+    ranking = tuple(_candidate(label, labels, f"ranking/{place}") for place, label in enumerate(said.ranking))
     if not ranking:
-        raise ReplyError("empty", "ranking is empty and the ballot does not abstain")
+        raise ReplyError("empty", "ranking is empty and the ballot does not abstain", "ranking")
     if len(set(ranking)) < len(ranking):
-        raise ReplyError("wrong_schema", "ranking: a candidate stands twice")
-    scores = {_candidate(label, labels): score for label, score in (said.scores or {}).items() if score is not None}
+        raise ReplyError("wrong_schema", "ranking: a candidate stands twice", "ranking")
+    given = {label: score for label, score in (said.scores or {}).items() if score is not None}
+    scores = {_candidate(label, labels, "scores"): score for label, score in given.items()}
     if any(not 0 <= score <= 10 for score in scores.values()):
-        raise ReplyError("wrong_schema", "scores: a score lies outside 0 to 10")
+        raise ReplyError("wrong_schema", "scores: a score lies outside 0 to 10", "scores")
     return Ballot(ranking=ranking, scores=scores)
 
 
-def _candidate(label: str, labels: Mapping[str, str]) -> str:
+def _candidate(label: str, labels: Mapping[str, str], at: str) -> str:
     key = re.sub(r"^candidate\s+", "", label.strip(), flags=re.IGNORECASE).strip(" .()[]").upper()
     if key not in labels:
-        raise ReplyError("unknown_candidate", f"{prompts.clip(prompts.one_line(label), 40)!r} is no candidate")
+        raise ReplyError("unknown_candidate", f"{prompts.clip(prompts.one_line(label), 40)!r} is no candidate", at)
     return labels[key]
 
 
@@ -352,18 +361,18 @@ def synthesis(reply: str) -> Synthesis:
     return Synthesis(answer=_substance(_validated(_SynthesisReply, reply).answer, "answer"))
 
 
-def dissent(reply: str) -> Dissent:
-    return Dissent(text=_substance(_validated(_DissentReply, reply).text, "text"))
+def dissent(reply: str, person: bool = False) -> Dissent:
+    return Dissent(text=_substance(_validated(_DissentReply, reply).text, "text", person))
 
 
-def attack(reply: str) -> Attack:
-    return Attack(text=_substance(_validated(_DissentReply, reply).text, "text"))
+def attack(reply: str, person: bool = False) -> Attack:
+    return Attack(text=_substance(_validated(_DissentReply, reply).text, "text", person))
 
 
 def verdict(reply: str) -> Verdict:
     said = _validated(_VerdictReply, reply)
     if not said.accept and not said.reason:
-        raise ReplyError("wrong_schema", "reason: you rejected the text, so say what is wrong with it")
+        raise ReplyError("wrong_schema", "reason: you rejected the text, so say what is wrong with it", "reason")
     return Verdict(accept=said.accept, reason=said.reason)
 
 

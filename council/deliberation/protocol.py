@@ -61,7 +61,8 @@ __all__ = [
     "written",
 ]
 
-_OPENING, _ATTACK, _DEBATE, _BALLOT, _TALLY, _SYNTHESIS, _RATIFY = ORDER = tuple(Stage)
+ORDER = tuple(stage for stage in Stage if stage is not Stage.GATE)
+_OPENING, _ATTACK, _DEBATE, _BALLOT, _TALLY, _SYNTHESIS, _RATIFY = ORDER
 PRESETS: Mapping[str, Protocol] = MappingProxyType(
     {
         one.preset: one
@@ -177,6 +178,12 @@ def _order(protocol: Protocol) -> Faults:
     if not stages:
         yield "/protocol/stages", "must not be empty; it begins with opening"
         return
+    if Stage.GATE in stages:
+        yield (
+            f"/protocol/stages/{stages.index(Stage.GATE)}",
+            "a gate is no stage of its own: set gate to before_synthesis",
+        )
+        return
     if stages[0] is not _OPENING:
         yield "/protocol/stages/0", "must be opening"
     for place, (before, stage) in enumerate(pairwise(stages), start=1):
@@ -214,8 +221,14 @@ def _estimates(protocol: Protocol) -> Faults:
             )
 
 
+def _gate(protocol: Protocol) -> Faults:
+    if protocol.gate is not None and _SYNTHESIS not in protocol.stages:
+        yield "/protocol/gate", "there is no synthesis that it could come before"
+
+
 _FAULTS = (
     _order,
+    _gate,
     _rounds,
     _needs(_ATTACK, _DEBATE, "an attack is answered in a debate, which must follow it"),
     _needs(_RATIFY, _SYNTHESIS, "there is no text to ratify without a synthesis"),

@@ -11,8 +11,10 @@ stages that has something to ask (``ASK``, one function each, None = nothing to 
   cited evidence; a further one is held only if somebody moved or was asked something, and not once so many agree. Of estimates
   the first is left out when all are the same, and a further one once the quartiles have come to rest. An attack is always debated.
 - *ballot*: once, unless every answer holds one and the same candidate, for then there is nothing to rank. Ballots that nobody has
-  begun are released as soon as they could not change who wins.
+  begun are released as soon as they could not change who wins; a person's is always awaited, for nobody knows whether it is begun.
 - *tally*: asks nobody.
+- *gate* (a setting, ``gates``): where the synthesis would be asked, a person is asked first whether to go on, to debate once more (and
+  vote again), or to end with the count.
 - *synthesis*: the chair writes (ordinal 0) while every present dissenter writes its minority report. As soon as the chair fails,
   or when there is none, one present seat is asked in its place (ordinal 1), a supporter of the winner if possible. If that
   fails too the run concludes all the same; the decision is then the top answer verbatim.
@@ -34,7 +36,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 
-from council.deliberation import ending, estimates, record
+from council.deliberation import ending, estimates, gates, record
 from council.deliberation.settled import settled
 from council.deliberation.types import (
     Ask,
@@ -55,13 +57,13 @@ from council.deliberation.types import (
 )
 
 TALLY = NewTurn(seat=None, kind=TurnKind.TALLY)
-WRITING = (Stage.TALLY, Stage.SYNTHESIS, Stage.RATIFY)  # what comes once nothing more is to be counted
+WRITING = (Stage.TALLY, Stage.GATE, Stage.SYNTHESIS, Stage.RATIFY)  # what comes once nothing more is to be counted
 
 
 def next_step(state: RunState) -> Step:
     """The next step of a run; pure, total, and the end of every run is reached by repeating it. Not for stopped runs."""
     if not state.rounds:
-        return ending.conclude_exhausted(state) if state.exhausted else _first_of(state, state.protocol.stages)
+        return ending.conclude_exhausted(state) if state.exhausted else _first_of(state, _stages(state))
     current = state.rounds[-1]
     if not current.closed:
         return _in_round(state, current)
@@ -72,7 +74,14 @@ def next_step(state: RunState) -> Step:
 
 def _from(state: RunState, stage: Stage) -> tuple[Stage, ...]:
     order = list(Stage)
-    return tuple(one for one in state.protocol.stages if order.index(one) >= order.index(stage))
+    return tuple(one for one in _stages(state) if order.index(one) >= order.index(stage))
+
+
+def _stages(state: RunState) -> tuple[Stage, ...]:
+    """The protocol's, and the gate where it has one."""
+    if state.protocol.gate is None:
+        return state.protocol.stages
+    return tuple(stage for stage in Stage if stage is Stage.GATE or stage in state.protocol.stages)
 
 
 def _first_of(state: RunState, stages: tuple[Stage, ...]) -> Step:
@@ -104,8 +113,10 @@ def _count_round(state: RunState, current: RoundState) -> Step:
 
 def _released(state: RunState, current: RoundState, out: tuple[TurnState, ...]) -> Release | None:
     """Ballots that nobody is writing now are not asked for (again) when they could not change who wins; one that is being written
-    is paid for already, and read."""
-    waiting = current.stage is Stage.BALLOT and all(turn.status is TurnStatus.PENDING for turn in out)
+    is paid for already, and read. Whether a person has begun cannot be known, so they are always awaited."""
+    people = {seat.id for seat in state.seats if seat.human}
+    begun = any(turn.status is not TurnStatus.PENDING or turn.seat in people for turn in out)
+    waiting = current.stage is Stage.BALLOT and not begun
     voting = waiting and all(turn.kind is TurnKind.BALLOT for turn in out) and record.has_quorum(state, current)
     if voting and settled(state, current, len(out)):
         return Release(number=current.number, turns=tuple(turn.id for turn in out))
@@ -126,8 +137,10 @@ def _stand_in_turn(state: RunState, current: RoundState) -> NewTurn | None:
 
 
 def _stand_in(state: RunState, _tried: set[str | None]) -> SeatState | None:
+    """Nobody waits for a person to write for the table: without a model that could, the leading answer stands as it is."""
     against = set(record.dissenters(state))
-    return min(record.present(state), key=lambda seat: seat.id in against, default=None)
+    models = (seat for seat in record.present(state) if not seat.human)
+    return min(models, key=lambda seat: seat.id in against, default=None)
 
 
 def _attacker(state: RunState, tried: set[str | None]) -> SeatState | None:
@@ -162,7 +175,16 @@ def _broken_off(state: RunState, closed: RoundState) -> Step | None:
         )
     if closed.stage in {Stage.OPENING, Stage.BALLOT} and not record.has_quorum(state, closed):
         return _below_quorum(state, closed.stage, present=record.turnout(closed))
-    return None
+    return _past_gate(state, closed) if closed.stage is Stage.GATE else None
+
+
+def _past_gate(state: RunState, closed: RoundState) -> Step | None:
+    """None to go on to the text, which is also what a debate that cannot be held comes to."""
+    if gates.ended_there(state):
+        return ending.conclude(state)
+    answer = gates.answer_to(closed)
+    wanted = answer is not None and answer.decision == "debate" and not gates.why_no_debate(state)
+    return _ask(state, Stage.DEBATE, TurnKind.ANSWER) if wanted else None
 
 
 def _opening(state: RunState) -> Step | None:
@@ -183,7 +205,7 @@ def _attack(state: RunState) -> Step | None:
 
 def _debate(state: RunState) -> Step | None:
     held = len(record.rounds_of(state, Stage.DEBATE))
-    if held >= state.protocol.rounds or len(record.present(state)) < 2:
+    if held >= state.protocol.rounds or len(record.present(state)) < 2 or gates.latest(state):
         return None
     due = _another_debate(state) if held else _first_debate(state)
     return _ask(state, Stage.DEBATE, TurnKind.ANSWER) if due else None
@@ -191,7 +213,7 @@ def _debate(state: RunState) -> Step | None:
 
 def _ballot(state: RunState) -> Step | None:
     tally = record.latest_tally(state)
-    if tally is None or record.rounds_of(state, Stage.BALLOT) or record.unanimous(state, tally):
+    if tally is None or gates.since(state, Stage.BALLOT) or record.unanimous(state, tally):
         return None
     if _quorum_out_of_reach(state):
         return _below_quorum(state, Stage.BALLOT, present=len(record.present(state)))
@@ -200,6 +222,14 @@ def _ballot(state: RunState) -> Step | None:
 
 def _nothing(_state: RunState) -> Step | None:
     return None
+
+
+def _gate(state: RunState) -> Step | None:
+    """Where the synthesis would be asked. It is passed when it is the round that was just closed (``_past_gate``)."""
+    if state.rounds[-1].stage is Stage.GATE or _synthesis(state) is None:
+        return None
+    turn = NewTurn(seat=None, kind=TurnKind.GATE)
+    return Ask(number=len(state.rounds) + 1, stage=Stage.GATE, turns=(turn,))
 
 
 def _synthesis(state: RunState) -> Step | None:
@@ -230,6 +260,7 @@ ASK: Mapping[Stage, Callable[[RunState], Step | None]] = {
     Stage.DEBATE: _debate,
     Stage.BALLOT: _ballot,
     Stage.TALLY: _nothing,
+    Stage.GATE: _gate,
     Stage.SYNTHESIS: _synthesis,
     Stage.RATIFY: _ratify,
 }
@@ -292,4 +323,4 @@ def _below_quorum(state: RunState, stage: Stage, present: int) -> Step:
         return ending.fail(state, "quorum_not_met", ending.quorum_note(state, stage, present))
     if not record.positions(state):
         return ending.fail(state, "no_answers", "No seat gave an answer.")
-    return _first_of(state, tuple(one for one in state.protocol.stages if one in WRITING))
+    return _first_of(state, tuple(one for one in _stages(state) if one in WRITING))

@@ -31,6 +31,7 @@ class Stage(StrEnum):
     DEBATE = "debate"
     BALLOT = "ballot"
     TALLY = "tally"  # asks nobody: as the last stage it says that the count is the outcome, and nobody writes it up
+    GATE = "gate"  # a person looks at the count before anybody writes it up; a setting (``Protocol.gate``), never in ``stages``
     SYNTHESIS = "synthesis"
     RATIFY = "ratify"  # the seats accept or reject the written decision
 
@@ -43,6 +44,7 @@ class TurnKind(StrEnum):
     DISSENT = "dissent"  # the minority report of one seat
     ATTACK = "attack"  # the first attacker (ordinal 0) or whoever takes its place (ordinal 1)
     RATIFY = "ratify"
+    GATE = "gate"  # seatless; a person's
 
 
 class TurnStatus(StrEnum):
@@ -169,6 +171,13 @@ class Verdict(Frozen):
     reason: str = ""
 
 
+class GateAnswer(Frozen):
+    """What a person decided at the gate: go on to the text, hold one more debate, or end with the count."""
+
+    decision: Literal["approve", "debate", "stop"]
+    note: str = ""
+
+
 class Distribution(Frozen):
     """Estimates of all seats without their names. Quartiles are estimates that were given (see ``estimates``)."""
 
@@ -284,6 +293,9 @@ class Prompt(Frozen):
 
 
 MERGE_AT = 0.85  # measured: docs/protocols.md
+HUMAN = "human"  # a seat with this model is a person's
+# Where a person sits, nobody reads what was said in an open round of these: models do not either. Ballots are sealed anyway.
+SEALED_FROM_PEOPLE = frozenset({Stage.OPENING, Stage.DEBATE, Stage.RATIFY})
 
 
 class Protocol(Frozen):
@@ -296,7 +308,9 @@ class Protocol(Frozen):
     quorum: int | None = Field(default=None, ge=2)  # None = max(2, ceil(voters / 2))
     policy: QuorumPolicy = QuorumPolicy.REFUSE
     turn_deadline_s: float = Field(default=120, gt=0, le=3600)  # spans all attempts of a turn
-    run_deadline_s: float = Field(default=1800, gt=0, le=86400)
+    run_deadline_s: float = Field(default=1800, gt=0, le=86400)  # waiting for people comes on top of it
+    gate: Literal["before_synthesis"] | None = None
+    human_deadline_s: float = Field(default=86400, gt=0, le=30 * 86400)  # of each turn that waits for a person
     agree_at: float = Field(default=2 / 3, gt=0.5, le=1)  # opening share at which debate is skipped
     evidence_k: int = Field(default=6, ge=0, le=20)  # passages each seat retrieves
     neighbours: int | None = Field(
@@ -313,6 +327,7 @@ class SeatState(Frozen):
     id: str
     position: int
     chair: bool = False
+    human: bool = False
 
 
 class TurnState(Frozen):
@@ -325,6 +340,7 @@ class TurnState(Frozen):
     ballot: Ballot | None = None
     attack: Attack | None = None
     verdict: Verdict | None = None
+    gate: GateAnswer | None = None
     grounded: bool = True  # the answer carries a verified citation, or the seat was shown nothing that it could cite
     released: bool = False  # cancelled because the outcome no longer depended on it: neither missing nor failed
 

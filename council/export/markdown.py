@@ -71,7 +71,7 @@ def _facts(facts: Iterable[Json]) -> list[str]:
 def _seat(seat: Json) -> str:
     chair = ", chair" if seat["chair"] else ""
     role = f": {inert(seat['role'])}" if seat["role"] else ""
-    return f"- **{inert(seat['name'])}**{chair}, on {inert(seat['model'])}{role}"
+    return f"- **{inert(seat['name'])}**{chair}, {inert(seat['sits'])}{role}"
 
 
 def _message(message: Json) -> list[str]:
@@ -137,6 +137,7 @@ def _round(round_: Json) -> list[str]:
     lines = ["", f"### {inert(round_['title'])}", ""]
     for said in round_["said"]:
         lines += _said(said)
+    lines += [inert(round_["gate"])] if round_["gate"] else []
     lines += [f"- {inert(failure)}" for failure in round_["failed"]]
     return lines + (_count(round_["count"]) if round_["count"] else [])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from council.deliberation.types import HUMAN
 from council.pages import wording
 from council.pages.citing import cited, source
 from council.pages.counting import count, labels
@@ -54,7 +55,7 @@ def _seat(seat: Json) -> Json:
     return {
         "name": seat["name"],
         "role": seat["role"],
-        "model": seat["model"] or "the default model",
+        "sits": "a person" if seat["model"] == HUMAN else f"on {seat['model'] or 'the default model'}",
         "chair": seat["chair"] and seat["name"].lower() != "chair",
     }
 
@@ -83,6 +84,7 @@ def _round(round_: Json, rounds: list[Json], names: dict[str, str]) -> Json:
     return {
         "title": f"Round {round_['round']}: {wording.STAGE.get(round_['stage'], round_['stage'])}",
         "said": [_said(turn, names) for turn in turns],
+        "gate": next((_gate(turn) for turn in round_["turns"] if turn["kind"] == "gate"), ""),
         "failed": [f"{names[turn['seat']]}: {wording.reason(turn['error'])}" for turn in failed],
         "count": count(round_, rounds, names) if countable(round_) else None,
     }
@@ -102,6 +104,15 @@ def _said(turn: Json, names: dict[str, str]) -> Json:
         "text": text,
         "sources": cited(text, result.get("citations", []), turn["evidence"]),
     }
+
+
+def _gate(turn: Json) -> str:
+    """What a person decided at the gate, and when."""
+    answer = (turn["result"] or {}).get("gate")
+    if answer is None:
+        return wording.reason(turn["error"]) if turn["error"] else "Nobody has answered yet."
+    note = f": {answer['note']}" if answer["note"] else "."
+    return f"{wording.GATE[answer['decision']]} ({wording.minute(turn['finished_at'])}){note}"
 
 
 def _titles(rounds: list[Json]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Any, Final
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from council import selectors, serial
@@ -74,8 +75,9 @@ def _run(run: Run) -> Json:
 
 
 def _calls(session: CouncilSession) -> list[Json]:
-    """Every call of a model but those of a ballot that is still sealed."""
-    calls = LlmCall.objects.filter(session=session).exclude(turn__kind=TurnKind.BALLOT, turn__round__closed_at=None)
+    """Every call of a model but those whose answers are still sealed."""
+    sealed = Q(turn__kind=TurnKind.BALLOT) | Q(turn__round__sealed=True)
+    calls = LlmCall.objects.filter(session=session).exclude(sealed, turn__round__closed_at=None)
     names = (
         "field", "model", "system", "user", "schema", "response", "status", "error", "error_detail", "prompt_tokens",
         "completion_tokens", "estimated", "ttft_ms", "latency_ms",

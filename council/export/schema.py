@@ -10,12 +10,22 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from council.deliberation.citations import CitationCheck
-from council.deliberation.types import Answer, Attack, Dissent, Evidence, Protocol, Synthesis, Tally, Verdict
+from council.deliberation.types import (
+    Answer,
+    Attack,
+    Dissent,
+    Evidence,
+    GateAnswer,
+    Protocol,
+    Synthesis,
+    Tally,
+    Verdict,
+)
 from council.export.record import VERSION
 
 Schema = dict[str, Any]
 _VALUES: Final[tuple[type[BaseModel], ...]] = (
-    Answer, Synthesis, Dissent, Attack, Verdict, Evidence, CitationCheck, Tally, Protocol,
+    Answer, Synthesis, Dissent, Attack, Verdict, GateAnswer, Evidence, CitationCheck, Tally, Protocol,
 )  # fmt: skip
 TEXT: Final[Schema] = {"type": "string"}
 INT: Final[Schema] = {"type": "integer"}
@@ -123,6 +133,7 @@ def _turn() -> Schema:
             "dissent": _ref(Dissent),
             "attack": _ref(Attack),
             "verdict": _ref(Verdict),
+            "gate": _ref(GateAnswer),
             "citations": _list(_ref(CitationCheck)),
         },
     }
@@ -135,6 +146,7 @@ def _turn() -> Schema:
         ordinal=INT,
         attempt=INT,
         status=TEXT,
+        person={**_or_null(ID), "description": "who gave it, where no model did"},
         result=_or_null(result),
         evidence=_list(_ref(Evidence)),
         error=TEXT,

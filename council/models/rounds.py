@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
@@ -51,6 +52,9 @@ class Round(models.Model):
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="rounds")
     number = models.PositiveSmallIntegerField()
     stage = models.CharField(max_length=16, choices=STAGES)
+    sealed = models.BooleanField(
+        default=False
+    )  # a person sits here: answers and verdicts stay sealed until it is closed
     tally = models.JSONField(null=True, encoder=DjangoJSONEncoder)  # deliberation.types.Tally, once counted
     opened_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
@@ -79,6 +83,13 @@ class Turn(models.Model):
     round = models.ForeignKey(Round, on_delete=models.CASCADE, related_name="turns")
     seat = models.ForeignKey(Seat, null=True, on_delete=models.RESTRICT, related_name="turns")
     kind = models.CharField(max_length=16, choices=TURN_KINDS)
+    human = models.BooleanField(default=False)  # waits for a person: no worker takes it, and it is not sent to any
+    person = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    seen_at = models.DateTimeField(
+        null=True, blank=True
+    )  # when a person first read it: ``evidence`` is fixed from then on
     ordinal = models.PositiveSmallIntegerField(default=0)
     status = models.CharField(max_length=16, choices=TurnStatus, default=TurnStatus.PENDING)
     attempt = models.PositiveSmallIntegerField(default=0)
@@ -88,7 +99,9 @@ class Turn(models.Model):
     worker = models.CharField(max_length=120, blank=True)
     not_before = models.DateTimeField()  # when it may be claimed; later than creation after a back-off
     dispatched_at = models.DateTimeField(null=True)  # when the broker was last told
-    deadline_at = models.DateTimeField(null=True)  # set by the first claim, spans all attempts
+    deadline_at = models.DateTimeField(
+        null=True
+    )  # set by the first claim (a person's when it is asked), spans all attempts
     evidence = models.JSONField(
         default=list, encoder=DjangoJSONEncoder
     )  # [deliberation.types.Evidence] this seat was shown

@@ -19,6 +19,7 @@ from council.models import CouncilSession
 from council.pages import wording
 from council.pages.common import EXPECTED, blame, both, count_write, person, reading, show, writing
 from council.pages.forms import CouncilForm, MessageForm, TemplatePicker, filled_from
+from council.pages.people import desks
 from council.pages.showing import view
 from council.states import FINISHED
 from realtime.errors import QuorumError
@@ -86,7 +87,7 @@ def _begin(request: HttpRequest, session_id: UUID) -> bool:
 @reading
 def council(request: HttpRequest, session_id: UUID) -> HttpResponse:
     session = selectors.session_for(person(request), session_id)
-    return show(request, "pages/council.html", _context(session, MessageForm()))
+    return show(request, "pages/council.html", _context(session, MessageForm(), person(request)))
 
 
 @reading
@@ -99,7 +100,7 @@ def claims(request: HttpRequest, session_id: UUID) -> HttpResponse:
     return show(request, "pages/claims.html", {"session": session, "run": found["run"], "claims": rows})
 
 
-def _context(session: CouncilSession, form: MessageForm) -> dict[str, Any]:
+def _context(session: CouncilSession, form: MessageForm, user: User) -> dict[str, Any]:
     snapshot = selectors.session_snapshot(session.pk)
     reason = snapshot["session"]["reason"]
     finished = session.status in FINISHED
@@ -109,6 +110,7 @@ def _context(session: CouncilSession, form: MessageForm) -> dict[str, Any]:
         "view": view(snapshot, reason),
         "reason": reason,
         "form": form,
+        "desks": desks(user, session.pk),
         "finished": finished,
         "news": news,
         "wording": wording.tables(),
@@ -162,7 +164,12 @@ def message(request: HttpRequest, session_id: UUID) -> HttpResponse:
             form = MessageForm()
             if request.headers.get("HX-Request") != "true":
                 return redirect("pages:council", session_id)
-    return show(request, "pages/council.html", _context(_again(session), form), "pages/councils/_message_form.html")
+    return show(
+        request,
+        "pages/council.html",
+        _context(_again(session), form, person(request)),
+        "pages/councils/_message_form.html",
+    )
 
 
 def _again(session: CouncilSession) -> CouncilSession:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from council.deliberation.types import HUMAN
 from council.pages import wording
 from council.pages.citing import cited, parts, statuses
 from council.pages.counting import count, labels
@@ -36,8 +37,27 @@ def view(snapshot: Json, reason: str = "") -> Json:
             {**decision(one, {}), "place": str(at)}
             for at, one in enumerate(decisions[:-1] if current else decisions, start=1)
         ],
+        "waiting": waiting(session, rounds),
         "messages": [{**message, "at": wording.minute(message["created_at"])} for message in snapshot["messages"]],
     }
+
+
+def waiting(session: Json, rounds: list[Json]) -> str:
+    """What of the open round waits for people, as one word: when it changes, the page asks for the forms again."""
+    current = open_round(rounds)
+    if current is None or session["status"] != "running":
+        return ""
+    over = {turn["seat"] for turn in current["turns"] if ended(turn)}
+    people = {seat["id"] for seat in session["agents"] if is_human(seat)}
+    out = [seat for seat in current["asked"] if seat in people and seat not in over]
+    if any(turn["kind"] == "attack" and ended(turn) for turn in current["turns"]):
+        out.append("stand-in")  # who makes the case instead is told by no event
+    gate = ["gate"] if current["stage"] == "gate" and not current["turns"] else []
+    return f"{current['run']}.{current['round']}: {' '.join([*out, *gate])}" if out or gate else ""
+
+
+def is_human(seat: Json) -> bool:
+    return bool(seat["model"] == HUMAN)
 
 
 def latest_run(rounds: list[Json]) -> list[Json]:
@@ -77,6 +97,8 @@ def sentence(session: Json, rounds: list[Json], reason: str) -> str:
 
 
 def progress(round_: Json) -> str:
+    if round_["stage"] == "gate":
+        return f"Round {round_['round']}: waits for a person to approve the outcome."
     done = len({turn["seat"] for turn in round_["turns"] if turn["seat"] and ended(turn)})
     asked = len(round_["asked"])
     return f"Round {round_['round']}, {wording.STAGE[round_['stage']].lower()}: {done} of {asked} seats are done."
@@ -88,7 +110,9 @@ def ended(turn: Json) -> bool:
 
 def stages(session: Json, rounds: list[Json]) -> list[Json]:
     """The protocol's stages with where the run stands: done, active, ahead, or skipped when a later one has begun."""
-    names = session["protocol"].get("stages", [])
+    names = list(session["protocol"].get("stages", []))
+    if session["protocol"].get("gate") and "synthesis" in names:
+        names.insert(names.index("synthesis"), "gate")
     seen = {round_["stage"]: "active" if round_["closed_at"] is None else "done" for round_ in rounds}
     return [stage(name, seen, names[place + 1 :]) for place, name in enumerate(names)]
 
@@ -109,14 +133,21 @@ def show_seat(seat: Json, session: Json, rounds: list[Json]) -> Json:
         contribution(turn, stage_of[turn["round"]]) for turn in turns if turn["result"] and turn["kind"] not in hidden
     ]
     state, label = seat_state(seat, turns[-1] if turns else None, session, rounds)
-    return {**seat, "state": state, "label": label, "latest": said[-1] if said else None, "before": said[:-1]}
+    return {
+        **seat,
+        "human": is_human(seat),
+        "state": state,
+        "label": label,
+        "latest": said[-1] if said else None,
+        "before": said[:-1],
+    }
 
 
 def seat_state(seat: Json, turn: Json | None, session: Json, rounds: list[Json]) -> tuple[str, str]:
     """A word for the style sheet and one for people."""
     current = open_round(rounds)
     if current and seat["id"] in current["asked"] and (turn is None or turn["round"] != current["round"]):
-        return "waiting", "waiting"
+        return "waiting", "waits for a person" if is_human(seat) else "waiting"
     if turn is None:
         return ("waiting", "waiting") if session["status"] == "running" else ("idle", "")
     return turn_state(turn)

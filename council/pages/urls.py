@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from accounts.api.urls import route
-from council.pages import councils, home, packs
+from council.pages import councils, home, packs, people
 
 app_name = "pages"
 urlpatterns = [
@@ -19,5 +19,8 @@ urlpatterns = [
     *route("councils/<uuid:session_id>/claims", councils.claims, "council_claims"),
     *route("councils/<uuid:session_id>/start", councils.start, "council_start"),
     *route("councils/<uuid:session_id>/stop", councils.stop, "council_stop"),
+    *route("councils/<uuid:session_id>/waiting", people.waiting, "council_waiting"),
+    *route("councils/<uuid:session_id>/turns/<uuid:turn_id>", people.reply, "council_turn"),
+    *route("councils/<uuid:session_id>/gate", people.gate, "council_gate"),
     *route("councils/<uuid:session_id>/message", councils.message, "council_message"),
 ]

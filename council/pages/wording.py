@@ -19,6 +19,7 @@ STAGE = {
     "debate": "Debate",
     "ballot": "Secret ballot",
     "tally": "Count",
+    "gate": "Approval by a person",
     "synthesis": "Decision",
     "ratify": "Ratification",
 }
@@ -38,6 +39,12 @@ DONE = {
     "dissent": "has written a minority report",
     "attack": "has made the case against the leading answer",
     "ratify": "has judged the text",
+    "gate": "has been answered",
+}
+GATE = {
+    "approve": "A person approved that the decision be written",
+    "debate": "A person asked for one more debate",
+    "stop": "A person ended the council with the count",
 }
 OUTCOME = {"decided": "Decided", "no_consensus": "No consensus", "partial": "Partial decision"}
 SOURCE = {

@@ -35,6 +35,7 @@ function draw() {
   say("badge", shown.badge, `badge ${shown.status}`);
   say("sentence", shown.sentence);
   say("usage", shown.usage);
+  askForForms(shown.waiting);
   showControls(shown);
   page.dataset.seq = state.last_seq;
 }
@@ -45,6 +46,14 @@ function adopt(root, nodes) {
   root.quorumLive = true;
   patch(root, nodes);
   root.closest("[data-optional]")?.toggleAttribute("hidden", !root.hasChildNodes());
+}
+
+// The forms of people are the server's to draw; those that stand there already keep what was typed into them.
+function askForForms(waiting) {
+  const forms = document.getElementById("waiting");
+  if (forms.dataset.waiting === waiting) return;
+  forms.dataset.waiting = waiting;
+  document.body.dispatchEvent(new CustomEvent("quorum:waiting"));
 }
 
 function say(id, text, className) {

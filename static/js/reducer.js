@@ -48,8 +48,11 @@ function opened(state, { run, round, stage, opened_at, asked }) {
 }
 
 function closed(state, data) {
-  const { closed_at, ballots, texts } = data;
-  return inRound(state, data, (round) => ({ ...round, closed_at, ballots, ...(texts ? { texts } : {}) }));
+  const { closed_at, ballots, texts, turns: opened = [] } = data; // turns: sealed until now, for a person sits in the round
+  return inRound(state, data, (round) => {
+    const turns = opened.reduce(upsert, round.turns);
+    return { ...round, closed_at, ballots, turns, ...(texts ? { texts } : {}) };
+  });
 }
 
 function turnMoved(state, verb, data) {

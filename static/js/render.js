@@ -48,7 +48,7 @@ const seat = (one) =>
     h(
       "header",
       null,
-      h("h3", { id: `seat-${one.id}` }, one.name, isChair(one) && h("span", { class: "chair" }, "chair")),
+      h("h3", { id: `seat-${one.id}` }, one.name, isChair(one) && h("span", { class: "chair" }, "chair"), one.human && h("span", { class: "chair" }, "a person")),
       h("span", { class: "state" }, one.label),
     ),
     one.role && h("p", { class: "role" }, one.role),

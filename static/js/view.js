@@ -20,6 +20,7 @@ export function view(state) {
     earlier: (current ? decisions.slice(0, -1) : decisions).map((one) => decision(one, new Map())),
     messages: state.messages.map((message) => ({ ...message, at: minute(message.created_at) })),
     usage: usage(session),
+    waiting: waiting(session, rounds),
     news: state.messages.some((message) => message.created_at > (session.finished_at ?? "")),
   };
 }
@@ -30,6 +31,21 @@ function latestRun(rounds) {
 }
 
 const openRound = (rounds) => (rounds.at(-1)?.closed_at === null ? rounds.at(-1) : undefined);
+
+const isHuman = (seat) => seat.model === "human";
+
+// What of the open round waits for people, as one word: when it changes, the page asks for the forms again.
+function waiting({ status, agents }, rounds) {
+  const current = openRound(rounds);
+  if (!current || status !== "running") return "";
+  const over = new Set(current.turns.filter(ended).map((turn) => turn.seat));
+  const people = new Set(agents.filter(isHuman).map((seat) => seat.id));
+  const out = current.asked.filter((seat) => people.has(seat) && !over.has(seat));
+  // who makes the case instead of an attacker that failed is told by no event
+  if (current.turns.some((turn) => turn.kind === "attack" && ended(turn))) out.push("stand-in");
+  if (current.stage === "gate" && current.turns.length === 0) out.push("gate");
+  return out.length ? `${current.run}.${current.round}: ${out.join(" ")}` : "";
+}
 
 const usage = ({ usage: { tokens } }) => (tokens ? `${tokens.toLocaleString("en")} tokens used` : "");
 
@@ -53,6 +69,7 @@ function sentence(session, rounds, why) {
 }
 
 function progress(round) {
+  if (round.stage === "gate") return `Round ${round.round}: waits for a person to approve the outcome.`;
   const done = new Set(round.turns.filter((turn) => turn.seat && ended(turn)).map((turn) => turn.seat)).size;
   return `Round ${round.round}, ${words.stage[round.stage].toLowerCase()}: ${done} of ${round.asked.length} seats are done.`;
 }
@@ -60,7 +77,8 @@ function progress(round) {
 const ended = (turn) => ["completed", "failed", "cancelled"].includes(turn.status);
 
 function stages(session, rounds) {
-  const names = session.protocol.stages ?? [];
+  const names = [...(session.protocol.stages ?? [])];
+  if (session.protocol.gate && names.includes("synthesis")) names.splice(names.indexOf("synthesis"), 0, "gate");
   const seen = new Map(rounds.map((round) => [round.stage, round.closed_at == null ? "active" : "done"]));
   return names.map((name, place) => {
     const state = seen.get(name) ?? (names.slice(place + 1).some((later) => seen.has(later)) ? "skipped" : "ahead");
@@ -81,12 +99,13 @@ function showSeat(seat, state, rounds) {
   const live = current && state.live[current.turn]?.text;
   if (live) said.push(unfinished(current, stageOf.get(current.round), live));
   const [word, label] = live ? ["writing", "writing"] : seatState(seat, current, state.session, rounds);
-  return { ...seat, state: word, label, latest: said.at(-1) ?? null, before: said.slice(0, -1) };
+  return { ...seat, human: isHuman(seat), state: word, label, latest: said.at(-1) ?? null, before: said.slice(0, -1) };
 }
 
 function seatState(seat, turn, session, rounds) {
   const current = openRound(rounds);
-  if (current?.asked.includes(seat.id) && turn?.round !== current.round) return ["waiting", "waiting"];
+  if (current?.asked.includes(seat.id) && turn?.round !== current.round)
+    return ["waiting", isHuman(seat) ? "waits for a person" : "waiting"];
   if (!turn) return session.status === "running" ? ["waiting", "waiting"] : ["idle", ""];
   return turnState(turn);
 }

@@ -23,9 +23,11 @@ from django.urls import reverse
 from accounts.models import ApiKey, User
 from council import evidence
 from council import services as councils
+from council.models import CouncilSession, Turn
 from council.templates import save_template
 from knowledge import services
 from knowledge.models import Entry, EntryRevision, KnowledgePack
+from realtime.ids import uuid7
 from tests.conftest import Api
 from tests.knowledge.conftest import SOLAR
 from tests.knowledge.shared_pack import WHO, Ids, World, build, others_addresses
@@ -67,6 +69,20 @@ def start(world: World) -> None:
     councils.start(world.people["viewer"], world.ids["session_id"])
 
 
+def ask_a_person(world: World) -> None:
+    """The council runs, and a turn of it with the id that the addresses have waits for a person."""
+    session = CouncilSession.objects.get(pk=world.ids["session_id"])
+    session.seats.filter(name="B").update(model="human")
+    start(world)
+    Turn.objects.filter(session=session, human=True).update(id=world.ids["turn_id"])
+
+
+def open_a_gate(world: World) -> None:
+    ask_a_person(world)
+    Turn.objects.filter(pk=world.ids["turn_id"]).update(kind="gate", seat=None)
+
+
+ANSWER = {"answer": "So.", "confidence": 0.5, "claims": [], "would_change": ""}
 EVERYBODY = tuple(SIGNED_IN)
 CONVENER = ("viewer",)
 UNKNOWN_PACK = dict.fromkeys(("stranger", "staff"), 400)
@@ -100,6 +116,18 @@ PAGES: dict[tuple[str, str], Row] = {
     ("pages:council_message", "POST"): Row(
         CONVENER, 302, lambda _: {"content": "Hm.", "kind": "note"}, "council_message", opened=False
     ),
+    ("pages:council_waiting", "GET"): Row(CONVENER, writes="council_turn", opened=False, before=ask_a_person),
+    ("pages:council_turn", "POST"): Row(
+        CONVENER,
+        302,
+        lambda _: {"answer": "So.", "confidence": "50"},
+        "council_turn",
+        opened=False,
+        before=ask_a_person,
+    ),
+    ("pages:council_gate", "POST"): Row(
+        CONVENER, 302, lambda _: {"decision": "stop"}, "council_turn", opened=False, before=open_a_gate
+    ),
     ("accounts:logout", "POST"): Row(EVERYBODY, 302, differs={"anonymous": 302}),
     ("accounts:logout", "OPTIONS"): Row(EVERYBODY, 200, differs={"anonymous": 200}),
     ("accounts:keys", "GET"): Row(EVERYBODY),
@@ -123,6 +151,14 @@ API: dict[tuple[str, str], Row] = {
     ("session-stop", "POST"): Row(CONVENER, 202, writes="council_run", opened=False, before=start),
     ("session-message", "POST"): Row(
         CONVENER, 201, lambda _: {"content": "Hm."}, writes="council_message", opened=False
+    ),
+    ("session-turns", "GET"): Row(CONVENER, opened=False, before=ask_a_person, query=lambda _: "?waiting=true"),
+    # What is found for a person is kept the first time.
+    ("session-turn", "GET"): Row(CONVENER, writes="council_turn", opened=False, before=ask_a_person),
+    ("session-turn", "POST"): Row(CONVENER, 200, lambda _: ANSWER, "council_turn", opened=False, before=ask_a_person),
+    ("session-gate", "GET"): Row(CONVENER, opened=False, before=open_a_gate),
+    ("session-gate", "POST"): Row(
+        CONVENER, 200, lambda _: {"decision": "stop"}, "council_turn", opened=False, before=open_a_gate
     ),
     ("session-events", "GET"): Row(CONVENER, opened=False),
     # A draft has nothing to count, and nothing that could be taken apart.
@@ -163,6 +199,7 @@ def world(db: None) -> World:
         "entry_id": made.ids["entry"],
         "revision": EntryRevision.objects.get(entry=made.ids["entry"]).pk,
         "session_id": session.pk,
+        "turn_id": uuid7(),
         "key_id": ApiKey.objects.get(user=viewer).pk,
     }
     return World(made.pack, {**made.ids, **ids}, made.people, made.keys)

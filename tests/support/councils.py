@@ -53,7 +53,8 @@ def convene(user: User, fake: FakeModelServer) -> Convene:
 
 
 def pending(session: CouncilSession) -> list[Turn]:
-    return list(Turn.objects.filter(session=session, status="pending", not_before__lte=timezone.now()))
+    """What is due for workers; what waits for people does not concern them."""
+    return list(Turn.objects.filter(session=session, status="pending", human=False, not_before__lte=timezone.now()))
 
 
 def work(session: CouncilSession, *, limit: int = 60) -> CouncilSession:

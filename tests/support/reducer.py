@@ -31,6 +31,8 @@ def _apply(state: Json, kind: str, data: Json) -> None:
         state["session"]["round"] = data["round"]
     elif kind == "round.closed":
         _round(state, data).update(closed_at=data["closed_at"], ballots=data["ballots"], texts=data["texts"])
+        for turn in data.get("turns", ()):  # sealed until now, for a person sits in the round
+            _put(_round(state, data)["turns"], turn, "turn")
     elif kind == "tally.computed":
         _round(state, data)["tally"] = data["tally"]
     elif kind == "message.created":

@@ -14,13 +14,13 @@ from collections.abc import Generator
 from typing import Literal
 
 from council.deliberation.dialogues import guided, structured
-from council.deliberation.dialogues.structured import Result
+from council.deliberation.dialogues.structured import Result, for_person
 from council.deliberation.types import Prompt, TurnContext, TurnKind
 
 Style = Literal["structured", "guided"]
 Dialogue = Generator[Prompt, str, Result]
 
-__all__ = ["Dialogue", "Result", "Style", "start"]
+__all__ = ["Dialogue", "Result", "Style", "for_person", "start"]
 
 
 def start(context: TurnContext, style: Style, seed: int) -> Dialogue:

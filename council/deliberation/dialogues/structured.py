@@ -55,7 +55,14 @@ def start(context: TurnContext, seed: int) -> Generator[Prompt, str, Result]:
     )
 
 
-_Shape = tuple[Callable[[str], Result], dict[str, object], str]
+def for_person(context: TurnContext, seed: int) -> tuple[dict[str, object], Callable[[str], Result]]:
+    """The JSON Schema of the reply to this turn, and how it is read: what a model is asked for is what a person is asked for."""
+    parse, schema, _words = _shape(context, seed)
+    may_begin_with_sorry = context.kind in {TurnKind.ANSWER, TurnKind.DISSENT, TurnKind.ATTACK}
+    return object_schema(schema), partial(parse, person=True) if may_begin_with_sorry else parse
+
+
+_Shape = tuple[Callable[..., Result], dict[str, object], str]
 
 
 def _shape(context: TurnContext, seed: int) -> _Shape:

@@ -32,6 +32,8 @@ class Command(BaseCommand):
         self.stdout.write(
             f"The recount agrees: {found['decision']['outcome']}, {found['decision']['option'] or 'open question'}."
         )
+        if found["people"]:
+            self.stdout.write(f"A person spoke for {', '.join(found['people'])}.")
         if other := found.get("other_rule"):
             self.stdout.write(_words(other))
 

@@ -15,6 +15,7 @@ from council.deliberation.types import (
     Ballot,
     CloseRound,
     Conclude,
+    GateAnswer,
     NewTurn,
     Outcome,
     Protocol,
@@ -31,7 +32,7 @@ from council.deliberation.types import (
     Verdict,
 )
 
-Result = Answer | Attack | Ballot | TurnStatus | Verdict
+Result = Answer | Attack | Ballot | GateAnswer | TurnStatus | Verdict
 Behaviour = Callable[[TurnState, RoundState], Result]
 
 
@@ -79,6 +80,8 @@ class Simulation:
             update["verdict"] = result
         if isinstance(result, Attack):
             update["attack"] = result
+        if isinstance(result, GateAnswer):
+            update["gate"] = result
         round_ = self._round_of(turn)
         done = turn.model_copy(update=update)
         round_ = round_.model_copy(update={"turns": tuple(done if t.id == turn.id else t for t in round_.turns)})

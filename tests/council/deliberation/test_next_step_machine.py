@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import pairwise
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from council.deliberation.gates import DEBATES_MAX
 from council.deliberation.protocol import final_tally, next_step, present, quorum_size, resolve, voters
 from council.deliberation.types import (
     Answer,
@@ -16,6 +19,7 @@ from council.deliberation.types import (
     Attack,
     Ballot,
     Conclude,
+    GateAnswer,
     Outcome,
     Protocol,
     QuorumPolicy,
@@ -38,7 +42,7 @@ LOST = st.sampled_from([TurnStatus.FAILED, TurnStatus.CANCELLED])
 VOTE_OPEN = st.just(Ballot(abstain=True))  # open candidates have ids that only a tally knows
 CAUSES = st.none() | st.just("new evidence")
 
-protocols = st.fixed_dictionaries(
+every_setting: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "stages": st.sampled_from(
             [
@@ -55,8 +59,11 @@ protocols = st.fixed_dictionaries(
         "policy": st.sampled_from([policy.value for policy in QuorumPolicy]),
         "quorum": st.none() | st.integers(2, 4),
         "agree_at": st.sampled_from([0.6, 1.0]),
+        "gate": st.sampled_from([None, "before_synthesis"]),
     }
 )
+protocols = every_setting.filter(lambda settings: settings["gate"] is None or "synthesis" in settings["stages"])
+GATE = st.builds(GateAnswer, decision=st.sampled_from(["approve", "debate", "stop"]))
 
 
 def protocol_of(settings: dict[str, object], rounds: int) -> Protocol:
@@ -74,6 +81,8 @@ def results(turn: TurnState, options: tuple[str, ...]) -> st.SearchStrategy[Resu
         good = st.builds(Answer, answer=texts, option=chosen, changed_because=CAUSES)
     if turn.kind is TurnKind.BALLOT:
         good = st.just(Ballot(abstain=True)) | st.just(Ballot(ranking=("o2",))) if options else VOTE_OPEN
+    if turn.kind is TurnKind.GATE:
+        good = GATE
     if turn.kind is TurnKind.ATTACK:
         good = st.just(Attack(text="No."))
     if turn.kind is TurnKind.RATIFY:
@@ -158,6 +167,7 @@ class Council(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let every remaining turn fail: the run must end within its bound, which counts waits out."""
         bound = 4 * (self.state.protocol.rounds + 7) + 2
+        bound += 4 * 3 * DEBATES_MAX * (self.state.protocol.gate is not None)  # a debate, a ballot and the gate again
         while self.simulation.conclusion is None:
             self._step()
             for turn in self.simulation.open_turns():
@@ -215,9 +225,19 @@ class Council(RuleBasedStateMachine):
     def stages_keep_the_protocol_and_its_rounds(self) -> None:
         stages = self.simulation.stages()
         revised = [Stage.SYNTHESIS, Stage.RATIFY] * 2
+        between = [at for at, stage in enumerate(stages) if stage is Stage.GATE]
+        for start, end in pairwise(between):  # what a person asked for: one debate, and a ballot where there is one
+            assert stages[start + 1 : end] in ([Stage.DEBATE], [Stage.DEBATE, Stage.BALLOT])
+        stages = [stage for at, stage in enumerate(stages) if not between or not between[0] < at <= between[-1]]
+        if (
+            between
+            and stages[-2:] in ([Stage.GATE, Stage.DEBATE], [Stage.DEBATE, Stage.BALLOT])
+            and Stage.GATE in stages
+        ):
+            stages = stages[: stages.index(Stage.GATE) + 1]  # on the way back to it
         once = stages[:-2] if stages[-4:] == revised else stages[:-1] if stages[-3:] == revised[:3] else stages
         assert once == sorted(once, key=list(Stage).index)
-        assert set(stages) <= set(self.state.protocol.stages)
+        assert set(stages) - {Stage.GATE} <= set(self.state.protocol.stages)
         assert stages.count(Stage.DEBATE) <= self.state.protocol.rounds
 
     @invariant()
@@ -254,6 +274,8 @@ def test_whole_runs_end_as_they_should(
         done += 1
         if rng.random() < loss or (last_turn is not None and done > last_turn):
             return TurnStatus.FAILED
+        if turn.kind is TurnKind.GATE:
+            return GateAnswer(decision=rng.choice(["approve", "debate", "stop"]))
         if turn.kind is TurnKind.RATIFY:
             return Verdict(accept=rng.random() < 0.5)
         if turn.kind not in {TurnKind.ANSWER, TurnKind.BALLOT}:

@@ -36,7 +36,7 @@ from tests.council.deliberation.simulation import Behaviour, Result, Simulation,
 
 SPLIT = council_of(["Yes", "No", "Later", "Yes"])
 AGREED = council_of(["Yes"] * 4)
-OPENING, ATTACK, DEBATE, BALLOT, _TALLY, SYNTHESIS, RATIFY = Stage
+OPENING, ATTACK, DEBATE, BALLOT, _TALLY, GATE, SYNTHESIS, RATIFY = Stage
 
 
 def saying(*verdicts: bool, base: Behaviour = SPLIT) -> Behaviour:
