@@ -101,8 +101,7 @@ class TurnGroup:
         desk = context.Desk(self._claimed)
         for claim in self._claimed:
             try:
-                assignment = context.prepare(desk, claim)
-                talk = Conversation(claim, assignment, route_for(assignment.model))
+                talk = Conversation(claim, partial(context.prepare, desk, claim), route_for(desk.model_of(claim)))
             except Unavailable as error:
                 orchestrator.fail_attempt(claim, Failure(error.code, error.detail, retry_in=None))
             except Exception:

@@ -15,6 +15,9 @@ name different.
     abstain         abstains from ballots                mute         usage is not reported
     gullible        obeys what it can mistake for its user's words (``fake_gullible``)
     estimate-N      estimates N                          reject       rejects the written decision
+    tools[-N]       searches N times (2), where it may   endless      searches for ever, whatever it is told
+    strange         ... with a tool that there is not    badjson      ... with arguments that are no JSON
+    huge            ... with k = 1000                    uninvited    calls a tool in ballots, where none is offered
 """
 
 from __future__ import annotations
@@ -56,6 +59,10 @@ class Behaviour:
     gullible: bool = False
     estimate: int | None = None
     reject: bool = False
+    tools: int = 0
+    misuse: str = ""  # how it calls tools: "strange", "badjson" or "huge"
+    uninvited: bool = False
+    call: dict[str, str] | None = None  # the name and arguments of the call that it makes, instead of one of its own
 
     @property
     def waits(self) -> bool:
@@ -89,6 +96,12 @@ def _word(word: str, number: int | None) -> dict[str, Any]:
         "gullible": {"gullible": True},
         "estimate": {"estimate": number},
         "reject": {"reject": True},
+        "tools": {"tools": 2 if number is None else number},
+        "endless": {"tools": 1 << 30},
+        "strange": {"misuse": "strange"},
+        "badjson": {"misuse": "badjson"},
+        "huge": {"misuse": "huge"},
+        "uninvited": {"uninvited": True},
         "429": {"status": 429, "retry_after": "1"},
     }
     return table.get(word, {"status": int(word)} if word.isdigit() else {})
