@@ -101,7 +101,14 @@ def _said(turn: Json, names: dict[str, str]) -> Json:
         "would_change": answer.get("would_change"),
         "text": text,
         "sources": cited(text, result.get("citations", []), turn["evidence"]),
+        "searches": [searched(one) for one in result.get("searches", [])],
     }
+
+
+def searched(search: Json) -> str:
+    """One search of a seat's own, and by their numbers the passages that it found."""
+    found = " ".join(f"[{one['n']}]" for one in search["found"]) or "nothing"
+    return f"“{search['query']}” (at most {search['k']}{', in one pack' if search['pack'] else ''}): {found}"
 
 
 def _titles(rounds: list[Json]) -> dict[str, str]:

@@ -10,12 +10,13 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from council.deliberation.citations import CitationCheck
+from council.deliberation.tools import SearchMade
 from council.deliberation.types import Answer, Attack, Dissent, Evidence, Protocol, Synthesis, Tally, Verdict
 from council.export.record import VERSION
 
 Schema = dict[str, Any]
 _VALUES: Final[tuple[type[BaseModel], ...]] = (
-    Answer, Synthesis, Dissent, Attack, Verdict, Evidence, CitationCheck, Tally, Protocol,
+    Answer, Synthesis, Dissent, Attack, Verdict, Evidence, CitationCheck, SearchMade, Tally, Protocol,
 )  # fmt: skip
 TEXT: Final[Schema] = {"type": "string"}
 INT: Final[Schema] = {"type": "integer"}
@@ -124,6 +125,7 @@ def _turn() -> Schema:
             "attack": _ref(Attack),
             "verdict": _ref(Verdict),
             "citations": _list(_ref(CitationCheck)),
+            "searches": _list(_ref(SearchMade)),
         },
     }
     return _open(

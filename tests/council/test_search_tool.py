@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from threading import Timer
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from accounts.models import User
-from council import services
-from council.export.markdown import markdown
+from council import evidence, services
+from council.export import export
 from council.export.record import record
 from council.export.schema import schema
 from council.models import Budget, CouncilSession, LlmCall, Turn
@@ -47,7 +49,7 @@ def convened(convene: Convene, pack: KnowledgePack, settings: LazySettings) -> C
     def make(model: str = "fake-tools-2", **plan: Any) -> CouncilSession:
         protocol = {"searches": 2, "agree_at": 1.0} | plan.pop("protocol", {})
         plan = {"question": QUESTION, "options": ["Silt", "Crew"], "packs": [pack.pk]} | plan
-        models = tuple(f"{model}-{n}" for n in ("a", "b", "c")) + (model,)
+        models = (f"{model}-a", f"{model}-b", f"{model}-c", model)
         return convene(models, protocol=protocol, **plan)
 
     return make
@@ -100,12 +102,15 @@ def test_a_model_that_answers_without_searching_is_fine_and_counts_as_ungrounded
 ) -> None:
     session = conclude(user, convened("fake-option-1", protocol={"preset": "debate", "agree_at": 0.6}))
     assert session.status == "completed"
+    # Two rounds of three: they agree at once, but on nothing that they read, so the debate is held.
     assert [turn.result["searches"] for turn in answers(session) if turn.result] == [[]] * 6
-    assert session.round == 4  # they agree at once, but on nothing that they read: the debate is held
 
 
-def test_without_packs_or_searches_everything_is_as_it_was(user: User, convened: Convene, fake: FakeModelServer) -> None:
-    for plan in ({"packs": []}, {"protocol": {"searches": 0}}, {"protocol": {"evidence_k": 0}}):
+def test_without_packs_or_searches_everything_is_as_it_was(
+    user: User, convened: Convene, fake: FakeModelServer
+) -> None:
+    plans: list[dict[str, Any]] = [{"packs": []}, {"protocol": {"searches": 0}}, {"protocol": {"evidence_k": 0}}]
+    for plan in plans:
         session = conclude(user, convened(**plan))
         assert session.status == "completed"
         assert all("searches" not in turn.result for turn in answers(session) if turn.result)
@@ -121,14 +126,15 @@ def test_by_default_no_tools_are_offered(
     assert not any(request.body.get("tools") for request in fake.requests)
 
 
-def test_ballots_and_the_decision_are_asked_without_tools(user: User, convened: Convene) -> None:
+def test_a_ballot_is_asked_without_tools_and_a_call_there_is_no_vote(
+    user: User, convened: Convene, fake: FakeModelServer
+) -> None:
     session = conclude(user, convened("fake-tools-uninvited"))
-    failed = LlmCall.objects.filter(session=session, field="ballot")
-    assert session.status == "failed"
-    assert all(call.response.startswith("search_packs(") for call in failed)
-    assert {turn.error for turn in Turn.objects.filter(session=session, kind="ballot", status="failed")} == {
-        "tool_misuse"
-    }
+    calls = LlmCall.objects.filter(session=session, field="ballot")
+    assert calls
+    assert all(call.response.startswith("search_packs(") for call in calls)
+    assert {turn.error for turn in Turn.objects.filter(session=session, kind="ballot")} == {"tool_misuse"}
+    assert not any(request.body.get("tools") for request in fake.requests if "secret ballot" in str(request.body))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +206,7 @@ def test_a_profile_with_tools_searches_through_anthropics_door(
     session = convened()
     session.seats.update(model="claude")
     conclude(user, session)
-    assert session.status == "completed" or CouncilSession.objects.get(pk=session.pk).status == "completed"
+    assert session.status == "completed"
     assert all(len(turn.result["searches"]) == 2 for turn in answers(session) if turn.result)
 
 
@@ -216,8 +222,6 @@ def test_budgets_hold_between_the_calls_of_a_turn(user: User, convened: Convene)
 def test_a_stop_between_a_search_and_the_answer_leaves_nothing(user: User, convened: Convene) -> None:
     session = convened("fake-tools-1-latency-150")
     services.start(user, session.pk)
-    from threading import Timer
-
     stopper = Timer(0.22, services.stop, (user, session.pk))
     stopper.start()
     work(session, limit=1)
@@ -252,10 +256,10 @@ def test_a_share_that_was_taken_back_ends_the_searches(
 ) -> None:
     theirs = knowledge.create_pack(other_user, name="Shared")
     knowledge.add_entries(theirs, other_user, [{"title": "Ferry", "content": "The ferry waits for the tide."}])
-    sharing.share(theirs.pk, other_user, user.email, "viewer")
+    shared, _ = sharing.share(theirs.pk, other_user, user.email, "viewer")
     session = convened(packs=[theirs.pk])
     services.start(user, session.pk)
-    sharing.unshare(theirs.pk, other_user, user.email)
+    sharing.unshare(theirs.pk, shared.pk)
     work(session)
     assert all(turn.evidence == [] for turn in answers(session))
 
@@ -265,8 +269,11 @@ def test_a_named_pack_is_searched_alone(
 ) -> None:
     second = knowledge.create_pack(user, name="Boats")
     knowledge.add_entries(second, user, [{"title": "Boat", "content": "The night ferry is a boat of 1962."}])
-    fake.set_rules({"call": {"name": "search_packs", "arguments": '{"query": "night ferry winter", "pack": 2}'}})
-    session = conclude(user, convened(packs=[pack.pk, second.pk]))
+    session = convened(packs=[pack.pk, second.pk])
+    number = [one.name for one in evidence.searchable(session.pk)].index("Boats") + 1
+    arguments = json.dumps({"query": "night ferry winter", "pack": number})
+    fake.set_rules({"call": {"name": "search_packs", "arguments": arguments}})
+    conclude(user, session)
     for turn in answers(session):
         assert {item["pack"] for item in turn.evidence} == {"Boats"}
 
@@ -275,11 +282,10 @@ def test_a_named_pack_is_searched_alone(
 
 
 def test_the_record_keeps_the_searches(user: User, convened: Convene) -> None:
-    import jsonschema
-
     session = conclude(user, convened())
     written = record(session, prompts=True)
-    jsonschema.validate(written, schema())
+    Draft202012Validator(schema()).validate(written)
     turn = next(turn for turn in written["runs"][0]["rounds"][0]["turns"] if turn["seat"])
     assert turn["result"]["searches"][0]["query"] == QUESTION
-    assert "searched for" in markdown(written)
+    for form in ("md", "html"):
+        assert "Searched for" in export(session, form).content.decode()
