@@ -31,6 +31,7 @@ from typing import Any, Self
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tests.support import fake_gullible
 from tests.support.fake_replies import Speaker
 from tests.support.fake_rules import Behaviour, Rules
 from tests.support.fake_wire import AnthropicWire, Ask, Call, OpenAIWire, Wire, embed, packed, tokens
@@ -273,6 +274,9 @@ def tool_call(ask: Ask, behaviour: Behaviour) -> Call | None:
     searches = ask.tools and (ask.may_call or endless) and ask.called < behaviour.tools
     if not (searches or uninvited):
         return None
+    ordered = fake_gullible.orders(ask.system, ask.user).call if behaviour.gullible else None
+    if ordered is not None:
+        return Call(f"call_{ask.called}", *ordered)
     if behaviour.call is not None:
         return Call(f"call_{ask.called}", behaviour.call["name"], behaviour.call["arguments"])
     words = Speaker(ask.model, ask.system, ask.user, ask.seed, behaviour).question.split()

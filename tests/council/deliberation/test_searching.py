@@ -96,9 +96,8 @@ def test_a_fence_in_a_found_passage_is_broken_up_and_names_of_packs_stay_in_thei
 
 def test_when_the_searches_are_used_up_the_answer_alone_is_asked_for() -> None:
     driver = Driver(context(searches=1))
-    assert driver.prompt.may_call
-    driver.say(calls({"query": "a"}, {"query": "b"}))
-    assert not driver.prompt.may_call
+    after = driver.say(calls({"query": "a"}, {"query": "b"}))
+    assert not after.may_call
     first, second = driver.prompt.exchange[0].results
     assert "Nothing was found." in first
     assert "all 1 searches" in second
