@@ -7,12 +7,20 @@ function parts(page) {
   return [...page.querySelectorAll("[data-live]")];
 }
 
+// What somebody has opened to read stays open.
+function unfold(old, fresh) {
+  const twins = fresh.querySelectorAll("details");
+  old.querySelectorAll("details").forEach((one, place) => twins[place]?.toggleAttribute("open", one.open));
+}
+
 async function refresh() {
   const response = await fetch(location.href, { headers: { Accept: "text/html" } });
   if (!response.ok || response.redirected) return false; // signed out, or it is gone
   const fresh = parts(new DOMParser().parseFromString(await response.text(), "text/html"));
   parts(document).forEach((old, place) => {
-    if (fresh[place] && !old.contains(document.activeElement)) old.replaceWith(document.adoptNode(fresh[place]));
+    if (!fresh[place] || old.contains(document.activeElement)) return;
+    unfold(old, fresh[place]);
+    old.replaceWith(document.adoptNode(fresh[place]));
   });
   return true;
 }
