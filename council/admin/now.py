@@ -58,7 +58,7 @@ def cards(budget: Purse) -> Iterator[tuple[str, str, str]]:
 
 def turns_of(session: CouncilSession) -> Iterator[Json]:
     found = Turn.objects.filter(session=session).select_related("seat", "round__run")
-    costs = {
+    costs: dict[Any, Any] = {
         one["turn"]: one
         for one in LlmCall.objects.filter(session=session)
         .order_by()

@@ -113,10 +113,22 @@ def _why_not(turn: Turn) -> str:
     return turns.final(turn)
 
 
-def said(result: Json) -> list[tuple[str, Any]]:
+def said(result: Json) -> list[tuple[str, str]]:
     """The stored result by its parts, without what has a section of its own."""
-    parts = next((one for key, one in result.items() if key not in {"citations", "searches"}), {})
-    return [(name.replace("_", " "), value) for name, value in dict(parts).items() if value not in (None, "", [], {})]
+    parts: Json = next((one for key, one in result.items() if key not in {"citations", "searches"}), {})
+    told = ((name.replace("_", " "), in_words(value)) for name, value in dict(parts).items())
+    return [(name, words) for name, words in told if words]
+
+
+def in_words(value: Any) -> str:
+    """A stored value to read: lists line by line, what belongs together side by side."""
+    if isinstance(value, list):
+        return "\n".join(in_words(one) for one in value)
+    if isinstance(value, dict):
+        return " · ".join(f"{name}: {in_words(one)}" for name, one in value.items() if one not in (None, "", [], {}))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
 
 
 def attempts(calls: Sequence[LlmCall]) -> list[Json]:

@@ -6,18 +6,28 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('council', '0007_citation_similarity'),
+        ("council", "0007_citation_similarity"),
     ]
 
     operations = [
         pgtrigger.migrations.RemoveTrigger(
-            model_name='turn',
-            name='turn_transitions',
+            model_name="turn",
+            name="turn_transitions",
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='turn',
-            trigger=pgtrigger.compiler.Trigger(name='turn_transitions', sql=pgtrigger.compiler.UpsertTriggerSql(declare='DECLARE _is_valid_transition BOOLEAN;', func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{failed:pending,pending:cancelled,pending:failed,pending:running,running:cancelled,running:completed,running:failed,running:pending}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;', hash='332889608c39dfdf8ca4c20f88ae396b8516673f', operation='UPDATE', pgid='pgtrigger_turn_transitions_30dd3', table='council_turn', when='BEFORE')),
+            model_name="turn",
+            trigger=pgtrigger.compiler.Trigger(
+                name="turn_transitions",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    declare="DECLARE _is_valid_transition BOOLEAN;",
+                    func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{failed:pending,pending:cancelled,pending:failed,pending:running,running:cancelled,running:completed,running:failed,running:pending}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;',
+                    hash="332889608c39dfdf8ca4c20f88ae396b8516673f",
+                    operation="UPDATE",
+                    pgid="pgtrigger_turn_transitions_30dd3",
+                    table="council_turn",
+                    when="BEFORE",
+                ),
+            ),
         ),
     ]
