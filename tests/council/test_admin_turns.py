@@ -133,7 +133,7 @@ def test_a_failed_turn_of_an_open_round_is_asked_again_and_counts(
     staff: Client, user: User, half_failed: CouncilSession
 ) -> None:
     turn = failed(half_failed)
-    Seat.objects.filter(pk=turn.seat_id).update(model="fake-option-1")
+    Seat.objects.filter(turns=turn).update(model="fake-option-1")
     before = snapshot(half_failed)
     assert "Ask this seat again" in text(staff.get(at(turn)))
     assert "will be asked again" in text(staff.post(at(turn), {"do": "retry"}, follow=True))
