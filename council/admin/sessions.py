@@ -61,8 +61,6 @@ class SessionAdmin(ReadOnly, ModelAdmin):
                     "owner",
                     "question",
                     "options_shown",
-                    "state",
-                    "round",
                     "packs_shown",
                     "template_ran",
                 )

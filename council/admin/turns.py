@@ -27,7 +27,7 @@ MANAGE = "council.change_councilsession"  # who may stop a council may have a tu
 
 @admin.register(Turn)
 class TurnAdmin(ReadOnly, ModelAdmin):
-    list_display = ("place", "session", "seat", "kind", "state", "attempt", "error", "started_at", "finished_at")
+    list_display = ("place", "session", "seat", "kind", "state", "attempt", "error", "started_at")
     list_filter = ("status", "kind", "started_at")
     list_select_related = ("session", "seat", "round__run")
     search_fields = ("session__title", "seat__name", "error")

@@ -26,11 +26,14 @@ async function refresh() {
 }
 
 async function follow() {
+  const was = parts(document).some((part) => part.dataset.live === "on");
   while (parts(document).some((part) => part.dataset.live === "on")) {
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     if (document.hidden) continue;
     if (!(await refresh().catch(() => true))) return; // a server that restarts is asked again
   }
+  // The rest of such a page says what came of it.
+  if (was && document.querySelector("[data-live-end=reload]")) location.reload();
 }
 
 follow();

@@ -113,6 +113,7 @@ def test_a_council_is_followed_read_and_stopped(page: Page, sessions: dict[str, 
     expect(main).to_contain_text("Stop this council")
     keep(page, "session-running")
     expect(page.get_by_role("status").first).to_have_text("completed", timeout=60_000)  # nothing here loads it again
+    expect(main).to_contain_text("decided by")
     keep(page, "session")
     page.locator(".q-table").get_by_role("link", name="answer").first.click()
     for text in ("Its own searches", "Passages that it was shown", "Attempt 1", "search_packs("):
