@@ -319,6 +319,7 @@ LLM_BASE_URL = env.url("LLM_BASE_URL", ("http", "https"))
 LLM_API_KEY = env.text("LLM_API_KEY", "none")
 LLM_MODEL = env.text("LLM_MODEL", env.SERVICES.get("llm_model", ""))
 LLM_STYLE = env.choice("LLM_STYLE", ("auto", "structured", "guided"), "auto")
+LLM_TOOLS = env.boolean("LLM_TOOLS", default=False)  # models of the default endpoint can call tools (search_packs)
 # US dollars per million tokens of the default model. Empty: unknown, and a budget in money cannot be kept; 0: free.
 LLM_PRICE_IN = env.decimal("LLM_PRICE_IN")
 LLM_PRICE_OUT = env.decimal("LLM_PRICE_OUT")

@@ -251,7 +251,7 @@ def _row(identity: UUID, call: NewCall) -> dict[str, object]:
         "model": call.model,
         "profile": call.profile,
         "system": call.prompt.system,
-        "user": call.prompt.user,
+        "user": call.prompt.said,
         "schema": call.prompt.json_schema,
         "tokens": call.tokens,
         "usd": str(call.usd),

@@ -17,6 +17,7 @@ from council.deliberation import citations, prompts
 from council.deliberation.neighbours import neighbours
 from council.deliberation.protocol import final_tally, positions, questions_to, replies_to
 from council.deliberation.record import latest_tally, rounds_of
+from council.deliberation.tools import MOST_K, Pack
 from council.deliberation.types import (
     Answer,
     Candidate,
@@ -36,10 +37,9 @@ HISTORY = 3  # earlier decisions that a follow-up reads
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A claimed turn, ready to be put to ``model`` ("" = the default)."""
+    """A claimed turn, ready to be put to a model."""
 
     context: TurnContext
-    model: str
     seed: int
     addressees: tuple[
         str, ...
@@ -102,6 +102,9 @@ class Desk:
         rows = sql.rows(_PLACES, [[claim.turn_id for claim in self._claims]])
         return {row[0]: _Place(row[1], json.loads(row[2]), *row[3:]) for row in rows}
 
+    def model_of(self, claim: Claim) -> str:
+        return self.places[claim.turn_id].model
+
     @cached_property
     def state(self) -> RunState:
         return self._state or load(self._run)
@@ -128,6 +131,10 @@ class Desk:
     def finds_nothing_new(self) -> None:
         self._searches = False
 
+    @cached_property
+    def packs(self) -> tuple[Pack, ...]:
+        return evidence.searchable(self._session)
+
     def search(self, query: str, k: int) -> tuple[Evidence, ...]:
         """Seats without a role of their own ask the packs the same; the packs are asked once."""
         if not self._searches:
@@ -143,6 +150,7 @@ class _Scene:
 
     desk: Desk
     claim: Claim
+    tools: bool  # the model can call them
 
     @property
     def seat(self) -> str:
@@ -160,6 +168,21 @@ class _Scene:
     def shown(self) -> tuple[Evidence, ...]:
         """What this seat was shown when it last answered."""
         return self.desk.shown.get(self.seat, ())
+
+    @cached_property
+    def searching(self) -> dict[str, object]:
+        """What a seat needs to search for itself; {} when it gets what is fetched for it."""
+        searches, k = self.state.protocol.searches, self.place.evidence_k
+        if not (self.tools and searches and k and self.desk.packs):
+            return {}
+        return {"searches": searches, "packs": self.desk.packs, "search_k": min(k, MOST_K)}
+
+    @property
+    def fetched(self) -> tuple[Evidence, ...]:
+        """What is found for a seat that does not search for itself."""
+        if self.searching:
+            return ()
+        return self.desk.search(prompts.search_query(self.base), self.place.evidence_k)
 
     @cached_property
     def before(self) -> RunState:
@@ -185,9 +208,10 @@ class _Scene:
         )
 
 
-def prepare(desk: Desk, claim: Claim, shown: tuple[Evidence, ...] | None = None) -> Assignment:
-    """Read what the turn needs, search for the seat, and leave out what it must not see. A person comes back to a turn: it reads the
-    evidence that it was ``shown`` the first time, so that citation numbers hold."""
+def prepare(desk: Desk, claim: Claim, *, tools: bool = False, shown: tuple[Evidence, ...] | None = None) -> Assignment:
+    """Read what the turn needs, and leave out what it must not see. A model with ``tools`` searches for itself; for others the
+    packs are searched here. A person comes back to a turn: it reads the evidence that it was ``shown`` the first time, so that
+    citation numbers hold."""
     build = {
         TurnKind.ANSWER: _answer,
         TurnKind.BALLOT: _ballot,
@@ -198,10 +222,10 @@ def prepare(desk: Desk, claim: Claim, shown: tuple[Evidence, ...] | None = None)
     }[TurnKind(claim.kind)]
     if shown is not None:
         desk.finds_nothing_new()
-    scene = _Scene(desk, claim)
+    scene = _Scene(desk, claim, tools)
     behind = tuple(seat for _, seat in scene.others)
     context = build(scene) if shown is None else build(scene).model_copy(update={"evidence": shown})
-    return Assignment(context, desk.places[claim.turn_id].model, seed_of(claim), behind)
+    return Assignment(context, seed_of(claim), behind)
 
 
 def seed_of(claim: Claim) -> int:
@@ -212,9 +236,9 @@ def seed_of(claim: Claim) -> int:
 
 def _answer(scene: _Scene) -> TurnContext:
     k, state = scene.place.evidence_k, scene.before
-    found = scene.desk.search(prompts.search_query(scene.base), k)
+    found = scene.fetched
     if scene.claim.stage == Stage.OPENING:
-        return scene.base.model_copy(update={"evidence": found, "scale": state.protocol.estimate})
+        return scene.base.model_copy(update={"evidence": found, "scale": state.protocol.estimate, **scene.searching})
     # The numbers of its earlier list stand in the seat's own answer, so later finds come behind them.
     earlier, number = scene.shown, scene.claim.round_number
     tally = latest_tally(state)
@@ -229,6 +253,7 @@ def _answer(scene: _Scene) -> TurnContext:
             "may_ask": len(rounds_of(state, Stage.DEBATE)) + 1 < state.protocol.rounds,
             "asked": tuple(citations.strip_marks(text) for _, text in questions_to(state, scene.seat, number)),
             "replied": _replied(scene),
+            **scene.searching,
         }
     )
 
@@ -261,12 +286,12 @@ def _replied(scene: _Scene) -> tuple[str, ...]:
 
 def _attack(scene: _Scene) -> TurnContext:
     """The leading answer, and what this seat was shown when it answered; it may be its own answer that it attacks."""
-    query = prompts.search_query(scene.base)
-    found = scene.desk.search(query, scene.place.evidence_k)
-    shown = evidence.extend(scene.shown, found, len(scene.shown) + scene.place.evidence_k)
+    shown = evidence.extend(scene.shown, scene.fetched, len(scene.shown) + scene.place.evidence_k)
     tally = latest_tally(scene.before)
     winner = next((one for one in tally.candidates if one.id == tally.winner), None) if tally else None
-    return scene.base.model_copy(update={"winner": _unsigned(winner) if winner else None, "evidence": shown})
+    return scene.base.model_copy(
+        update={"winner": _unsigned(winner) if winner else None, "evidence": shown, **scene.searching}
+    )
 
 
 def _ratify(scene: _Scene) -> TurnContext:

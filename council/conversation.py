@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID
 
-from council import budgets
+from council import budgets, evidence
 from council.budgets import NewCall, Opened, Settlement
 from council.claims import Claim
 from council.context import Assignment
 from council.deliberation import dialogues
-from council.deliberation.dialogues import Dialogue, Result
+from council.deliberation.dialogues import Dialogue, Result, Sent
 from council.deliberation.parsing import ReplyError, live_text
-from council.deliberation.types import Prompt
-from council.endpoints import Route
+from council.deliberation.shelf import Shelf
+from council.deliberation.tools import Search, ToolCall, ToolCalls, written
+from council.deliberation.types import Evidence, Prompt
+from council.endpoints import Model, Route
 from council.errors import Fenced
 from council.limits import Place
 from council.live import LiveTurn
 from council.llm import client
 from council.llm.capability import style_for
-from council.llm.errors import Cancelled, LlmError, PromptTooLong
+from council.llm.errors import Cancelled, LlmError, PromptTooLong, ToolsRefused
 from council.llm.types import ChatRequest, Reply, Usage
 from council.models import CouncilSession, LlmCall
 from council.orchestrator import Finished
@@ -29,12 +32,14 @@ from council.results import finished
 from council.serial import SEALED_TURNS
 from realtime.groups import stream_group
 
+Prepare = Callable[..., Assignment]  # (*, tools: bool): the turn as a model reads it that can, or cannot, call them
+
 
 def most_tokens(prompt: Prompt) -> int:
     """An upper bound of what a call takes, for reservations: text has at most a token for three bytes in the languages that
     tokenizers cut finest, English about one for four; the rest is for the template around it."""
-    schema = str(prompt.json_schema) if prompt.json_schema else ""
-    return len((prompt.system + prompt.user + schema).encode(errors="replace")) // 3 + 32 + prompt.max_tokens
+    shapes = "".join(map(str, [*([prompt.json_schema] if prompt.json_schema else []), *prompt.tools]))
+    return len((prompt.system + prompt.said + shapes).encode(errors="replace")) // 3 + 32 + prompt.max_tokens
 
 
 class Conversation:
@@ -42,14 +47,15 @@ class Conversation:
 
         advance ─▶ Prompt ─▶ call_for, recorded in a transaction ─▶ submit, outside of any ─▶ … it ends … ─▶ advance ─▶ … ─▶ Finished
 
+    A reply that calls the search tool is served within ``advance``, which reads the packs outside of any transaction.
     When the model fails in a way that its profile names, the next of the route is asked within the same attempt. It begins the turn
     anew: one turn is one model's words. ``cancel`` may come from another thread at any moment.
     """
 
-    def __init__(self, claim: Claim, assignment: Assignment, route: Route) -> None:
-        self.claim, self._assignment = claim, assignment
+    def __init__(self, claim: Claim, prepare: Prepare, route: Route) -> None:
+        self.claim, self._prepare = claim, prepare
         self._model, self._rest = route[0], list(route[1:])
-        self._dialogue = self._begin()
+        self._begin()
         self._live = LiveTurn(stream_group(CouncilSession, claim.session_id), claim.turn_id, claim.attempt)
         self.last_settlement: Settlement | None = None  # of the latest call, not stored yet
         self._call: client.Call | None = None
@@ -57,8 +63,13 @@ class Conversation:
         self._ordinal = 0
         self._lost = threading.Event()
 
-    def _begin(self) -> Dialogue:
-        return dialogues.start(self._assignment.context, style_for(self._model.endpoint), self._assignment.seed)
+    def _begin(self) -> None:
+        style = style_for(self._model.endpoint)
+        assignment = self._prepare(tools=style == "structured" and _calls_tools(self._model))
+        self._assignment = assignment
+        self._shelf = Shelf(assignment.context.evidence)
+        self._prompt: Prompt | None = None  # the latest
+        self._dialogue: Dialogue = dialogues.start(assignment.context, style, assignment.seed)
 
     def advance(self) -> Prompt | Finished:
         """Take the reply of the call that ended, if there was one, and say what comes next.
@@ -68,6 +79,8 @@ class Conversation:
         while True:
             try:
                 return self._step()
+            except ToolsRefused as error:
+                self._ask_anew(error)
             except (LlmError, ReplyError) as error:
                 if error.code not in self._model.moves_on or not self._rest or self.claim.seconds_left() <= 0:
                     raise
@@ -75,21 +88,42 @@ class Conversation:
 
     def _step(self) -> Prompt | Finished:
         try:
-            said = None if self._call is None else self._take_reply(self._call).text
-            prompt = next(self._dialogue) if said is None else self._dialogue.send(said)
+            said = None if self._call is None else self._heard(self._take_reply(self._call))
+            asked = next(self._dialogue) if said is None else self._dialogue.send(said)
+            while isinstance(asked, Search):
+                asked = self._dialogue.send(self._search(asked))
         except StopIteration as stop:
             return self._finished(stop.value)
+        self._prompt = prompt = asked
         window = self._model.context_window
         if window is not None and most_tokens(prompt) > window:
             raise PromptTooLong(f"about {most_tokens(prompt)} tokens with the reply; the model takes {window}")
         return prompt
 
+    def _heard(self, reply: Reply) -> Sent:
+        """Calls of tools count where they may be made, and where there is nothing else."""
+        wanted = self._prompt is not None and self._prompt.may_call
+        if not reply.calls or not (wanted or not reply.text.strip()):
+            return reply.text
+        if reply.text.strip():
+            self._live.restart()  # what was said beside the calls is not the answer
+        return _calls(reply)
+
+    def _search(self, search: Search) -> tuple[Evidence, ...]:
+        pack = UUID(search.pack) if search.pack else None
+        return self._shelf.add(search, evidence.retrieve(self.claim.session_id, search.query, search.k, pack))
+
     def _move_on(self, error: LlmError | ReplyError) -> None:
+        model = self._rest.pop(0)
+        self._ask_anew(error, model)
+
+    def _ask_anew(self, error: LlmError | ReplyError, model: Model | None = None) -> None:
+        """Begin the turn again, with another model or, after a refusal of its tools, with the same one."""
         if isinstance(error, LlmError) and self._call is not None:
             self.last_settlement = self.failed(error)
         self._call = None
-        self._model = self._rest.pop(0)
-        self._dialogue = self._begin()
+        self._model = replace(self._model, tools=False) if isinstance(error, ToolsRefused) else model or self._model
+        self._begin()
         self._live.restart()
 
     def _take_reply(self, call: client.Call) -> Reply:
@@ -180,7 +214,7 @@ class Conversation:
         return Settlement(
             id=self._record,
             status=status,
-            response=_storable(reply.text) if reply else "",
+            response=_response(reply) if reply else "",
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             cached_tokens=usage.cached_tokens,
@@ -194,7 +228,23 @@ class Conversation:
         )
 
     def _finished(self, result: Result) -> Finished:
-        return finished(result, self._assignment, self.last_settlement)
+        return finished(result, self._assignment, self.last_settlement, self._shelf)
+
+
+def _calls_tools(model: Model) -> bool:
+    return model.tools and client.takes_tools(model.endpoint)
+
+
+def _calls(reply: Reply) -> ToolCalls:
+    calls = (
+        ToolCall(id=_storable(call.id), name=_storable(call.name), arguments=_storable(call.arguments))
+        for call in reply.calls
+    )
+    return ToolCalls(calls=tuple(calls), text=_storable(reply.text))
+
+
+def _response(reply: Reply) -> str:
+    return written(_calls(reply)) if reply.calls else _storable(reply.text)
 
 
 def _storable(text: str) -> str:

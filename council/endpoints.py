@@ -39,6 +39,7 @@ class Model:
     limits: Limits = NO_LIMITS
     timeout_s: float | None = None
     context_window: int | None = None
+    tools: bool = False  # it can call tools, as far as whoever set it up knows
     moves_on: frozenset[str] = frozenset()  # codes of the errors after which the next of the route is asked
 
 
@@ -64,8 +65,10 @@ def route_for(model: str) -> Route:
     endpoint = default_endpoint()
     known = pricing.prices(settings.LLM_PRICE_IN, settings.LLM_PRICE_OUT, settings.LLM_PRICE_CACHED)
     if not model or model == endpoint.model:
-        return (Model(endpoint, prices=known),)
-    return (Model(replace(endpoint, model=model)),)  # another model, whose price nobody has told us
+        return (Model(endpoint, prices=known, tools=settings.LLM_TOOLS),)
+    return (
+        Model(replace(endpoint, model=model), tools=settings.LLM_TOOLS),
+    )  # another model, whose price nobody has told us
 
 
 def _route(profile: ModelProfile) -> Route:
@@ -108,6 +111,7 @@ def as_model(profile: ModelProfile) -> Model:
         ),
         timeout_s=profile.timeout_s,
         context_window=profile.context_window,
+        tools=profile.tools,
         moves_on=frozenset(profile.moves_on),
     )
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from accounts.models import User
 from council import similarity
 from council.deliberation import citations
+from council.deliberation.tools import Pack
 from council.deliberation.types import Evidence
 from council.models import SessionPack
 from knowledge.models import KnowledgePack, Snapshot
@@ -21,9 +22,12 @@ from knowledge.selectors import readable_packs, revision_text
 JOINT_LIMIT = 8  # passages that the writer of the decision reads
 
 
-def retrieve(session_id: UUID, query: str, k: int) -> tuple[Evidence, ...]:
-    """Search the session's packs as one seat: at most ``k`` passages, best first, numbered from 1."""
-    return _retrieve(_sources(session_id), query, k)
+def retrieve(session_id: UUID, query: str, k: int, pack: UUID | None = None) -> tuple[Evidence, ...]:
+    """Search the session's packs as one seat: at most ``k`` passages, best first, numbered from 1.
+
+    ``pack`` narrows the search to that one of them; one that is not, or no longer, of the session is not searched.
+    """
+    return _retrieve([source for source in _sources(session_id) if pack is None or source.pack.pk == pack], query, k)
 
 
 def retrieve_from(packs: Iterable[KnowledgePack], query: str, k: int) -> tuple[Evidence, ...]:
@@ -35,6 +39,11 @@ def _retrieve(sources: Sequence[Source], query: str, k: int) -> tuple[Evidence, 
     if not sources or not k:
         return ()
     return tuple(_evidence(n, *hit) for n, hit in enumerate(_hits(sources, query, k), start=1))
+
+
+def searchable(session_id: UUID) -> tuple[Pack, ...]:
+    """The packs that seats of the session may search now."""
+    return tuple(Pack(id=str(source.pack.pk), name=source.pack.name) for source in _sources(session_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ def open_desk(turn: Turn) -> Desk:
         found = context.prepare(context.Desk([claim]), claim).context.evidence
         _keep(turn, [item.model_dump(mode="json") for item in found])
         turn.refresh_from_db(fields=["evidence", "seen_at"])
-    assignment = context.prepare(context.Desk([claim]), claim, context.shown_to(turn))
+    assignment = context.prepare(context.Desk([claim]), claim, shown=context.shown_to(turn))
     expects, parse = dialogues.for_person(assignment.context, assignment.seed)
     return Desk(turn, assignment, expects, parse)
 

@@ -8,19 +8,27 @@ from council import evidence
 from council.budgets import Settlement
 from council.context import Assignment, deliver
 from council.deliberation.dialogues import Result
+from council.deliberation.shelf import Shelf
 from council.deliberation.types import Answer, Attack, Ballot, Dissent, Synthesis, TurnContext, Verdict
 from council.orchestrator import Finished
 
 Json = dict[str, Any]
 
 
-def finished(result: Result, assignment: Assignment, settlement: Settlement | None = None) -> Finished:
-    """With its citations checked, for which packs' embedding models may be asked: never inside a transaction."""
-    context = assignment.context
+def finished(
+    result: Result, assignment: Assignment, settlement: Settlement | None = None, shelf: Shelf | None = None
+) -> Finished:
+    """With its citations checked, for which packs' embedding models may be asked: never inside a transaction. ``shelf``: what the
+    seat was shown, where it could search for itself."""
+    shelf = shelf or Shelf(assignment.context.evidence)
+    context = assignment.context.model_copy(update={"evidence": shelf.evidence})
     shown = [item.model_dump(mode="json") for item in context.evidence]
     if isinstance(result, Ballot):
         return Finished({}, shown, _ballot(result, context), settlement)
-    return Finished(_body(result, assignment), shown, None, settlement)
+    body = _body(result, assignment, context)
+    if context.searches:
+        body["searches"] = [one.model_dump(mode="json") for one in shelf.made]
+    return Finished(body, shown, None, settlement)
 
 
 def _ballot(ballot: Ballot, context: TurnContext) -> Json:
@@ -32,8 +40,9 @@ def _ballot(ballot: Ballot, context: TurnContext) -> Json:
     }
 
 
-def _body(result: Answer | Synthesis | Dissent | Attack | Verdict, assignment: Assignment) -> Json:
-    context = assignment.context
+def _body(
+    result: Answer | Synthesis | Dissent | Attack | Verdict, assignment: Assignment, context: TurnContext
+) -> Json:
     match result:
         case Answer():
             said = deliver(result, assignment).model_dump(mode="json")

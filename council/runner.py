@@ -110,8 +110,7 @@ class TurnGroup:
         begun = []
         for claim in due.claims:
             try:
-                assignment = context.prepare(desk, claim)
-                talk = Conversation(claim, assignment, route_for(assignment.model))
+                talk = Conversation(claim, partial(context.prepare, desk, claim), route_for(desk.model_of(claim)))
             except Unavailable as error:
                 orchestrator.fail_attempt(claim, Failure(error.code, error.detail, retry_in=None))
             except Exception:

@@ -235,6 +235,21 @@ def archive(user: User, session_id: UUID) -> CouncilSession:
     return session_for(user, session_id)
 
 
+def retry_turn(user: User, session_id: UUID, turn_id: UUID) -> Turn:
+    """Ask a failed turn again. Raises ``IllegalState`` with the reason when what followed from its failure cannot be undone."""
+    with transaction.atomic():
+        session = _locked(user, session_id)
+        _require(session, (SessionStatus.RUNNING,), "asked again")
+        turn = Turn.objects.filter(pk=turn_id, session=session).first()
+        if turn is None:
+            raise NotFound("There is no such turn.")
+        turn = claims.lock_turn(turn_id)
+        if why_not := turns.final(turn):
+            raise IllegalState(why_not)
+        turns.again(session, turn)
+    return turn
+
+
 def post_message(user: User, session_id: UUID, *, content: str, kind: str = "note", interrupt: bool = False) -> Message:
     """Say something to the council: read at the next stage boundary, or at once with ``interrupt``."""
     with transaction.atomic():

@@ -30,7 +30,8 @@ _RUN = """
 _ROUNDS = """
     SELECT round.number, round.stage, round.closed_at IS NOT NULL, round.tally, turn.id::text, turn.seat_id::text, turn.kind,
            turn.ordinal, turn.status, turn.result, turn.error = 'not_needed',
-           turn.evidence = '[]' OR turn.result -> 'citations' @> '[{"status": "verified"}]',
+           turn.evidence = '[]' AND coalesce(turn.result -> 'searches' <> '[]', true)
+               OR turn.result -> 'citations' @> '[{"status": "verified"}]',
            CASE WHEN ballot.id IS NOT NULL THEN
                jsonb_build_object('ranking', ballot.ranking, 'scores', ballot.scores, 'abstain', ballot.abstain) END
     FROM council_round AS round

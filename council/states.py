@@ -60,6 +60,6 @@ TURN_TRANSITIONS: Transitions = {
     # back to pending: the lease expired, the model erred and is asked again, or the user interrupted
     "running": ("pending", "completed", "failed", "cancelled"),
     "completed": (),
-    "failed": (),
+    "failed": ("pending",),  # staff have it asked again while its round is open
     "cancelled": (),
 }

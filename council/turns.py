@@ -20,6 +20,7 @@ from realtime import log, nudge
 RUN_TURNS, RUN_TALLY = "council.tasks.run_turns", "council.tasks.run_tally"
 TOGETHER = 8  # seats that one worker takes at once; larger tables are spread over the workers
 NOT_NEEDED = "not_needed"  # the code of a turn that was released; ``state.load`` reads it
+STOOD_IN_FOR = {TurnKind.SYNTHESIS, TurnKind.ATTACK}  # when one of these fails, another seat is asked (ordinal 1)
 _ERRORS = ("model_errors", "error", "error_detail")
 
 
@@ -52,6 +53,33 @@ def release(session: CouncilSession, turn: Turn, *, seconds: float = 0, **more: 
     turn.save(update_fields=["status", "lease_token", "lease_expires_at", "not_before", "dispatched_at", *_ERRORS])
     log.append(session, events.turn_moved(turn, "retrying", retry_in_s=round(seconds, 2), **more))
     dispatch(session.pk, [(turn.id, turn.kind)], delay_s=seconds)
+
+
+def final(turn: Turn) -> str:
+    """Why a turn cannot be asked again; "" when it can. What counts is settled under the session's lock."""
+    if turn.status != TurnStatus.FAILED:
+        return "Only a failed turn can be asked again."
+    if turn.kind == TurnKind.TALLY:
+        return "A count asks nobody: it would fail again."
+    if turn.human:
+        return "A person was asked, and the time for it is over."
+    if turn.round.closed_at is not None:
+        return "Its round has closed: the council has gone on without it."
+    later = Turn.objects.filter(round=turn.round_id)
+    if later.filter(kind=TurnKind.TALLY).exists():
+        return "Its round is being counted without it."
+    if later.filter(kind=turn.kind, ordinal__gt=turn.ordinal).exists() and turn.kind in STOOD_IN_FOR:
+        return "Another seat was asked in its place."
+    return ""
+
+
+def again(session: CouncilSession, turn: Turn) -> None:
+    """Ask a failed turn once more, with its time and its patience anew. What it failed with stays in the record of its calls."""
+    turn.error = turn.error_detail = ""
+    turn.model_errors = 0
+    turn.deadline_at = turn.finished_at = None
+    turn.save(update_fields=["deadline_at", "finished_at"])
+    release(session, turn)
 
 
 def end(session: CouncilSession, turn: Turn, status: TurnStatus, **more: Any) -> None:

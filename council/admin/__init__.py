@@ -1,4 +1,5 @@
-"""Councils in the admin: look at everything, stop what runs, curate templates. All changes go through services.
+"""Councils in the admin: look at everything, down to the calls of a turn, stop what runs, have a failed turn asked again, curate
+templates. All changes go through services.
 
 Ballots are sealed here as everywhere: until their round has closed, neither they nor the calls that cast them are shown.
 """
@@ -7,6 +8,7 @@ from council.admin.calls import LlmCallAdmin, MessageAdmin
 from council.admin.profiles import DailyBudgetAdmin, ModelProfileAdmin
 from council.admin.sessions import SessionAdmin
 from council.admin.templates import TemplateAdmin
+from council.admin.turns import TurnAdmin
 
 __all__ = [
     "DailyBudgetAdmin",
@@ -15,4 +17,5 @@ __all__ = [
     "ModelProfileAdmin",
     "SessionAdmin",
     "TemplateAdmin",
+    "TurnAdmin",
 ]

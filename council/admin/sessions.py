@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from council import serial, services
-from council.admin.common import SEALED, STATUS_COLOURS, ReadOnly, pretty, prose, table
-from council.models import Ballot, CouncilSession, Decision, Run, Seat, Turn
+from council import services
+from council.admin.common import STATUS_COLOURS, ReadOnly, pretty, prose, table
+from council.admin.now import now
+from council.models import Ballot, CouncilSession, Decision, Run, Seat
 from council.selectors import latest_decision
 from realtime.errors import IllegalState
 
@@ -41,45 +41,6 @@ class RunInline(ReadOnly, TabularInline):
     readonly_fields = fields
 
 
-class TurnInline(ReadOnly, TabularInline):
-    model = Turn
-    extra = 0
-    hide_title = True
-    verbose_name_plural = "rounds and turns"
-    fields = (
-        "place",
-        "seat",
-        "kind",
-        "human",
-        "status",
-        "attempt",
-        "model_errors",
-        "trouble",
-        "started_at",
-        "finished_at",
-        "calls",
-    )
-    readonly_fields = fields
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Turn]:
-        return cast("QuerySet[Turn]", super().get_queryset(request)).select_related("seat", "round__run")
-
-    @admin.display(description="round")
-    def place(self, turn: Turn) -> str:
-        return f"{turn.round.run.number}.{turn.round.number} {turn.round.stage}"
-
-    @admin.display(description="error")
-    def trouble(self, turn: Turn) -> str:
-        if serial.is_sealed(turn):
-            return f"{turn.error}: {SEALED}" if turn.error else ""
-        return f"{turn.error}: {turn.error_detail}" if turn.error else ""
-
-    @admin.display(description="model calls")
-    def calls(self, turn: Turn) -> SafeString:
-        link = reverse("admin:council_llmcall_changelist")
-        return format_html('<a href="{}?turn__id__exact={}">calls</a>', link, turn.pk)
-
-
 @admin.register(CouncilSession)
 class SessionAdmin(ReadOnly, ModelAdmin):
     list_display = ("title", "owner", "state", "round", "tokens", "created_at")
@@ -89,7 +50,8 @@ class SessionAdmin(ReadOnly, ModelAdmin):
     ordering = ("-created_at", "-id")
     date_hierarchy = "created_at"
     actions = ("stop",)
-    inlines = (SeatInline, RunInline, TurnInline)
+    inlines = (SeatInline, RunInline)
+    change_form_outer_before_template = "admin/council/session_now.html"
     fieldsets = (
         (
             None,
@@ -99,20 +61,31 @@ class SessionAdmin(ReadOnly, ModelAdmin):
                     "owner",
                     "question",
                     "options_shown",
-                    "state",
-                    "round",
                     "packs_shown",
                     "template_ran",
                 )
             },
         ),
         ("Decision", {"fields": ("decision", "ballots")}),
-        ("Usage", {"fields": ("used", "reserved", "limit", "calls")}),
+        ("Usage", {"fields": ("calls",)}),
         ("Protocol", {"fields": ("protocol_shown",), "classes": ("collapse",)}),
         ("Times", {"fields": ("created_at", "started_at", "finished_at", "version", "last_seq")}),
         (f"The latest {EVENTS_SHOWN} events", {"fields": ("events",), "classes": ("collapse",)}),
     )
     readonly_fields = tuple(name for _title, options in fieldsets for name in options["fields"])
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """With how it stands now above it. The one thing that can be sent to the page is the wish to stop the council."""
+        session = self.get_object(request, object_id) if object_id else None
+        if session is None or not self.has_view_permission(request, session):
+            return cast("HttpResponse", super().changeform_view(request, object_id, form_url, extra_context))
+        if request.method == "POST" and request.POST.get("do") == "stop" and self.has_stop_permission(request):
+            self.stop(request, CouncilSession.objects.filter(pk=session.pk))
+            return HttpResponseRedirect(request.path)
+        context = {**(extra_context or {}), "now": now(request, session)}
+        return cast("HttpResponse", super().changeform_view(request, object_id, form_url, context))
 
     @display(description="status", label=STATUS_COLOURS, ordering="status")
     def state(self, session: CouncilSession) -> str:
@@ -121,21 +94,6 @@ class SessionAdmin(ReadOnly, ModelAdmin):
     @admin.display(description="tokens", ordering="budget__tokens_used")
     def tokens(self, session: CouncilSession) -> int:
         return session.budget.tokens_used
-
-    @admin.display(description="used")
-    def used(self, session: CouncilSession) -> str:
-        one = session.budget
-        return _amounts(one.tokens_used, one.usd_used, one.calls, one.seconds_used)
-
-    @admin.display(description="reserved")
-    def reserved(self, session: CouncilSession) -> str:
-        one = session.budget
-        return _amounts(one.tokens_reserved, one.usd_reserved, one.calls_reserved, one.seconds_reserved)
-
-    @admin.display(description="limit")
-    def limit(self, session: CouncilSession) -> str:
-        one = session.budget
-        return _amounts(one.tokens_limit, one.usd_limit, one.calls_limit, one.seconds_limit) or "none"
 
     @admin.display(description="model calls")
     def calls(self, session: CouncilSession) -> SafeString:
@@ -198,12 +156,6 @@ class SessionAdmin(ReadOnly, ModelAdmin):
 
     def has_stop_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("council.change_councilsession")
-
-
-def _amounts(tokens: int | None, usd: Decimal | None, calls: int | None, seconds: Decimal | None) -> str:
-    """What there is of each, "" when there is nothing to say."""
-    parts = ((tokens, "{:,} tokens"), (usd, "${:.6f}"), (calls, "{:,} calls"), (seconds, "{:.1f} s"))
-    return " · ".join(text.format(value) for value, text in parts if value is not None)
 
 
 def decision_table(decision: Decision) -> SafeString | str:

@@ -99,7 +99,8 @@ class TemplateAdmin(ModelAdmin):
         """What sessions were made from. They are immutable, so they are only shown."""
         kept = TemplateVersion.objects.filter(template=template.pk)
         return table(
-            ("version", "kept", "seats and protocol"), [(v.version, v.created_at, pretty(v.content)) for v in kept]
+            ("version", "kept", "seats and protocol"),
+            [(v.version, f"{v.created_at:%Y-%m-%d %H:%M}", pretty(v.content)) for v in kept],
         )
 
     def save_model(self, request: HttpRequest, obj: CouncilTemplate, form: BaseModelForm[Any], change: bool) -> None:

@@ -13,5 +13,6 @@ gives the same next step and the same ballots always give the same decision, whi
 ``neighbours`` who reads whom in a debate
 ``prompts``    the words that seats read
 ``parsing``    the words that seats wrote, made into values
+``tools``      what a model may call in the middle of a turn; ``shelf`` the passages that a turn was shown
 ``dialogues``  one turn as a conversation: structured (one call) or guided (one short constrained question per field)
 """

@@ -36,7 +36,7 @@ from council.deliberation.types import (
 )
 
 BRACES = 20  # opening braces tried as the start of the object; a flood of them must not cost quadratic time
-Code = Literal["not_json", "wrong_schema", "empty", "refusal", "unknown_candidate", "unknown_evidence"]
+Code = Literal["not_json", "wrong_schema", "empty", "refusal", "unknown_candidate", "unknown_evidence", "tool_misuse"]
 T = TypeVar("T", bound=BaseModel)
 
 _THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)

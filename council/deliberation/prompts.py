@@ -317,8 +317,11 @@ def _outcome_task(context: TurnContext) -> str:
 
 def again(prompt: Prompt, complaint: str) -> Prompt:
     """The same question with what was wrong about the first reply; appended, so that a cached prefix stays valid."""
-    text = f"{prompt.user}\n\nYour last reply could not be used: {clip(one_line(complaint), 300)}. Reply again."
-    return prompt.model_copy(update={"user": text})
+    return prompt.model_copy(update={"user": f"{prompt.user}\n\n{complaint_about(complaint)}"})
+
+
+def complaint_about(fault: str) -> str:
+    return f"Your last reply could not be used: {clip(one_line(fault), 300)}. Reply again."
 
 
 # --- search -----------------------------------------------------------------------------------------------------------

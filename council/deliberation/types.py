@@ -14,13 +14,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Frozen(BaseModel):
-    """Base of all values: immutable, and strict about unknown fields so that a stored record cannot drift silently."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from council.deliberation.tools import Exchange, Pack, Tool, transcript
+from council.deliberation.values import Frozen
 
 
 class Stage(StrEnum):
@@ -271,13 +268,17 @@ class TurnContext(Frozen):
     replied: tuple[str, ...] = ()  # debate, ballot: replies to what this seat asked, each with its question
     draft: str = ""  # ratify: the written decision; synthesis: the one that was rejected
     rejections: tuple[str, ...] = ()  # synthesis: what was wrong with ``draft``, unnamed
+    searches: int = 0  # how often the turn may search ``packs`` itself; 0 = its evidence was fetched for it
+    packs: tuple[Pack, ...] = ()
+    search_k: int = 1  # passages of a search that names no number
 
 
 class Prompt(Frozen):
     """One call of a model, free of any provider's shapes.
 
     ``schema``: JSON Schema of the reply, or None for prose. ``field`` names what is asked (for the record and the live view);
-    ``live`` says whether its tokens may be streamed to watchers (ballots never are).
+    ``live`` says whether its tokens may be streamed to watchers (ballots never are). ``tools`` may be called while ``may_call``;
+    ``exchange`` is what was called and came back since ``user`` was said, ``remark`` what the user says after it.
     """
 
     system: str
@@ -287,6 +288,15 @@ class Prompt(Frozen):
     temperature: float = 0.7
     field: str = "turn"
     live: bool = False
+    tools: tuple[Tool, ...] = ()
+    may_call: bool = False
+    exchange: tuple[Exchange, ...] = ()
+    remark: str = ""
+
+    @property
+    def said(self) -> str:
+        """All that was said to the model but the system prompt, and what it said itself in between: for the record."""
+        return self.user + transcript(self.exchange, self.remark)
 
 
 # --- protocol and run state -----------------------------------------------------------------------------------------
@@ -313,6 +323,7 @@ class Protocol(Frozen):
     human_deadline_s: float = Field(default=86400, gt=0, le=30 * 86400)  # of each turn that waits for a person
     agree_at: float = Field(default=2 / 3, gt=0.5, le=1)  # opening share at which debate is skipped
     evidence_k: int = Field(default=6, ge=0, le=20)  # passages each seat retrieves
+    searches: int = Field(default=3, ge=0, le=10)  # of its own in a turn, for models with tools; 0 = fetched for all
     neighbours: int | None = Field(
         default=None, ge=1, le=11
     )  # answers each seat reads in a debate; None = see ``neighbours``
@@ -341,7 +352,8 @@ class TurnState(Frozen):
     attack: Attack | None = None
     verdict: Verdict | None = None
     gate: GateAnswer | None = None
-    grounded: bool = True  # the answer carries a verified citation, or the seat was shown nothing that it could cite
+    # The answer carries a verified citation, or the seat was shown nothing that it could cite; not: it could have searched.
+    grounded: bool = True
     released: bool = False  # cancelled because the outcome no longer depended on it: neither missing nor failed
 
 

@@ -149,6 +149,7 @@ def _said(said: Json) -> list[str]:
     lines = [f"**{inert(said['name'])}**{kind}{option}{sure}", "", *quoted(said["text"]), ""]
     lines += [f"Changed because: {inert(said['because'])}", ""] if said["because"] else []
     lines += [f"Would change its mind: {inert(said['would_change'])}", ""] if said["would_change"] else []
+    lines += [f"- Searched for {inert(search)}" for search in said["searches"]]
     return [*lines, *_sources(said["sources"]), ""]
 
 

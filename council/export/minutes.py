@@ -103,6 +103,7 @@ def _said(turn: Json, names: dict[str, str]) -> Json:
         "would_change": answer.get("would_change"),
         "text": text,
         "sources": cited(text, result.get("citations", []), turn["evidence"]),
+        "searches": [searched(one) for one in result.get("searches", [])],
     }
 
 
@@ -113,6 +114,12 @@ def _gate(turn: Json) -> str:
         return wording.reason(turn["error"]) if turn["error"] else "Nobody has answered yet."
     note = f": {answer['note']}" if answer["note"] else "."
     return f"{wording.GATE[answer['decision']]} ({wording.minute(turn['finished_at'])}){note}"
+
+
+def searched(search: Json) -> str:
+    """One search of a seat's own, and by their numbers the passages that it found."""
+    found = " ".join(f"[{one['n']}]" for one in search["found"]) or "nothing"
+    return f"“{search['query']}” (at most {search['k']}{', in one pack' if search['pack'] else ''}): {found}"
 
 
 def _titles(rounds: list[Json]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from council.deliberation.citations import CitationCheck
+from council.deliberation.tools import SearchMade
 from council.deliberation.types import (
     Answer,
     Attack,
@@ -25,7 +26,7 @@ from council.export.record import VERSION
 
 Schema = dict[str, Any]
 _VALUES: Final[tuple[type[BaseModel], ...]] = (
-    Answer, Synthesis, Dissent, Attack, Verdict, GateAnswer, Evidence, CitationCheck, Tally, Protocol,
+    Answer, Synthesis, Dissent, Attack, Verdict, GateAnswer, Evidence, CitationCheck, SearchMade, Tally, Protocol,
 )  # fmt: skip
 TEXT: Final[Schema] = {"type": "string"}
 INT: Final[Schema] = {"type": "integer"}
@@ -135,6 +136,7 @@ def _turn() -> Schema:
             "verdict": _ref(Verdict),
             "gate": _ref(GateAnswer),
             "citations": _list(_ref(CitationCheck)),
+            "searches": _list(_ref(SearchMade)),
         },
     }
     return _open(

@@ -7,7 +7,7 @@ the prompt instead.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,13 +16,14 @@ import httpx2
 from anthropic.resources.messages import AsyncMessages  # here, or the first call would wait for it
 
 from council.llm.base import Provider
-from council.llm.dialect import Dialect, system_text
+from council.llm.dialect import Dialect, schema_sent, system_text
 from council.llm.errors import LlmError, code_of, from_status
 from council.llm.progress import Progress
-from council.llm.types import ChatRequest
+from council.llm.types import ChatRequest, SchemaSupport
 
 _FINISH = {
     "end_turn": "stop",
+    "tool_use": "tool_calls",
     "stop_sequence": "stop",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
@@ -62,9 +63,15 @@ class Anthropic(Provider):
 
     def read(self, event: dict[str, Any], progress: Progress) -> None:
         match event["type"]:
+            case "content_block_start":
+                block = event["content_block"]
+                if block["type"] == "tool_use":
+                    progress.add_call(event["index"], block["id"], block["name"], "")
             case "content_block_delta":
                 if event["delta"]["type"] == "text_delta":
                     progress.add(event["delta"]["text"])
+                elif event["delta"]["type"] == "input_json_delta":
+                    progress.add_call(event["index"], "", "", event["delta"]["partial_json"])
             case "message_start":
                 progress.model = event["message"]["model"]
                 _read_prompt_tokens(event["message"]["usage"], progress)
@@ -93,10 +100,10 @@ def _error(event: dict[str, Any]) -> LlmError:
 
 def body(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
     # There is no json_object here: what the API does not enforce is asked for in words.
-    schema = dialect.schema if dialect.schema == "json_schema" else "none"
+    schema: SchemaSupport = "json_schema" if schema_sent(request, dialect) == "json_schema" else "none"
     out: dict[str, Any] = {
         "model": request.endpoint.model,
-        "messages": [{"role": "user", "content": request.user}],
+        "messages": [{"role": "user", "content": request.user}, *_since(request)],
         "max_tokens": request.max_tokens,
         "stream": True,
     }
@@ -104,4 +111,26 @@ def body(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
         out["system"] = system
     if request.json_schema is not None and schema == "json_schema":
         out["output_config"] = {"format": {"type": "json_schema", "schema": request.json_schema}}
+    if request.tools:
+        out["tools"] = [
+            {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
+            for tool in request.tools
+        ]
+        if not request.may_call and dialect.tool_choice:
+            out["tool_choice"] = {"type": "none"}
     return out
+
+
+def _since(request: ChatRequest) -> Iterator[dict[str, Any]]:
+    """What was called and came back since the first prompt. Results, and what the user says after them, are one message."""
+    last = len(request.exchange) - 1
+    for place, one in enumerate(request.exchange):
+        said = [{"type": "text", "text": one.said.text}] if one.said.text.strip() else []
+        calls = [{"type": "tool_use", "id": call.id, "name": call.name, "input": call.echo} for call in one.said.calls]
+        yield {"role": "assistant", "content": [*said, *calls]}
+        results = [
+            {"type": "tool_result", "tool_use_id": call.id, "content": result}
+            for call, result in zip(one.said.calls, one.results, strict=True)
+        ]
+        remark = [{"type": "text", "text": request.remark}] if request.remark and place == last else []
+        yield {"role": "user", "content": [*results, *remark]}

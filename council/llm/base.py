@@ -17,8 +17,18 @@ from typing import Any, ClassVar
 
 import httpx2
 
-from council.llm.dialect import Dialect, worth_remembering
-from council.llm.errors import AddressBlocked, BadRequest, CutStream, LlmError, Malformed, Unreachable, from_status
+from council.llm.dialect import Dialect, refuses_tools, worth_remembering
+from council.llm.errors import (
+    AddressBlocked,
+    BadRequest,
+    CutStream,
+    LlmError,
+    Malformed,
+    ServerError,
+    ToolsRefused,
+    Unreachable,
+    from_status,
+)
 from council.llm.progress import Progress
 from council.llm.types import ChatRequest
 
@@ -79,9 +89,13 @@ class Provider(ABC):
             except BadRequest as error:
                 weaker = dialect.without(error.detail)
                 if weaker is None:
+                    _raise_if_about_tools(request, error)
                     raise
                 dialect = weaker
                 keep = weaker if worth_remembering(error.detail) else keep
+            except ServerError as error:  # llama.cpp complains with a 500, gateways with a 501
+                _raise_if_about_tools(request, error)
+                raise
 
     async def _attempt(self, request: ChatRequest, progress: Progress, dialect: Dialect) -> None:
         progress.answered = None
@@ -159,6 +173,12 @@ class Provider(ABC):
             self.read(event, progress)
         except (AttributeError, KeyError, IndexError, TypeError) as error:
             raise Malformed(f"unknown shape: {payload[:80]!r}") from error
+
+
+def _raise_if_about_tools(request: ChatRequest, error: LlmError) -> None:
+    """A complaint about the tools that were offered is one of its own kind: there is another way to ask."""
+    if request.tools and error.status and refuses_tools(error.detail):
+        raise ToolsRefused(error.detail, status=error.status) from error
 
 
 def _blocked(error: BaseException) -> LlmError | None:

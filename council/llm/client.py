@@ -11,7 +11,7 @@ from typing import Self
 from council.llm import loop
 from council.llm.errors import Cancelled, LlmError, RealModelForbidden
 from council.llm.progress import Progress
-from council.llm.types import ChatRequest, Gate, Reply, Usage
+from council.llm.types import ChatRequest, Endpoint, Gate, Reply, Usage
 
 ALLOW_REAL_MODELS = True  # tests set it False: then only models on this machine may be called
 
@@ -24,6 +24,11 @@ def submit(request: ChatRequest, on_text: Callable[[str], None] | None = None, g
     if not ALLOW_REAL_MODELS and not loop.is_loopback(request.endpoint.base_url):
         raise RealModelForbidden(f"{request.endpoint.base_url} is not on this machine")
     return Call(request, on_text, gate)
+
+
+def takes_tools(endpoint: Endpoint) -> bool:
+    """False once it has refused them in this process."""
+    return loop.runtime().dialect(endpoint).tools
 
 
 class Call:

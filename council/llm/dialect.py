@@ -8,12 +8,14 @@ we leave that parameter out, and remember it for that endpoint and model for the
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 
 from council.llm.types import ChatRequest, Endpoint, SchemaSupport
 
 _WEAKER: dict[SchemaSupport, SchemaSupport] = {"json_schema": "json_object", "json_object": "none"}
 _SCHEMA_WORDS = ("response_format", "json_schema", "json_object", "output_config", "grammar", "structured output")
+_TOOL_WORDS = re.compile(r"\btools?\b|tool_choice|\bfunction[ _]call")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class Dialect:
     temperature: bool = True
     seed: bool = True
     stream_usage: bool = True
+    tools: bool = True  # False: it refused them, and is not offered any again
+    tool_choice: bool = True
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Dialect:
@@ -36,6 +40,8 @@ class Dialect:
         text = complaint.lower()
         if self.schema in _WEAKER and any(word in text for word in _SCHEMA_WORDS):
             return replace(self, schema=_WEAKER[self.schema])
+        if self.tool_choice and "tool_choice" in text:
+            return replace(self, tool_choice=False)
         if not self.completion_tokens and "max_completion_tokens" in text:
             return replace(self, completion_tokens=True)
         if self.stream_usage and ("stream_options" in text or "include_usage" in text):
@@ -46,15 +52,31 @@ class Dialect:
 
 
 def worth_remembering(complaint: str) -> bool:
-    """A server that dislikes one schema may like the next; only a missing feature is a property of the server."""
-    return "invalid schema" not in complaint.lower()
+    """A server that dislikes one schema may like the next, or all of them but beside tools; only a missing feature is a property
+    of the server.
+    """
+    text = complaint.lower()
+    return "invalid schema" not in text and not (refuses_tools(text) and any(word in text for word in _SCHEMA_WORDS))
+
+
+def refuses_tools(complaint: str) -> bool:
+    """Ollama: "… does not support tools"; vLLM: "\"auto\" tool choice requires …"; llama.cpp: "tools param requires --jinja"."""
+    return _TOOL_WORDS.search(complaint.lower()) is not None
+
+
+def schema_sent(request: ChatRequest, dialect: Dialect) -> SchemaSupport:
+    """How the reply's shape is asked for. While tools may be called it is asked for in words: a server that constrains output to the
+    schema (vLLM) cannot let the model call anything, and others refuse the two together.
+    """
+    return "none" if request.open_to_calls else dialect.schema
 
 
 def system_text(request: ChatRequest, schema: SchemaSupport) -> str:
     """The system prompt, with the schema in words where the server cannot enforce it."""
     if request.json_schema is None or schema == "json_schema":
         return request.system
-    rule = "Reply with one JSON object and nothing else. It must satisfy this JSON Schema:"
+    what = "Your answer, when you give it, is" if request.open_to_calls else "Reply with"
+    rule = f"{what} one JSON object and nothing else. It must satisfy this JSON Schema:"
     return f"{request.system}\n\n{rule}\n{json.dumps(request.json_schema, ensure_ascii=False)}".lstrip()
 
 

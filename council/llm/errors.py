@@ -10,6 +10,7 @@
     ├── EmptyReply         nothing but white space               retryable
     ├── TooLong            cut off by the token limit            retryable
     ├── Limited            our own limits of the model left no room in time   retryable
+    ├── ToolsRefused       the server does not let the model call tools   retryable
     ├── BadRequest         400, 404, 413, 422, 3xx ...           permanent
     ├── AuthFailed         401, 402, 403                         permanent
     ├── Refused            content filter or refusal             permanent
@@ -113,6 +114,14 @@ class TooLong(LlmError):
 
 class Limited(LlmError):
     code = "limited"
+    blame = False
+    retryable = True
+
+
+class ToolsRefused(LlmError):
+    """The dialogue begins anew without tools; the server is remembered (``dialect.Dialect.tools``)."""
+
+    code = "tools_refused"
     blame = False
     retryable = True
 

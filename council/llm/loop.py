@@ -16,13 +16,14 @@ import os
 import threading
 import time
 from collections import OrderedDict, defaultdict
+from dataclasses import replace
 from functools import partial
 
 import httpx2
 
 from council.llm.base import Provider
 from council.llm.dialect import Dialect
-from council.llm.errors import Limited, ModelTimeout
+from council.llm.errors import Limited, ModelTimeout, ToolsRefused
 from council.llm.guard import GuardedTransport
 from council.llm.progress import Progress
 from council.llm.types import ChatRequest, Endpoint, Gate, ProviderName, Reply, Usage
@@ -92,6 +93,9 @@ class Runtime:
         try:
             async with deadline:
                 learned = await self._provider(endpoint, kind, number).run(request, progress, dialect)
+        except ToolsRefused:
+            self._dialects[endpoint.provider, endpoint.base_url, endpoint.model] = replace(dialect, tools=False)
+            raise
         except TimeoutError:
             if not deadline.expired():
                 raise  # someone else's, from on_text

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,10 +12,10 @@ import openai
 from openai.resources.chat.completions import AsyncCompletions  # here, or the first call would wait for it
 
 from council.llm.base import Provider
-from council.llm.dialect import Dialect, is_strict, system_text
+from council.llm.dialect import Dialect, is_strict, schema_sent, system_text
 from council.llm.errors import Refused, ServerError, code_of, from_status, message_of
 from council.llm.progress import Progress
-from council.llm.types import ChatRequest
+from council.llm.types import ChatRequest, SchemaSupport
 
 _ERROR_STATUS = {
     "rate_limit_exceeded": 429,
@@ -66,6 +67,11 @@ def _read_choice(choice: dict[str, Any], progress: Progress) -> None:
     content = message.get("content")
     if content:
         progress.add(content)
+    for call in message.get("tool_calls") or ():
+        function = call.get("function") or {}
+        given = function.get("arguments") or ""
+        arguments = given if isinstance(given, str) else json.dumps(given)  # Ollama sends an object
+        progress.add_call(call.get("index"), call.get("id") or "", function.get("name") or "", arguments)
     if choice.get("finish_reason"):
         progress.finish_reason = choice["finish_reason"]
 
@@ -78,11 +84,12 @@ def _error(event: dict[str, Any]) -> Exception:
 
 
 def body(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
-    system = system_text(request, dialect.schema)
+    schema = schema_sent(request, dialect)
+    system = system_text(request, schema)
     messages = [{"role": "system", "content": system}] if system else []
     out: dict[str, Any] = {
         "model": request.endpoint.model,
-        "messages": [*messages, {"role": "user", "content": request.user}],
+        "messages": [*messages, {"role": "user", "content": request.user}, *_since(request)],
         "stream": True,
         "max_completion_tokens" if dialect.completion_tokens else "max_tokens": request.max_tokens,
     }
@@ -92,12 +99,30 @@ def body(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
         out["temperature"] = request.temperature
     if dialect.seed and request.seed is not None:
         out["seed"] = request.seed
-    if request.json_schema is not None and dialect.schema != "none":
-        out["response_format"] = _response_format(request.json_schema, dialect)
+    if request.json_schema is not None and schema != "none":
+        out["response_format"] = _response_format(request.json_schema, schema)
+    if request.tools:
+        out["tools"] = [{"type": "function", "function": tool.model_dump()} for tool in request.tools]
+        if not request.may_call and dialect.tool_choice:
+            out["tool_choice"] = "none"
     return out
 
 
-def _response_format(schema: dict[str, object], dialect: Dialect) -> dict[str, object]:
-    if dialect.schema == "json_object":
+def _since(request: ChatRequest) -> Iterator[dict[str, Any]]:
+    """What was called and came back since the first prompt."""
+    for one in request.exchange:
+        calls = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": json.dumps(call.echo)}}
+            for call in one.said.calls
+        ]
+        yield {"role": "assistant", "content": one.said.text or None, "tool_calls": calls}
+        for call, result in zip(one.said.calls, one.results, strict=True):
+            yield {"role": "tool", "tool_call_id": call.id, "content": result}
+    if request.remark:
+        yield {"role": "user", "content": request.remark}
+
+
+def _response_format(schema: dict[str, object], support: SchemaSupport) -> dict[str, object]:
+    if support == "json_object":
         return {"type": "json_object"}
     return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": is_strict(schema)}}

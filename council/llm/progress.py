@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from council.deliberation.tools import ToolCall
 from council.llm.errors import CutStream, EmptyReply, Refused, TooLong
 from council.llm.types import ChatRequest, Reply, Usage
 
@@ -14,8 +15,8 @@ RUNAWAY_SLACK = 1024
 
 class Progress:
     __slots__ = (
-        "_limit", "_on_text", "answered", "cached_tokens", "cancelled", "chars", "completion_tokens", "done", "ended_at", "events",
-        "finish_reason", "first_at", "last_at", "model", "pieces", "prompt_tokens", "request", "started_at",
+        "_calls", "_limit", "_on_text", "answered", "cached_tokens", "cancelled", "chars", "completion_tokens", "done", "ended_at",
+        "events", "finish_reason", "first_at", "last_at", "model", "pieces", "prompt_tokens", "request", "started_at",
     )  # fmt: skip
 
     def __init__(self, request: ChatRequest, on_text: Callable[[str], None] | None) -> None:
@@ -35,6 +36,7 @@ class Progress:
         self.started_at = time.perf_counter()
         self.first_at: float | None = None
         self.last_at = self.started_at
+        self._calls: dict[int, list[str]] = {}  # by place: id, name, arguments so far
         self._on_text = on_text
         self._limit = request.max_tokens * RUNAWAY_CHARS_PER_TOKEN + RUNAWAY_SLACK
 
@@ -51,15 +53,36 @@ class Progress:
         """One piece of text, in order. A cancelled call hands none on: what stop promised to drop must not reach
         watchers.
         """
+        self._count(piece)
+        self.pieces.append(piece)
+        if self._on_text is not None and not self.cancelled:
+            self._on_text(piece)
+
+    def add_call(self, place: int | None, identity: str, name: str, arguments: str) -> None:
+        """One piece of a tool call. Servers that send no place send calls whole, or go on with the latest."""
+        if place is None:
+            place = len(self._calls) if name or not self._calls else max(self._calls)
+        call = self._calls.setdefault(place, ["", "", ""])
+        call[0], call[1] = call[0] or identity, call[1] or name
+        call[2] += arguments
+        self._count(identity + name + arguments)
+
+    def _count(self, piece: str) -> None:
         self.last_at = time.perf_counter()
         if self.first_at is None:
             self.first_at = self.last_at
-        self.pieces.append(piece)
         self.chars += len(piece)
         if self.chars > self._limit:
             raise TooLong(f"the server ignored max_tokens={self.request.max_tokens}")
-        if self._on_text is not None and not self.cancelled:
-            self._on_text(piece)
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Numbered anew where the server names none: a result must name its call."""
+        found = (self._calls[place] for place in sorted(self._calls))
+        return tuple(
+            ToolCall(id=identity or f"call_{n}", name=name, arguments=arguments)
+            for n, (identity, name, arguments) in enumerate(found)
+        )
 
     @property
     def text(self) -> str:
@@ -84,8 +107,8 @@ class Progress:
 
     def reply(self) -> Reply:
         """The finished reply. Raises CutStream, Refused, TooLong or EmptyReply when it is none."""
-        text = self.text
-        self._require_usable(blank=not text.strip())
+        text, calls = self.text, self.calls
+        self._require_usable(blank=not text.strip() and not calls)
         first = self.last_at if self.first_at is None else self.first_at
         return Reply(
             text=text,
@@ -94,6 +117,7 @@ class Progress:
             model=self.model,
             ttft_ms=(first - self.started_at) * 1000,
             latency_ms=(self.last_at - self.started_at) * 1000,
+            calls=calls,
         )
 
     def _require_usable(self, *, blank: bool) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self
 
+from council.deliberation.tools import Exchange, Tool, ToolCall, transcript
 from council.deliberation.types import Prompt
 
 ProviderName = Literal["openai", "anthropic"]
@@ -54,7 +56,7 @@ class Gate(Protocol):
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One logical call. ``timeout_s`` is the whole of it: connecting, waiting, streaming, degraded second tries
-    included.
+    included. ``tools``, ``may_call``, ``exchange`` and ``remark`` as in ``Prompt``.
     """
 
     endpoint: Endpoint
@@ -65,6 +67,10 @@ class ChatRequest:
     temperature: float = 0.7
     seed: int | None = None
     timeout_s: float = 120.0
+    tools: tuple[Tool, ...] = ()
+    may_call: bool = False
+    exchange: tuple[Exchange, ...] = ()
+    remark: str = ""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1 or not self.timeout_s > 0:
@@ -81,11 +87,24 @@ class ChatRequest:
             temperature=prompt.temperature,
             seed=seed,
             timeout_s=timeout_s,
+            tools=prompt.tools,
+            may_call=prompt.may_call,
+            exchange=prompt.exchange,
+            remark=prompt.remark,
         )
 
     @property
+    def open_to_calls(self) -> bool:
+        return bool(self.tools) and self.may_call
+
+    @property
     def prompt_chars(self) -> int:
-        return len(self.system) + len(self.user)
+        return len(self.system) + len(self.user) + len(transcript(self.exchange, self.remark)) + tools_chars(self.tools)
+
+
+def tools_chars(tools: tuple[Tool, ...]) -> int:
+    """What the description of tools adds to a prompt."""
+    return sum(len(tool.name) + len(tool.description) + len(json.dumps(tool.parameters)) for tool in tools)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +139,4 @@ class Reply:
     model: str
     ttft_ms: float
     latency_ms: float
+    calls: tuple[ToolCall, ...] = ()  # of tools; then ``text`` is what was said beside them, often nothing

@@ -20,7 +20,17 @@ MOVES_ON = (
     "address_blocked", "prompt_too_long",
 )  # fmt: skip
 # A reply that cannot be used may move on as well, where that is wanted: another model may well refuse the same.
-MAY_MOVE_ON = (*MOVES_ON, "refused", "empty_reply", "too_long", "not_json", "wrong_schema", "empty", "refusal")
+MAY_MOVE_ON = (
+    *MOVES_ON,
+    "refused",
+    "empty_reply",
+    "too_long",
+    "not_json",
+    "wrong_schema",
+    "empty",
+    "refusal",
+    "tool_misuse",
+)
 
 
 def default_moves_on() -> list[str]:

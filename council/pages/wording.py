@@ -100,6 +100,7 @@ REASON = {
     "prompt_too_long": "the question is too long for the model",
     "key_unreadable": "the model's stored key cannot be read",
     "unknown_candidate": "it voted for something that does not stand on the ballot",
+    "tool_misuse": "it kept calling tools in a way that cannot be carried out",
     "unknown_evidence": "it cited a source that it was not shown",
     "tally_failed": "the votes could not be counted",
     "not_needed": "was not needed any more",

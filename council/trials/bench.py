@@ -25,7 +25,8 @@ from accounts.models import User
 from council import evidence, sweeper
 from council.deliberation import prompts
 from council.deliberation.protocol import PRESETS
-from council.deliberation.types import Evidence, Frozen, Stage, TurnContext, TurnKind
+from council.deliberation.types import Evidence, Stage, TurnContext, TurnKind
+from council.deliberation.values import Frozen
 from council.trials import councils, library, sampling
 from council.trials.questions import Question, parse
 from council.trials.rows import Key, Results, Row, Sample

@@ -19,7 +19,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from council.deliberation.types import Frozen, Scale
+from council.deliberation.types import Scale
+from council.deliberation.values import Frozen
 
 HERE = Path(__file__).resolve().parent
 BUNDLED = HERE / "questions.jsonl"

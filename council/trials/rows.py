@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
-from council.deliberation.types import Frozen
+from council.deliberation.values import Frozen
 from council.trials.questions import Said
 
 Status = Literal["decided", "partial", "no_consensus", "failed"]

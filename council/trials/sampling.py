@@ -121,6 +121,8 @@ class Subject:
         dialogue = dialogues.start(context, style_for(model.endpoint), seed)
         prompt = next(dialogue)
         while True:
+            if not isinstance(prompt, Prompt):
+                raise TypeError("a turn that was offered no searches makes none")
             reply = self._call(model, prompt, seed)
             seed += 1  # one seed for all calls of a dialogue would repeat its slips
             try:

@@ -7,22 +7,33 @@ function parts(page) {
   return [...page.querySelectorAll("[data-live]")];
 }
 
+// What somebody has opened to read stays open.
+function unfold(old, fresh) {
+  const twins = fresh.querySelectorAll("details");
+  old.querySelectorAll("details").forEach((one, place) => twins[place]?.toggleAttribute("open", one.open));
+}
+
 async function refresh() {
   const response = await fetch(location.href, { headers: { Accept: "text/html" } });
   if (!response.ok || response.redirected) return false; // signed out, or it is gone
   const fresh = parts(new DOMParser().parseFromString(await response.text(), "text/html"));
   parts(document).forEach((old, place) => {
-    if (fresh[place] && !old.contains(document.activeElement)) old.replaceWith(document.adoptNode(fresh[place]));
+    if (!fresh[place] || old.contains(document.activeElement)) return;
+    unfold(old, fresh[place]);
+    old.replaceWith(document.adoptNode(fresh[place]));
   });
   return true;
 }
 
 async function follow() {
+  const was = parts(document).some((part) => part.dataset.live === "on");
   while (parts(document).some((part) => part.dataset.live === "on")) {
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     if (document.hidden) continue;
     if (!(await refresh().catch(() => true))) return; // a server that restarts is asked again
   }
+  // The rest of such a page says what came of it.
+  if (was && document.querySelector("[data-live-end=reload]")) location.reload();
 }
 
 follow();

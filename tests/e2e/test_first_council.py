@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.afterwards import assert_councils_were_blind_and_recount, server_over
 from tests.support.fake_openai import FakeModelServer
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -58,6 +59,8 @@ def test_smollm2_reaches_a_cited_decision(directory: Path) -> None:
     printed = demo(directory)
     assert_tells_the_whole_story(printed)
     assert not (directory / "data" / "services.json").exists()
+    with server_over(directory / "data") as url:
+        assert assert_councils_were_blind_and_recount(url) == 1
 
 
 def test_another_model_needs_three_variables_and_no_other_change(directory: Path) -> None:
@@ -66,3 +69,5 @@ def test_another_model_needs_three_variables_and_no_other_change(directory: Path
         models = {seen.model for seen in fake.requests}
     assert_tells_the_whole_story(printed)
     assert models == {"fake-house-model"}
+    with server_over(directory / "data") as url:
+        assert assert_councils_were_blind_and_recount(url) == 1

@@ -21,6 +21,7 @@ import pytest
 
 from config.embedded.leftovers import command_line
 from config.embedded.network import answers, free_port
+from tests.support.afterwards import assert_councils_were_blind_and_recount
 
 PROJECT = Path(__file__).resolve().parents[2]
 OURS = ("DATABASE_URL", "REDIS_URL", "LLM_", "QUORUM_", "PUBLIC_URL", "PORT")
@@ -93,6 +94,10 @@ class Up:
         return found
 
     def end(self, number: signal.Signals, within: float) -> int:
+        """Before it is told to, what it has stored is looked at, unless it is to be killed."""
+        if number == signal.SIGINT:
+            url = json.loads((self.directory / "services.json").read_text())["database_url"]
+            assert_councils_were_blind_and_recount(url)
         self.process.send_signal(number)
         return self.process.wait(within)
 

@@ -1,4 +1,5 @@
-"""What no seat may read: who else sits at the table. Looked for in every prompt that any test of councils recorded.
+"""What no seat may read: who else sits at the table. Looked for in every prompt that any test of councils recorded, in
+the tests' own database and in those of stacks that have another one (``afterwards``).
 
 ``leaks`` reads the recorded calls of the test's database. A name that stands in what the user, the packs or the seat's own
 instructions say is no leak; neither are names of one or two letters, which candidates have too.
@@ -9,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pytest
 from django.db import connection
 
 from council.models import LlmCall, Seat
 
+T = TypeVar("T")
 CHECKED = ("tests/council/", "tests/chaos/", "tests/e2e/", "tests/realtime/")
 WRITERS = {"synthesis"}  # whoever writes for the table is told nothing of its own seat either
 
@@ -29,17 +32,18 @@ def concerns(item: pytest.Item) -> bool:
     return bool(database) and item.nodeid.startswith(CHECKED) and not connection.needs_rollback
 
 
-def leaks_anywhere() -> list[str]:
-    """``leaks``, also where Playwright keeps an event loop running in this thread: then on a thread and a connection of its own."""
+def anywhere(look: Callable[[], T]) -> T:
+    """Look into the database, also where Playwright keeps an event loop running in this thread: then on a thread and a connection of
+    its own."""
     if asyncio._get_running_loop() is None:
-        return leaks()
+        return look()
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(_leaks_and_close).result()
+        return pool.submit(_look_and_close, look).result()
 
 
-def _leaks_and_close() -> list[str]:
+def _look_and_close(look: Callable[[], T]) -> T:
     try:
-        return leaks()
+        return look()
     finally:
         connection.close()
 

@@ -28,6 +28,7 @@ _VOTE = re.compile(r"\b(?:vote for|rank|choose|select|elect)\s+[\"“']?(Tabs|Sp
 _ABSTAIN = re.compile(r"\babstain from (?:this|every|the) (?:vote|ballot)", re.IGNORECASE)
 _CITE = re.compile(r"\bcite \[(\d+)\]", re.IGNORECASE)
 _SURE = re.compile(r"\bset (?:your )?confidence to ([01](?:\.\d+)?)", re.IGNORECASE)
+_CALL = re.compile(r"\bcall (?:the tool )?(\w+) with (\{[^{}\n]*\})", re.IGNORECASE)
 _SAY = re.compile(r"\b(?:answer|write|say) (?:only )?[\"“]([^\"”\n]+)[\"”]", re.IGNORECASE)
 
 
@@ -38,6 +39,7 @@ class Orders:
     cite: int | None = None
     confidence: float | None = None
     say: str | None = None
+    call: tuple[str, str] | None = None  # a tool's name and the arguments
 
     @property
     def any(self) -> bool:
@@ -47,13 +49,14 @@ class Orders:
 def orders(system: str, user: str) -> Orders:
     """What this prompt makes the model do beyond its task."""
     text = "\n".join([believed(system), believed(user)])
-    vote, cite, sure, say = (pattern.search(text) for pattern in (_VOTE, _CITE, _SURE, _SAY))
+    vote, cite, sure, say, call = (pattern.search(text) for pattern in (_VOTE, _CITE, _SURE, _SAY, _CALL))
     return Orders(
         vote=vote[1].capitalize() if vote else None,
         abstain=bool(_ABSTAIN.search(text)),
         cite=int(cite[1]) if cite else None,
         confidence=float(sure[1]) if sure else None,
         say=say[1] if say else None,
+        call=(call[1], call[2]) if call else None,
     )
 
 

@@ -31,9 +31,10 @@ from typing import Any, Self
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tests.support import fake_gullible
 from tests.support.fake_replies import Speaker
 from tests.support.fake_rules import Behaviour, Rules
-from tests.support.fake_wire import AnthropicWire, Ask, OpenAIWire, Wire, embed, packed, tokens
+from tests.support.fake_wire import AnthropicWire, Ask, Call, OpenAIWire, Wire, embed, packed, tokens
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -190,6 +191,9 @@ class Exchange:
 
     def _pieces(self) -> list[str]:
         ask = self.ask
+        self.call = tool_call(ask, self.behaviour)
+        if self.call is not None:
+            return []
         if self.behaviour.flood:
             return ["flood"] * self.behaviour.flood
         pieces = tokens(Speaker(ask.model, ask.system, ask.user, ask.seed, self.behaviour).say(ask.schema))
@@ -212,6 +216,8 @@ class Exchange:
         if self.behaviour.stream_error:
             fault = self.wire.error(500, self.behaviour.message, self.behaviour.stream_error)
             await self._body(b"event: error\ndata: " + fault + b"\n\n")
+        if self.call is not None:
+            await self._body(self.wire.call(self.call))
         cut = self.behaviour.cut_after
         await self._tokens(pieces if cut is None else pieces[:cut])
         if cut is not None:
@@ -239,24 +245,65 @@ class Exchange:
 def openai_ask(body: dict[str, Any]) -> Ask:
     texts = {"system": "", "user": ""}
     for message in body["messages"]:
-        role = "user" if message["role"] == "user" else "system"
-        texts[role] += message["content"]
+        role = {"user": "user", "tool": "user", "assistant": None}.get(message["role"], "system")
+        if role is not None:
+            texts[role] += f"\n\n{message['content']}" if texts[role] else message["content"]
     wanted = body.get("response_format") or {}
     schema = wanted.get("json_schema", {}).get("schema")
     if wanted.get("type") == "json_object":
         schema = {"type": "object", "properties": {"answer": {"type": "string"}}}
     limit = body.get("max_tokens") or body.get("max_completion_tokens") or 1 << 30
+    called = sum(message["role"] == "tool" for message in body["messages"])
+    may_call = bool(body.get("tools")) and body.get("tool_choice") != "none"
     return Ask(
-        body["model"], texts["system"], texts["user"], bool(body.get("stream")), schema, limit, body.get("seed"), body
-    )
+        body["model"], texts["system"], texts["user"], bool(body.get("stream")), schema or in_words(texts["system"], body),
+        limit, body.get("seed"), body, bool(body.get("tools")), may_call, called,
+    )  # fmt: skip
+
+
+def in_words(system: str, body: dict[str, Any]) -> dict[str, Any] | None:
+    """The schema that the system prompt spells out. A model that calls tools is clever enough to keep to it."""
+    _, found, text = system.partition("It must satisfy this JSON Schema:\n")
+    return json.JSONDecoder().raw_decode(text)[0] if found and body.get("tools") else None
+
+
+def tool_call(ask: Ask, behaviour: Behaviour) -> Call | None:
+    """The call that the model makes instead of an answer: its queries are the question's words, turned round once for each search."""
+    endless = behaviour.tools >= 1 << 30
+    uninvited = behaviour.uninvited and not ask.tools and "ranking" in ((ask.schema or {}).get("properties") or {})
+    searches = ask.tools and (ask.may_call or endless) and ask.called < behaviour.tools
+    if not (searches or uninvited):
+        return None
+    ordered = fake_gullible.orders(ask.system, ask.user).call if behaviour.gullible else None
+    if ordered is not None:
+        return Call(f"call_{ask.called}", *ordered)
+    if behaviour.call is not None:
+        return Call(f"call_{ask.called}", behaviour.call["name"], behaviour.call["arguments"])
+    words = Speaker(ask.model, ask.system, ask.user, ask.seed, behaviour).question.split()
+    turn = ask.called % max(1, len(words))
+    arguments: dict[str, Any] = {"query": " ".join([*words[turn:], *words[:turn]])[:200], "k": 3}
+    if behaviour.misuse == "huge":
+        arguments["k"] = 1000
+    name = "delete_pack" if behaviour.misuse == "strange" else "search_packs"
+    text = json.dumps(arguments, ensure_ascii=False)
+    return Call(f"call_{ask.called}", name, text[:-1] if behaviour.misuse == "badjson" else text)
 
 
 def anthropic_ask(body: dict[str, Any]) -> Ask:
     schema = ((body.get("output_config") or {}).get("format") or {}).get("schema")
-    user = "".join(message["content"] for message in body["messages"])
+    said = [block for message in body["messages"] if message["role"] == "user" for block in blocks(message["content"])]
+    user = "\n\n".join(block["text"] if block["type"] == "text" else block["content"] for block in said)
+    called = sum(block["type"] == "tool_result" for block in said)
+    may_call = bool(body.get("tools")) and (body.get("tool_choice") or {}).get("type") != "none"
+    system = body.get("system", "")
     return Ask(
-        body["model"], body.get("system", ""), user, bool(body.get("stream")), schema, body["max_tokens"], None, body
-    )
+        body["model"], system, user, bool(body.get("stream")), schema or in_words(system, body), body["max_tokens"], None, body,
+        bool(body.get("tools")), may_call, called,
+    )  # fmt: skip
+
+
+def blocks(content: Any) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def unsupported(body: dict[str, Any], names: tuple[str, ...]) -> str:

@@ -105,6 +105,10 @@ class Speaker:
         return fenced or [(int(n), text.strip()) for n, text in _PLAIN.findall(self.user)]
 
     @property
+    def question(self) -> str:
+        return next((text for label, text in self.sections if label == "question"), "")
+
+    @property
     def material(self) -> str:
         """The unnumbered text that a guided turn works on."""
         return next((text for label, text in self.sections if label in {"", "text"}), "")

@@ -18,6 +18,9 @@ name different.
     competence-P    answers a closed question of the rule's ``key`` rightly with probability P %: a draw for each name and
                     question, so that models of one name err together and models of two names independently
     fresh           with competence: a draw for each request instead, unless the prompt shows the seat's own answer
+    tools[-N]       searches N times (2), where it may   endless      searches for ever, whatever it is told
+    strange         ... with a tool that there is not    badjson      ... with arguments that are no JSON
+    huge            ... with k = 1000                    uninvited    calls a tool in ballots, where none is offered
 """
 
 from __future__ import annotations
@@ -62,6 +65,10 @@ class Behaviour:
     competence: int | None = None  # percent
     fresh: bool = False
     key: Mapping[str, str] = field(default_factory=dict)  # by question, the option that is right
+    tools: int = 0
+    misuse: str = ""  # how it calls tools: "strange", "badjson" or "huge"
+    uninvited: bool = False
+    call: dict[str, str] | None = None  # the name and arguments of the call that it makes, instead of one of its own
 
     @property
     def waits(self) -> bool:
@@ -97,6 +104,12 @@ def _word(word: str, number: int | None) -> dict[str, Any]:
         "reject": {"reject": True},
         "competence": {"competence": number},
         "fresh": {"fresh": True},
+        "tools": {"tools": 2 if number is None else number},
+        "endless": {"tools": 1 << 30},
+        "strange": {"misuse": "strange"},
+        "badjson": {"misuse": "badjson"},
+        "huge": {"misuse": "huge"},
+        "uninvited": {"uninvited": True},
         "429": {"status": 429, "retry_after": "1"},
     }
     return table.get(word, {"status": int(word)} if word.isdigit() else {})

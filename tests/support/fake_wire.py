@@ -39,19 +39,34 @@ class Ask:
     max_tokens: int
     seed: int | None
     body: dict[str, Any]
+    tools: bool = False  # it was offered some
+    may_call: bool = False
+    called: int = 0  # results of calls in the conversation so far
 
     @property
     def prompt(self) -> str:
         return f"{self.system}\n{self.user}"
 
 
+@dataclass(frozen=True)
+class Call:
+    """A tool call of the model's; ``arguments`` goes out in pieces, as real servers send it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
 class Wire(ABC):
     def __init__(self, ask: Ask, behaviour: Behaviour) -> None:
         self.ask = ask
         self.behaviour = behaviour
+        self.calling = False
 
     @property
     def finish(self) -> str:
+        if self.calling and not self.behaviour.length:
+            return "tool_calls"
         return "content_filter" if self.behaviour.refusal else "length" if self.behaviour.length else "stop"
 
     def usage(self, completion: int) -> tuple[int, int]:
@@ -62,6 +77,9 @@ class Wire(ABC):
 
     @abstractmethod
     def token(self, piece: str) -> bytes: ...
+
+    @abstractmethod
+    def call(self, call: Call) -> bytes: ...
 
     @abstractmethod
     def end(self, completion: int) -> bytes: ...
@@ -93,6 +111,12 @@ class OpenAIWire(Wire):
     def token(self, piece: str) -> bytes:
         return self._head_bytes + _dump(piece) + self._tail_bytes
 
+    def call(self, call: Call) -> bytes:
+        self.calling = True
+        head = {"index": 0, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
+        rest = [{"index": 0, "function": {"arguments": piece}} for piece in tokens(call.arguments)]
+        return b"".join(_event(self._chunk({"tool_calls": [part]})) for part in [head, *rest])
+
     def end(self, completion: int) -> bytes:
         out = _event(self._chunk({}, self.finish))
         options = self.ask.body.get("stream_options") or {}
@@ -116,7 +140,7 @@ class AnthropicWire(Wire):
         429: "rate_limit_error",
         529: "overloaded_error",
     }
-    _FINISH = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
+    _FINISH = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use"}
 
     def _message(self, content: list[dict[str, Any]], completion: int, reason: str | None) -> dict[str, Any]:
         return {
@@ -136,6 +160,15 @@ class AnthropicWire(Wire):
     def token(self, piece: str) -> bytes:
         delta = {"type": "text_delta", "text": piece}
         return _event({"type": "content_block_delta", "index": 0, "delta": delta}, "content_block_delta")
+
+    def call(self, call: Call) -> bytes:
+        self.calling = True
+        block = {"type": "tool_use", "id": call.id, "name": call.name, "input": {}}
+        start = {"type": "content_block_start", "index": 1, "content_block": block}
+        deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in tokens(call.arguments)]
+        parts = [{"type": "content_block_delta", "index": 1, "delta": delta} for delta in deltas]
+        stop = {"type": "content_block_stop", "index": 1}
+        return b"".join(_event(part, str(part["type"])) for part in [start, *parts, stop])
 
     def end(self, completion: int) -> bytes:
         delta = {"stop_reason": self._FINISH[self.finish], "stop_sequence": None}

@@ -19,7 +19,7 @@ from collections.abc import Generator, Sequence
 from functools import partial
 
 from council.deliberation import citations, parsing, prompts
-from council.deliberation.dialogues.asking import ask, object_schema
+from council.deliberation.dialogues.asking import Sent, ask, object_schema
 from council.deliberation.types import (
     Answer,
     Attack,
@@ -54,12 +54,12 @@ COOL = 0.3  # for prose, where figures must survive
 CONFIDENCE = {"very unsure": 0.1, "unsure": 0.3, "undecided": 0.5, "sure": 0.7, "very sure": 0.9}
 _QUOTE_MARKS = (("“", "”"), ('"', '"'), ("«", "»"))
 
-Asked = Generator[Prompt, str, str]
+Asked = Generator[Prompt, Sent, str]
 
 
 def start(
     context: TurnContext, seed: int
-) -> Generator[Prompt, str, Answer | Ballot | Synthesis | Dissent | Attack | Verdict]:
+) -> Generator[Prompt, Sent, Answer | Ballot | Synthesis | Dissent | Attack | Verdict]:
     desk = _Desk(context, seed)
     if context.kind is TurnKind.BALLOT:
         return _ballot(desk)
@@ -77,7 +77,7 @@ def start(
 # --- turns ------------------------------------------------------------------------------------------------------------
 
 
-def _answer(desk: _Desk) -> Generator[Prompt, str, Answer]:
+def _answer(desk: _Desk) -> Generator[Prompt, Sent, Answer]:
     """Option or estimate (or keep/change), evidence, confidence, prose: at most four calls, and one for each question to reply to.
     Small models ask nobody anything."""
     context, own = desk.context, desk.context.own
@@ -113,7 +113,7 @@ def _answer(desk: _Desk) -> Generator[Prompt, str, Answer]:
     )
 
 
-def _changed(desk: _Desk, option: str | None, estimate: float | None) -> Generator[Prompt, str, bool]:
+def _changed(desk: _Desk, option: str | None, estimate: float | None) -> Generator[Prompt, Sent, bool]:
     own = desk.context.own
     if desk.context.stage is not Stage.DEBATE or own is None:
         return False
@@ -124,7 +124,7 @@ def _changed(desk: _Desk, option: str | None, estimate: float | None) -> Generat
     return (yield from desk.changes())
 
 
-def _ballot(desk: _Desk) -> Generator[Prompt, str, Ballot]:
+def _ballot(desk: _Desk) -> Generator[Prompt, Sent, Ballot]:
     """At most m calls for m candidates: the best, the next best, ..., then all scores at once. The last place needs no call."""
     labels = prompts.letters(desk.context.candidates)
     left, ranking = list(labels), list[str]()
@@ -138,7 +138,7 @@ def _ballot(desk: _Desk) -> Generator[Prompt, str, Ballot]:
     return Ballot(ranking=tuple(labels[label] for label in ranking), scores=scores)
 
 
-def _synthesis(desk: _Desk) -> Generator[Prompt, str, Synthesis]:
+def _synthesis(desk: _Desk) -> Generator[Prompt, Sent, Synthesis]:
     """Two calls. The outcome is ours to state, for it is computed; the model picks the evidence and puts it into words."""
     context = desk.context
     outcome = desk.outcome()
@@ -153,7 +153,7 @@ def _synthesis(desk: _Desk) -> Generator[Prompt, str, Synthesis]:
     return Synthesis(answer=f"No consensus. These answers stand:{open_answers}\nThe crux: {body.text}".strip())
 
 
-def _dissent(desk: _Desk) -> Generator[Prompt, str, Dissent]:
+def _dissent(desk: _Desk) -> Generator[Prompt, Sent, Dissent]:
     own = desk.context.own
     option = own.option if own is not None else None
     item = yield from desk.evidence("Which source speaks most against the council's outcome?")
@@ -161,7 +161,7 @@ def _dissent(desk: _Desk) -> Generator[Prompt, str, Dissent]:
     return Dissent(text=f"{_stop(option)} {body.text}".strip() if option else body.text)
 
 
-def _attack(desk: _Desk) -> Generator[Prompt, str, Attack]:
+def _attack(desk: _Desk) -> Generator[Prompt, Sent, Attack]:
     item = yield from desk.evidence("Which source speaks most against the leading answer?")
     body = yield from desk.write(item, "attack", None)
     return Attack(text=body.text)
@@ -176,7 +176,7 @@ FAULTS = {
 }
 
 
-def _verdict(desk: _Desk) -> Generator[Prompt, str, Verdict]:
+def _verdict(desk: _Desk) -> Generator[Prompt, Sent, Verdict]:
     """One call."""
     reason = FAULTS[(yield from desk.choose("verdict", "Do you accept the decision as written?", list(FAULTS)))]
     return Verdict(accept=not reason, reason=reason)
@@ -269,7 +269,7 @@ class _Desk:
 
     def choose(
         self, field: str, question: str, allowed: Sequence[str], code: parsing.Code = "wrong_schema"
-    ) -> Generator[Prompt, str, str]:
+    ) -> Generator[Prompt, Sent, str]:
         order = prompts.rng(self.context, self.seed, field).sample(list(allowed), len(allowed))
         prompt = Prompt(
             system=self.system,
@@ -298,7 +298,7 @@ class _Desk:
         question = f"Options:\n{listed}\nWhich option do you choose in your role?"
         return labels[(yield from self.choose("option", question, list(labels), "unknown_candidate"))]
 
-    def estimate(self) -> Generator[Prompt, str, float]:
+    def estimate(self) -> Generator[Prompt, Sent, float]:
         scale = self.context.scale
         words = prompts.scale_words(scale) if scale is not None else ""
         prompt = Prompt(
@@ -311,7 +311,7 @@ class _Desk:
         )
         return ask(prompt, partial(parsing.estimate, context=self.context))
 
-    def replies(self, item: Evidence | None) -> Generator[Prompt, str, tuple[Reply, ...]]:
+    def replies(self, item: Evidence | None) -> Generator[Prompt, Sent, tuple[Reply, ...]]:
         """One or two sentences on each question put to this seat."""
         found = []
         for n, asked in enumerate(self.context.asked, start=1):
@@ -319,7 +319,7 @@ class _Desk:
             found.append(Reply(question=n, text=" ".join(said), asked=asked))
         return tuple(found)
 
-    def changes(self) -> Generator[Prompt, str, bool]:
+    def changes(self) -> Generator[Prompt, Sent, bool]:
         question = "Compare your own answer with the other answers. Do you keep it or change it?"
         return (yield from self.choose("change", question, ["keep", "change"])) == "change"
 
@@ -328,14 +328,14 @@ class _Desk:
             return "Which source matters most for the question?"
         return f"Your answer: {prompts.clip(prompts.one_line(choice), 160)}\nWhich source supports it best?"
 
-    def evidence(self, question: str) -> Generator[Prompt, str, Evidence | None]:
+    def evidence(self, question: str) -> Generator[Prompt, Sent, Evidence | None]:
         """The picked piece; no call when there is nothing to pick from."""
         if len(self.shown) < 2:
             return self.shown[0] if self.shown else None
         numbers = {str(item.n): item for item in self.shown}
         return numbers[(yield from self.choose("evidence", question, list(numbers), "unknown_evidence"))]
 
-    def scores(self, labels: dict[str, str]) -> Generator[Prompt, str, dict[str, int]]:
+    def scores(self, labels: dict[str, str]) -> Generator[Prompt, Sent, dict[str, int]]:
         score = {"type": "integer", "enum": list(range(11))}
         prompt = Prompt(
             system=self.system,
@@ -380,7 +380,7 @@ class _Desk:
 
     def write(
         self, item: Evidence | None, field: str, choice: str | None, *, grounded: bool = False
-    ) -> Generator[Prompt, str, _Body]:
+    ) -> Generator[Prompt, Sent, _Body]:
         """Ask for the prose and mark it. ``grounded`` keeps only sentences that the picked passage bears out; so does every closed
         question, where the option is the answer. An open question's answer may say what no passage says, but not invent figures."""
         text = self.excerpt(item, REWRITE_CHARS) if item is not None else ""

@@ -10,7 +10,8 @@ from collections.abc import Callable, Generator, Mapping
 from functools import partial
 
 from council.deliberation import parsing, prompts
-from council.deliberation.dialogues.asking import ask, object_schema
+from council.deliberation.dialogues import searching
+from council.deliberation.dialogues.asking import Asked, Sent, ask, object_schema
 from council.deliberation.types import (
     Answer,
     Attack,
@@ -38,21 +39,22 @@ Result = Answer | Ballot | Synthesis | Dissent | Attack | Verdict
 _TEXT: Mapping[str, object] = {"type": "string"}
 
 
-def start(context: TurnContext, seed: int) -> Generator[Prompt, str, Result]:
+def start(context: TurnContext, seed: int) -> Generator[Asked, Sent, Result]:
     parse, schema, words = _shape(context, seed)
-    parts = prompts.materials(context, seed)
+    parts = prompts.materials(context, seed) + (searching.parts(context) if context.searches else [])
     token = prompts.fence(seed, [prompts.introduction(context), *(text for _, text in parts)])
-    return ask(
-        Prompt(
-            system=prompts.system(context, token),
-            user=f"{prompts.sections(token, parts)}\n\n{prompts.task(context)}\n\n{words}",
-            json_schema=object_schema(schema),
-            max_tokens=MAX_TOKENS[context.kind],
-            field=context.kind.value,
-            live=context.kind not in {TurnKind.BALLOT, TurnKind.RATIFY},
-        ),
-        parse,
+    tasks = [prompts.task(context), *([searching.words(context)] if context.searches else []), words]
+    prompt = Prompt(
+        system=prompts.system(context, token),
+        user="\n\n".join([prompts.sections(token, parts), *tasks]),
+        json_schema=object_schema(schema),
+        max_tokens=MAX_TOKENS[context.kind],
+        field=context.kind.value,
+        live=context.kind not in {TurnKind.BALLOT, TurnKind.RATIFY},
     )
+    if context.searches:
+        return searching.converse(context, seed, prompt, lambda now: _shape(now, seed)[0])
+    return ask(prompt, parse)
 
 
 def for_person(context: TurnContext, seed: int) -> tuple[dict[str, object], Callable[[str], Result]]:

@@ -96,10 +96,12 @@ STYLES: tuple[Style, ...] = ("structured", "guided")
 def talk(turn: TurnContext, style: Style, reply: Callable[[Prompt], str], seed: int = 1) -> tuple[Result, list[Prompt]]:
     """Drive a dialogue to its end: its result and all prompts."""
     dialogue = dialogues.start(turn, style, seed)
-    asked = [next(dialogue)]
+    asked, prompt = list[Prompt](), next(dialogue)
     while True:
+        assert isinstance(prompt, Prompt)
+        asked.append(prompt)
         try:
-            asked.append(dialogue.send(reply(asked[-1])))
+            prompt = dialogue.send(reply(prompt))
         except StopIteration as end:
             return cast("Result", end.value), asked
 

@@ -108,6 +108,7 @@ def talk(url: str, context: TurnContext, seed: int) -> Talk:
     dialogue = dialogues.start(context, "guided", seed // 5)
     prompt, calls, longest = next(dialogue), 0, 0
     while True:
+        assert isinstance(prompt, Prompt)
         reply = _call(url, prompt, seed)
         calls, longest = calls + 1, max(longest, reply["usage"]["prompt_tokens"])
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
-from collections.abc import Generator
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]  # its stubs are not in the dev set
@@ -13,7 +12,7 @@ import openai
 import pytest
 
 from council.deliberation import citations, dialogues
-from council.deliberation.dialogues import Result, Style
+from council.deliberation.dialogues import Dialogue, Result, Style
 from council.deliberation.types import (
     Answer,
     Ballot,
@@ -54,10 +53,11 @@ def context(kind: TurnKind, stage: Stage, **fields: Any) -> TurnContext:
     return TurnContext(kind=kind, stage=stage, **(given | fields))
 
 
-def play(dialogue: Generator[Prompt, str, Result], model: str) -> Result:
+def play(dialogue: Dialogue, model: str) -> Result:
     """Drive a dialogue with what a fake model says."""
     prompt = next(dialogue)
     while True:
+        assert isinstance(prompt, Prompt)
         said = Speaker(model, prompt.system, prompt.user, 1, by_name(model)).say(prompt.json_schema)
         try:
             prompt = dialogue.send(said)
