@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -18,8 +18,10 @@ from django.utils import timezone
 
 from council import events, sql
 from council.models import CouncilSession, Turn
-from council.states import SessionStatus, TurnStatus
+from accounts.models import User
+from council.states import SERVING, SessionStatus, TurnStatus
 from realtime import log
+from realtime.errors import NotFound
 
 
 class Claim(NamedTuple):
@@ -66,6 +68,14 @@ def lock_session(session_id: UUID, *, skip_locked: bool = False) -> CouncilSessi
     return rows.filter(pk=session_id).order_by().first()
 
 
+def lock_owned(user: User, session_id: UUID) -> CouncilSession:
+    """The user's own session, locked. Raises ``NotFound``, also for another user's."""
+    session = lock_session(session_id)
+    if session is None or session.owner_id != user.pk:
+        raise NotFound("There is no such council session.")
+    return session
+
+
 def lock_session_of(turn_id: UUID) -> CouncilSession:
     """The session of a turn, locked. Raises ``Turn.DoesNotExist`` for an unknown turn."""
     rows = CouncilSession.objects.select_for_update(no_key=True, of=("self",)).filter(turns=turn_id)
@@ -92,7 +102,7 @@ _TAKE = """
         )
     FROM council_round AS round JOIN council_run AS run ON run.id = round.run_id
     WHERE turn.id = ANY(%(turns)s::uuid[]) AND turn.session_id = %(session)s AND round.id = turn.round_id
-      AND turn.status = 'pending' AND turn.not_before <= clock_timestamp()
+      AND (%(running)s OR turn.kind = 'reply') AND turn.status = 'pending' AND turn.not_before <= clock_timestamp()
       AND coalesce(turn.deadline_at > clock_timestamp(), true)
     RETURNING turn.id, turn.session_id, round.run_id, run.number, run.seed, round.id, round.number, round.stage, turn.kind,
               turn.seat_id, turn.ordinal, turn.attempt, turn.lease_token, turn.started_at, turn.deadline_at, turn.error,
@@ -103,12 +113,15 @@ _TAKE = """
 def claim(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> Claimed:
     """Take those of a session's turns that are pending and due, all in one transaction: one lock, one commit, one wake.
 
-    Turns that are taken, finished or not due yet are left out, and all of them while the session does not run or is gone.
+    Turns that are taken, finished or not due yet are left out, and all of them while the session does not run or is gone; but
+    replies to people's questions are also given when it has finished.
     """
-    values = {"turns": list(turn_ids), "session": session_id, "worker": worker, "lease": settings.TURN_LEASE_S}
+    values: dict[str, Any] = {"turns": list(turn_ids), "session": session_id, "worker": worker, "lease": settings.TURN_LEASE_S}
     with transaction.atomic():
-        if sql.row(_LOCK_SESSION, [session_id]) != (SessionStatus.RUNNING,):
+        status, *_ = sql.row(_LOCK_SESSION, [session_id]) or ("",)
+        if status not in SERVING:
             return Claimed([], [])
+        values["running"] = status == SessionStatus.RUNNING
         # In the order in which the turns were made, which their ids keep.
         taken = sorted(Claim(*row) for row in sql.rows(_TAKE, values))
         log.append(CouncilSession(pk=session_id), *map(events.turn_claimed, taken))

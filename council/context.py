@@ -28,8 +28,9 @@ from council.deliberation.types import (
     TurnKind,
     UserMessage,
 )
-from council.models import Run, Turn
+from council.models import Message, Run, Turn
 from council.state import load
+from council.states import TurnStatus
 
 HISTORY = 3  # earlier decisions that a follow-up reads
 
@@ -75,7 +76,8 @@ _PLACES = """
     WHERE turn.id = ANY(%s::uuid[])
 """
 _MESSAGES = """
-    SELECT kind, content FROM council_message WHERE session_id = %s AND delivered_in_id IS NOT NULL ORDER BY created_at, id
+    SELECT kind, content FROM council_message
+    WHERE session_id = %s AND delivered_in_id IS NOT NULL AND seat_id IS NULL ORDER BY created_at, id
 """
 _SHOWN = """
     SELECT DISTINCT ON (turn.seat_id) turn.seat_id, turn.evidence::text
@@ -188,6 +190,7 @@ def prepare(desk: Desk, claim: Claim) -> Assignment:
         TurnKind.DISSENT: _dissent,
         TurnKind.ATTACK: _attack,
         TurnKind.RATIFY: _ratify,
+        TurnKind.REPLY: _reply,
     }[TurnKind(claim.kind)]
     scene = _Scene(desk, claim)
     behind = tuple(seat for _, seat in scene.others)
@@ -267,6 +270,19 @@ def _ratify(scene: _Scene) -> TurnContext:
     return scene.base.model_copy(
         update={"winner": _unsigned(winner) if winner else None, "draft": draft, "evidence": shown}
     )
+
+
+def _reply(scene: _Scene) -> TurnContext:
+    """A person's question, the answer of this seat's own that it is about, and what the seat was shown for it; of other seats nothing."""
+    question = Message.objects.values_list("content", flat=True).get(turn=scene.claim.turn_id)
+    given = Turn.objects.get(
+        round=scene.claim.round_id, seat=scene.claim.seat_id, kind=TurnKind.ANSWER, status=TurnStatus.COMPLETED
+    )
+    shown, k = shown_to(given), scene.place.evidence_k
+    found = scene.desk.search(prompts.clip(prompts.one_line(question), prompts.QUERY_CHARS), k)
+    own = Answer.model_validate((given.result or {})["answer"])
+    more = {"evidence": evidence.extend(shown, found, len(shown) + k), "own": own, "asked": (question,)}
+    return scene.base.model_copy(update=more)
 
 
 def _written(scene: _Scene) -> tuple[str, tuple[Evidence, ...]]:

@@ -15,7 +15,7 @@ from council.context import Assignment, deliver
 from council.deliberation import dialogues
 from council.deliberation.dialogues import Dialogue, Result
 from council.deliberation.parsing import ReplyError, live_text
-from council.deliberation.types import Answer, Attack, Ballot, Dissent, Prompt, Synthesis, Verdict
+from council.deliberation.types import Answer, Aside, Attack, Ballot, Dissent, Prompt, Synthesis, Verdict
 from council.endpoints import Route
 from council.errors import Fenced
 from council.limits import Place
@@ -214,6 +214,8 @@ class Conversation:
                 body = {"dissent": result.model_dump(mode="json"), "citations": self._checked(result.text)}
             case Attack():
                 body = {"attack": result.model_dump(mode="json"), "citations": self._checked(result.text)}
+            case Aside():
+                body = {"reply": result.model_dump(mode="json"), "citations": self._checked(result.text)}
             case Verdict():
                 body = {"verdict": result.model_dump(mode="json")}
         return Finished(body, shown, None, self.last_settlement)

@@ -120,7 +120,8 @@ def completed_turns(run: Run) -> list[Turn]:
 
 
 def _turns(run: Run) -> list[Turn]:
-    return list(Turn.objects.filter(round__run=run).select_related("round").order_by("round__number", "ordinal"))
+    turns = Turn.objects.filter(round__run=run).exclude(kind=TurnKind.REPLY).select_related("round")
+    return list(turns.order_by("round__number", "ordinal"))
 
 
 def _flip(flip: Flip, seats: Mapping[str, Seat]) -> Json:

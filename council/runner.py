@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import groupby
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 from uuid import UUID
@@ -23,7 +24,7 @@ from council.claims import Claim
 from council.conversation import Conversation
 from council.counting import count
 from council.deliberation.parsing import ReplyError
-from council.deliberation.types import Prompt
+from council.deliberation.types import Prompt, TurnKind
 from council.endpoints import route_for
 from council.errors import BudgetBusy, BudgetExhausted, Fenced
 from council.leases import heartbeat
@@ -74,6 +75,10 @@ T = TypeVar("T")
 Parts = Sequence[tuple[Conversation, T]]
 
 
+def _run(claim: Claim) -> UUID:
+    return claim.run_id
+
+
 class TurnGroup:
     """Turns of one session that were claimed together, driven by one thread.
 
@@ -98,10 +103,10 @@ class TurnGroup:
                 self._leave(talk)
 
     def _begin(self) -> None:
-        desk = context.Desk(self._claimed)
+        desks = {run: context.Desk(list(some)) for run, some in groupby(sorted(self._claimed, key=_run), key=_run)}
         for claim in self._claimed:
             try:
-                assignment = context.prepare(desk, claim)
+                assignment = context.prepare(desks[claim.run_id], claim)
                 talk = Conversation(claim, assignment, route_for(assignment.model))
             except Unavailable as error:
                 orchestrator.fail_attempt(claim, Failure(error.code, error.detail, retry_in=None))
@@ -187,7 +192,7 @@ def _give_up(talk: Conversation, error: Fenced | BudgetExhausted | BudgetBusy | 
             talk.settle_lost()
         case BudgetExhausted():
             talk.settle_lost()
-            _exhaust(claim)
+            _exhaust(claim, error)
         case BudgetBusy():
             again = min(BUSY_S * 2 ** min(claim.attempt, 8), BUSY_MAX_S)
             failure = Failure(error.code, error.detail, again, blame_model=False, settlement=talk.last_settlement)
@@ -205,8 +210,11 @@ def _model_failure(talk: Conversation, error: LlmError) -> Failure:
     return Failure(error.code, str(error), again, blame_model=error.blame, settlement=talk.failed(error))
 
 
-def _exhaust(claim: Claim) -> None:
+def _exhaust(claim: Claim, error: BudgetExhausted) -> None:
+    if claim.kind == TurnKind.REPLY:  # beside the run, which may well get on with what is left
+        return orchestrator.fail_attempt(claim, Failure("budget", error.detail, retry_in=None, blame_model=False))
     with transaction.atomic():
         if claims.lock_one(claim):
             run = Run.objects.select_related("session").get(pk=claim.run_id)
             orchestrator.exhaust(run.session, run, "budget")
+    return None

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from council import budgets, claims, events, orchestrator, steps, turns, validation
+from council import asides, budgets, claims, events, orchestrator, steps, turns, validation
 from council.defaults import DEFAULT_AGENTS, Agent, with_chair
 from council.deliberation.types import Protocol
 from council.endpoints import check_models
@@ -27,7 +27,7 @@ from council.states import FINISHED, RunStatus, SessionStatus
 from council.templates import keep_version
 from knowledge.models import KnowledgePack, Snapshot
 from realtime import log
-from realtime.errors import Conflict, IllegalState, InvalidInput, NotFound
+from realtime.errors import Conflict, IllegalState, InvalidInput
 
 Json = dict[str, Any]
 
@@ -140,7 +140,7 @@ def update_session(
     ``check_version`` is called with the current version under the row's lock and refuses a stale writer.
     """
     with transaction.atomic():
-        session = _locked(user, session_id)
+        session = claims.lock_owned(user, session_id)
         check_version(session.version)
         if not changes:
             return session_for(user, session_id)
@@ -184,7 +184,7 @@ def _apply_changes(user: User, session: CouncilSession, changes: Mapping[str, An
 def start(user: User, session_id: UUID) -> CouncilSession:
     """Begin the first run of a draft, or a follow-up run of a finished session that has new messages."""
     with transaction.atomic():
-        session = _locked(user, session_id)
+        session = claims.lock_owned(user, session_id)
         _require(session, (SessionStatus.DRAFT, *FINISHED), "started")
         check_models(session.seats.values_list("model", flat=True))  # say so now instead of failing every turn
         news = Message.objects.filter(session=session, delivered_in=None).exists()
@@ -214,9 +214,12 @@ def _new_run(session: CouncilSession, protocol: Protocol) -> Run:
 
 
 def stop(user: User, session_id: UUID) -> CouncilSession:
-    """End the run now. Open turns are cancelled in this transaction; their workers close the model calls within a heartbeat."""
+    """End the run now, and whatever seats are replying to people, also where the run has ended. Open turns are cancelled in this
+    transaction; their workers close the model calls within a heartbeat."""
     with transaction.atomic():
-        session = _locked(user, session_id)
+        session = claims.lock_owned(user, session_id)
+        if asides.cancel_open(session) and session.status in FINISHED:
+            return session_for(user, session_id)
         _require(session, (SessionStatus.RUNNING, SessionStatus.PAUSED), "stopped")
         run = Run.objects.select_for_update(no_key=True).get(
             session=session, status__in=[RunStatus.RUNNING, RunStatus.PAUSED]
@@ -229,7 +232,7 @@ def stop(user: User, session_id: UUID) -> CouncilSession:
 def post_message(user: User, session_id: UUID, *, content: str, kind: str = "note", interrupt: bool = False) -> Message:
     """Say something to the council: read at the next stage boundary, or at once with ``interrupt``."""
     with transaction.atomic():
-        session = _locked(user, session_id)
+        session = claims.lock_owned(user, session_id)
         if session.status == SessionStatus.ARCHIVED:
             raise IllegalState("An archived council takes no messages.")
         message = Message.objects.create(session=session, author=user, kind=kind, content=content, interrupt=interrupt)
@@ -252,13 +255,6 @@ def _interrupt(session: CouncilSession, message: Message) -> None:
         turn.deadline_at = timezone.now() + timedelta(seconds=protocol_of(run).turn_deadline_s)
         turn.save(update_fields=["deadline_at"])
         turns.release(session, turn)
-
-
-def _locked(user: User, session_id: UUID) -> CouncilSession:
-    session = claims.lock_session(session_id)
-    if session is None or session.owner_id != user.pk:
-        raise NotFound("There is no such council session.")
-    return session
 
 
 def _require(session: CouncilSession, allowed: Sequence[str], what: str) -> None:

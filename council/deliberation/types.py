@@ -43,6 +43,7 @@ class TurnKind(StrEnum):
     DISSENT = "dissent"  # the minority report of one seat
     ATTACK = "attack"  # the first attacker (ordinal 0) or whoever takes its place (ordinal 1)
     RATIFY = "ratify"
+    REPLY = "reply"  # to a person's question; beside the run, which neither waits for it nor counts it
 
 
 class TurnStatus(StrEnum):
@@ -180,6 +181,13 @@ class Distribution(Frozen):
     high: float
 
 
+class Aside(Frozen):
+    """What one seat replies to a person's question. Part of the record, of no count."""
+
+    text: str = Field(min_length=1)
+    question: str = ""
+
+
 # --- what seats see -------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +212,15 @@ class Evidence(Frozen):
 class UserMessage(Frozen):
     kind: Literal["evidence", "constraint", "question", "note"]
     content: str
+
+
+class Revised(Frozen):
+    """A cited passage whose entry has changed since: its text then and now. ``now`` is None when the passage, or its entry, is gone."""
+
+    n: int  # of the seat's evidence list
+    title: str
+    then: str
+    now: str | None = None
 
 
 class Candidate(Frozen):
@@ -262,6 +279,12 @@ class TurnContext(Frozen):
     replied: tuple[str, ...] = ()  # debate, ballot: replies to what this seat asked, each with its question
     draft: str = ""  # ratify: the written decision; synthesis: the one that was rejected
     rejections: tuple[str, ...] = ()  # synthesis: what was wrong with ``draft``, unnamed
+    revised: tuple[Revised, ...] = ()  # reconsideration: what changed of the evidence that the seat's own answer cites
+
+    @property
+    def revisiting(self) -> bool:
+        """The seat has a position, and is asked whether it still holds."""
+        return self.own is not None and (self.stage is Stage.DEBATE or bool(self.revised))
 
 
 class Prompt(Frozen):

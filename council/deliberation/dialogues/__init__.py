@@ -27,7 +27,7 @@ def start(context: TurnContext, style: Style, seed: int) -> Dialogue:
     """Begin the conversation of one turn. The same context, style, seed and replies give the same prompts and result.
 
     Raises ValueError for a tally, which no model computes, for a ballot without candidates, a dissent without a position, an
-    attack on nothing and a verdict on no text.
+    attack on nothing, a verdict on no text and a reply to no question.
     """
     if context.kind is TurnKind.TALLY:
         raise ValueError("a tally is computed, not asked for")
@@ -39,4 +39,6 @@ def start(context: TurnContext, style: Style, seed: int) -> Dialogue:
         raise ValueError("an attack needs a leading answer")
     if context.kind is TurnKind.RATIFY and not context.draft:
         raise ValueError("a verdict needs the text that it is about")
+    if context.kind is TurnKind.REPLY and not context.asked:
+        raise ValueError("a reply needs the question")
     return guided.start(context, seed) if style == "guided" else structured.start(context, seed)
