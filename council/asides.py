@@ -64,7 +64,9 @@ def _may_ask(session: CouncilSession, seat: Seat, question: str) -> Turn:
         raise IllegalState("A person holds this seat: ask them yourself.", code="seat_is_human")
     answered = _latest_answer(seat)
     if answered is None:
-        raise IllegalState("This seat has given no answer yet that it could be asked about.", code="seat_has_not_spoken")
+        raise IllegalState(
+            "This seat has given no answer yet that it could be asked about.", code="seat_has_not_spoken"
+        )
     check_models([seat.model])
     budgets.require_some(session.pk)
     return answered

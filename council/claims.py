@@ -16,9 +16,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.models import User
 from council import events, sql
 from council.models import CouncilSession, Turn
-from accounts.models import User
 from council.states import SERVING, SessionStatus, TurnStatus
 from realtime import log
 from realtime.errors import NotFound
@@ -116,7 +116,12 @@ def claim(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> Claimed:
     Turns that are taken, finished or not due yet are left out, and all of them while the session does not run or is gone; but
     replies to people's questions are also given when it has finished.
     """
-    values: dict[str, Any] = {"turns": list(turn_ids), "session": session_id, "worker": worker, "lease": settings.TURN_LEASE_S}
+    values: dict[str, Any] = {
+        "turns": list(turn_ids),
+        "session": session_id,
+        "worker": worker,
+        "lease": settings.TURN_LEASE_S,
+    }
     with transaction.atomic():
         status, *_ = sql.row(_LOCK_SESSION, [session_id]) or ("",)
         if status not in SERVING:

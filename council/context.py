@@ -8,10 +8,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from council import counting, evidence, sql
+from council import counting, evidence, revisiting, sql
 from council.claims import Claim
 from council.deliberation import citations, prompts
 from council.deliberation.neighbours import neighbours
@@ -28,9 +28,9 @@ from council.deliberation.types import (
     TurnKind,
     UserMessage,
 )
-from council.models import Message, Run, Turn
+from council.evidence import shown_to
+from council.models import Run, Turn
 from council.state import load
-from council.states import TurnStatus
 
 HISTORY = 3  # earlier decisions that a follow-up reads
 
@@ -63,11 +63,12 @@ class _Place(NamedTuple):
     instructions: str
     model: str
     evidence_k: int
+    origin: dict[str, Any] | None
 
 
 _PLACES = """
     SELECT turn.id, session.question, session.options::text, seat.role, seat.instructions, seat.model,
-           (run.protocol ->> 'evidence_k')::int
+           (run.protocol ->> 'evidence_k')::int, run.origin
     FROM council_turn AS turn
     JOIN council_councilsession AS session ON session.id = turn.session_id
     JOIN council_seat AS seat ON seat.id = turn.seat_id
@@ -103,6 +104,11 @@ class Desk:
         rows = sql.rows(_PLACES, [[claim.turn_id for claim in self._claims]])
         return {row[0]: _Place(row[1], json.loads(row[2]), *row[3:]) for row in rows}
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What the run was carried over from; {} for one that was begun anew."""
+        return next((place.origin for place in self.places.values()), None) or {}
+
     @cached_property
     def state(self) -> RunState:
         return load(self._run)
@@ -115,8 +121,10 @@ class Desk:
     def history(self) -> tuple[str, ...]:
         """What a follow-up continues: the latest decisions before it, oldest first."""
         if self._run_number == 1:
-            return ()
-        earlier = Run.objects.filter(session=self._session, number__lt=self._run_number, decision__isnull=False)
+            return tuple(self.origin.get("history", ()))
+        # Who is asked to reconsider a decision reads what changed, not what was decided.
+        before = self.origin["run"] if self.origin.get("kind") == "reconsider" else self._run_number
+        earlier = Run.objects.filter(session=self._session, number__lt=before, decision__isnull=False)
         answers = earlier.order_by("-number").values_list("decision__answer", flat=True)[:HISTORY]
         return tuple(citations.strip_marks(answer) for answer in reversed(answers))
 
@@ -204,6 +212,9 @@ def seed_of(claim: Claim) -> int:
 
 
 def _answer(scene: _Scene) -> TurnContext:
+    if scene.desk.origin.get("kind") == "reconsider" and scene.claim.stage == Stage.OPENING:
+        more = revisiting.reconsidered(scene.claim, scene.desk.origin)
+        return scene.base.model_copy(update={**more._asdict(), "scale": scene.before.protocol.estimate})
     k, state = scene.place.evidence_k, scene.before
     found = scene.desk.search(prompts.search_query(scene.base), k)
     if scene.claim.stage == Stage.OPENING:
@@ -274,13 +285,9 @@ def _ratify(scene: _Scene) -> TurnContext:
 
 def _reply(scene: _Scene) -> TurnContext:
     """A person's question, the answer of this seat's own that it is about, and what the seat was shown for it; of other seats nothing."""
-    question = Message.objects.values_list("content", flat=True).get(turn=scene.claim.turn_id)
-    given = Turn.objects.get(
-        round=scene.claim.round_id, seat=scene.claim.seat_id, kind=TurnKind.ANSWER, status=TurnStatus.COMPLETED
-    )
-    shown, k = shown_to(given), scene.place.evidence_k
+    question, (own, shown) = revisiting.asked_about(scene.claim)
+    k = scene.place.evidence_k
     found = scene.desk.search(prompts.clip(prompts.one_line(question), prompts.QUERY_CHARS), k)
-    own = Answer.model_validate((given.result or {})["answer"])
     more = {"evidence": evidence.extend(shown, found, len(shown) + k), "own": own, "asked": (question,)}
     return scene.base.model_copy(update=more)
 
@@ -327,10 +334,6 @@ def _round(state: RunState, claim: Claim) -> RoundState:
     return next(round_ for round_ in state.rounds if round_.number == claim.round_number)
 
 
-def shown_to(turn: Turn) -> tuple[Evidence, ...]:
-    return tuple(Evidence.model_validate(item) for item in cast("list[object]", turn.evidence))
-
-
 def answer_turns(run_id: UUID) -> dict[str, Turn]:
     """Each seat's latest completed answer turn."""
     turns = Turn.objects.filter(round__run=run_id, kind=TurnKind.ANSWER, status="completed").select_related("round")
@@ -350,7 +353,10 @@ def _synthesis(scene: _Scene) -> TurnContext:
     joint = evidence.join([(_position_with_marks(answers[seat]), shown_to(turns[seat])) for seat in ordered])
     reasons = [text for seat, text in zip(ordered, joint.texts, strict=True) if not winner or seat in holders]
     objections = [text for seat, text in zip(ordered, joint.texts, strict=True) if winner and seat not in holders]
-    rest = (item for seat in ordered for item in shown_to(turns[seat]))
+    old = {
+        one["was"]["revision"] for one in scene.desk.origin.get("changes", ())
+    }  # superseded: nobody is to cite it again
+    rest = (item for seat in ordered for item in shown_to(turns[seat]) if item.revision not in old)
     return scene.base.model_copy(
         update={
             "winner": _unsigned(winner) if winner else None,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 from uuid import UUID
 
-from accounts.models import User
 from council import similarity
 from council.deliberation import citations
 from council.deliberation.types import Evidence
-from council.models import SessionPack
+from council.models import CouncilSession, SessionPack, Turn
 from knowledge.models import KnowledgePack, Snapshot
 from knowledge.quality import log as quality_log
 from knowledge.ranking import Candidate, Mode, fuse
@@ -23,10 +23,12 @@ JOINT_LIMIT = 8  # passages that the writer of the decision reads
 
 def retrieve(session_id: UUID, query: str, k: int) -> tuple[Evidence, ...]:
     """Search the session's packs as one seat: at most ``k`` passages, best first, numbered from 1."""
-    sources = _sources(session_id)
+    session = CouncilSession.objects.select_related("owner").get(pk=session_id)
+    sources = _sources(session)
     if not sources or not k:
         return ()
-    return tuple(_evidence(n, *hit) for n, hit in enumerate(_hits(sources, query, k), start=1))
+    hits = _hits(sources, query, k, frozenset(session.excluded_entries))
+    return tuple(_evidence(n, *hit) for n, hit in enumerate(hits, start=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +39,28 @@ class Source:
     snapshot: Snapshot | None
 
 
-def _sources(session_id: UUID) -> list[Source]:
+def _sources(session: CouncilSession) -> list[Source]:
     """The session's packs that its owner may read now: a share that was taken back ends what their councils read, too."""
-    owner = User.objects.get(council_sessions=session_id)
-    pins = SessionPack.objects.filter(councilsession=session_id, knowledgepack__in=readable_packs(owner).values("pk"))
+    readable = readable_packs(session.owner).values("pk")
+    pins = SessionPack.objects.filter(councilsession=session, knowledgepack__in=readable)
     return [
         Source(pin.knowledgepack, pin.snapshot)
         for pin in pins.select_related("knowledgepack", "snapshot").order_by("pk")
     ]
 
 
-def _hits(sources: Sequence[Source], query: str, k: int) -> list[tuple[Hit, Snapshot | None]]:
-    """Packs as they are now are searched together, each pinned snapshot by itself; then the best of all."""
+def _hits(
+    sources: Sequence[Source], query: str, k: int, excluded: frozenset[str] = frozenset()
+) -> list[tuple[Hit, Snapshot | None]]:
+    """Packs as they are now are searched together, each pinned snapshot by itself; then the best of all. An entry is at most one hit, so
+    with as many more hits as there are entries to leave out, ``k`` others are among them if there are so many."""
     live = [source.pack for source in sources if source.snapshot is None]
     asked: list[tuple[list[KnowledgePack], Snapshot | None]] = [(live, None)] if live else []
     asked += [([source.pack], source.snapshot) for source in sources if source.snapshot is not None]
-    found = [search(packs, query, limit=k, snapshot=snapshot) for packs, snapshot in asked]
+    found = [
+        _without(search(packs, query, limit=k + len(excluded), snapshot=snapshot), excluded, k)
+        for packs, snapshot in asked
+    ]
     for result, (packs, _) in zip(found, asked, strict=True):
         quality_log.record(packs, None, query, result.mode, result, "council")
     pinned = {
@@ -61,6 +69,12 @@ def _hits(sources: Sequence[Source], query: str, k: int) -> list[tuple[Hit, Snap
     return [
         (hit, pinned[hit.passage_id]) for hit in merge(found, {source.pack.pk: source.pack for source in sources}, k)
     ]
+
+
+def _without(found: SearchResult, excluded: frozenset[str], k: int) -> SearchResult:
+    if not excluded:
+        return found
+    return replace(found, hits=[hit for hit in found.hits if str(hit.entry_id) not in excluded][:k])
 
 
 def merge(found: Sequence[SearchResult], packs: Mapping[UUID, KnowledgePack], k: int) -> list[Hit]:
@@ -123,6 +137,10 @@ def checked(text: str, shown: Sequence[Evidence], given: str) -> tuple[citations
 
 def _revision_text(revision: str) -> str | None:
     return revision_text(UUID(revision))
+
+
+def shown_to(turn: Turn) -> tuple[Evidence, ...]:
+    return tuple(Evidence.model_validate(item) for item in cast("list[object]", turn.evidence))
 
 
 # --- the joint list ---------------------------------------------------------------------------------------------------

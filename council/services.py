@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from council import asides, budgets, claims, events, orchestrator, steps, turns, validation
+from council import asides, budgets, carrying, claims, events, orchestrator, steps, turns, validation
 from council.defaults import DEFAULT_AGENTS, Agent, with_chair
 from council.deliberation.types import Protocol
 from council.endpoints import check_models
@@ -45,6 +45,8 @@ class Plan:
     agents: Sequence[Agent] | None = None
     protocol: Mapping[str, object] = field(default_factory=dict)
     budget: Mapping[str, Any] = field(default_factory=dict)  # limits by name: tokens, usd, calls, seconds
+    forked_from: Mapping[str, Any] | None = None  # forks.fork
+    excluded_entries: Sequence[str] = ()
 
 
 def create_session(owner: User, plan: Plan) -> CouncilSession:
@@ -70,6 +72,8 @@ def create_session(owner: User, plan: Plan) -> CouncilSession:
             template=template,
             template_version=template.version if template else None,
             template_ran=keep_version(template) if template else None,
+            forked_from=plan.forked_from,
+            excluded_entries=list(plan.excluded_entries),
         )
         session.packs.set(packs)
         _pin(session, snapshots)
@@ -146,6 +150,11 @@ def update_session(
             return session_for(user, session_id)
         if set(changes) - {"title", "budget"}:
             _require(session, (SessionStatus.DRAFT,), "changed except for its title and its budget")
+            if session.forked_from and session.forked_from["after_round"]:
+                raise IllegalState(
+                    "This fork keeps rounds of another council, so only its title and its budget can be changed.",
+                    code="fork_keeps_rounds",
+                )
         _apply_changes(user, session, changes)
         session.version += 1
         session.save()
@@ -190,27 +199,32 @@ def start(user: User, session_id: UUID) -> CouncilSession:
         news = Message.objects.filter(session=session, delivered_in=None).exists()
         if session.status != SessionStatus.DRAFT and not news:
             raise IllegalState("The council has concluded. Send it a message first; a start then opens a follow-up.")
-        run = _new_run(session, Protocol.model_validate(session.protocol))
-        session.status, session.reason, session.finished_at = SessionStatus.RUNNING, "", None
-        session.started_at = session.started_at or run.started_at
-        session.version += 1
-        session.round = 0
-        session.save(update_fields=["status", "reason", "started_at", "finished_at", "version", "round"])
-        log.append(session, events.session_moved(session, "started", run=run.number))
+        run = open_run(session, Protocol.model_validate(session.protocol))
+        if run.number == 1 and session.forked_from and session.forked_from["after_round"]:
+            carrying.fork_into(session, run)
         orchestrator.advance(session, run)
     return session_for(user, session_id)
 
 
-def _new_run(session: CouncilSession, protocol: Protocol) -> Run:
+def open_run(session: CouncilSession, protocol: Protocol, origin: Json | None = None) -> Run:
+    """A new run without rounds, which its session mirrors. Under the session's lock; the caller advances it."""
     now = timezone.now()
-    return Run.objects.create(
+    run = Run.objects.create(
         session=session,
         number=session.runs.count() + 1,
         protocol=protocol.model_dump(mode="json"),
         seed=secrets.randbits(62),
+        origin=origin,
         started_at=now,
         deadline_at=now + timedelta(seconds=protocol.run_deadline_s),
     )
+    session.status, session.reason, session.finished_at = SessionStatus.RUNNING, "", None
+    session.started_at = session.started_at or run.started_at
+    session.version += 1
+    session.round = 0
+    session.save(update_fields=["status", "reason", "started_at", "finished_at", "version", "round"])
+    log.append(session, events.session_moved(session, "started", run=run.number))
+    return run
 
 
 def stop(user: User, session_id: UUID) -> CouncilSession:

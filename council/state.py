@@ -40,7 +40,9 @@ _ROUNDS = """
 
 
 def load(run_id: UUID) -> t.RunState:
-    """Read the whole run (2 statements), without the replies that were given beside it. Call it under the session's lock when what it says is acted upon."""
+    """Read the whole run (2 statements), without the replies that were given beside it.
+
+    Call it under the session's lock when what it says is acted upon."""
     found = sql.row(_RUN, [run_id])
     if found is None:
         raise Run.DoesNotExist

@@ -1,4 +1,5 @@
 """Forks and reconsiderations say what they come from; a seat replies to a question that is put to it alone."""
+
 import django.db.models.deletion
 from django.db import migrations, models
 

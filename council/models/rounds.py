@@ -26,7 +26,9 @@ class Run(models.Model):
     seed = models.BigIntegerField()  # of every order and tie-break; recorded, never drawn again
     exhausted = models.CharField(max_length=16, blank=True)  # "deadline" | "budget": why it was cut short
     reason = models.CharField(max_length=64, blank=True)  # why it failed
-    origin = models.JSONField(null=True, blank=True)  # what it was carried over from: carrying.Origin; null = begun anew
+    origin = models.JSONField(
+        null=True, blank=True
+    )  # what it was carried over from: carrying.Origin; null = begun anew
     deadline_at = models.DateTimeField()
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)

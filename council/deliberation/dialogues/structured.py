@@ -19,7 +19,6 @@ from council.deliberation.types import (
     Dissent,
     Prompt,
     Scale,
-    Stage,
     Synthesis,
     TurnContext,
     TurnKind,
