@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from accounts.api.urls import route
-from council.pages import councils, home, packs
+from council.pages import branches, councils, home, packs
 
 app_name = "pages"
 urlpatterns = [
@@ -20,4 +20,7 @@ urlpatterns = [
     *route("councils/<uuid:session_id>/start", councils.start, "council_start"),
     *route("councils/<uuid:session_id>/stop", councils.stop, "council_stop"),
     *route("councils/<uuid:session_id>/message", councils.message, "council_message"),
+    *route("councils/<uuid:session_id>/fork", branches.fork, "council_fork"),
+    *route("councils/<uuid:session_id>/reconsider", branches.reconsider, "council_reconsider"),
+    *route("councils/<uuid:session_id>/ask", branches.ask, "council_ask"),
 ]

@@ -30,6 +30,7 @@ CONTRIBUTION = {
     "dissent": "Minority report",
     "attack": "Case against the leading answer",
     "ratify": "Verdict on the text",
+    "reply": "Reply to a question put to it",
 }
 DONE = {
     "answer": "has answered",
@@ -38,6 +39,7 @@ DONE = {
     "dissent": "has written a minority report",
     "attack": "has made the case against the leading answer",
     "ratify": "has judged the text",
+    "reply": "has replied",
 }
 OUTCOME = {"decided": "Decided", "no_consensus": "No consensus", "partial": "Partial decision"}
 SOURCE = {
