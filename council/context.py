@@ -63,12 +63,12 @@ class _Place(NamedTuple):
     instructions: str
     model: str
     evidence_k: int
-    origin: dict[str, Any] | None
+    origin: dict[str, Any]  # of the run; {} for one that was begun anew
 
 
 _PLACES = """
     SELECT turn.id, session.question, session.options::text, seat.role, seat.instructions, seat.model,
-           (run.protocol ->> 'evidence_k')::int, run.origin
+           (run.protocol ->> 'evidence_k')::int, run.origin::text
     FROM council_turn AS turn
     JOIN council_councilsession AS session ON session.id = turn.session_id
     JOIN council_seat AS seat ON seat.id = turn.seat_id
@@ -102,12 +102,12 @@ class Desk:
     @cached_property
     def places(self) -> dict[UUID, _Place]:
         rows = sql.rows(_PLACES, [[claim.turn_id for claim in self._claims]])
-        return {row[0]: _Place(row[1], json.loads(row[2]), *row[3:]) for row in rows}
+        return {row[0]: _Place(row[1], json.loads(row[2]), *row[3:-1], json.loads(row[-1] or "{}")) for row in rows}
 
     @property
     def origin(self) -> dict[str, Any]:
         """What the run was carried over from; {} for one that was begun anew."""
-        return next((place.origin for place in self.places.values()), None) or {}
+        return next((place.origin for place in self.places.values()), {})
 
     @cached_property
     def state(self) -> RunState:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 from uuid import UUID
 
+from accounts.models import User
 from council import similarity
 from council.deliberation import citations
 from council.deliberation.types import Evidence
@@ -23,11 +24,11 @@ JOINT_LIMIT = 8  # passages that the writer of the decision reads
 
 def retrieve(session_id: UUID, query: str, k: int) -> tuple[Evidence, ...]:
     """Search the session's packs as one seat: at most ``k`` passages, best first, numbered from 1."""
-    session = CouncilSession.objects.select_related("owner").get(pk=session_id)
-    sources = _sources(session)
+    sources = _sources(session_id)
     if not sources or not k:
         return ()
-    hits = _hits(sources, query, k, frozenset(session.excluded_entries))
+    excluded = CouncilSession.objects.values_list("excluded_entries", flat=True).get(pk=session_id)
+    hits = _hits(sources, query, k, frozenset(excluded))
     return tuple(_evidence(n, *hit) for n, hit in enumerate(hits, start=1))
 
 
@@ -39,10 +40,10 @@ class Source:
     snapshot: Snapshot | None
 
 
-def _sources(session: CouncilSession) -> list[Source]:
+def _sources(session_id: UUID) -> list[Source]:
     """The session's packs that its owner may read now: a share that was taken back ends what their councils read, too."""
-    readable = readable_packs(session.owner).values("pk")
-    pins = SessionPack.objects.filter(councilsession=session, knowledgepack__in=readable)
+    owner = User.objects.get(council_sessions=session_id)
+    pins = SessionPack.objects.filter(councilsession=session_id, knowledgepack__in=readable_packs(owner).values("pk"))
     return [
         Source(pin.knowledgepack, pin.snapshot)
         for pin in pins.select_related("knowledgepack", "snapshot").order_by("pk")

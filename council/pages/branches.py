@@ -27,8 +27,8 @@ class ForkForm(forms.Form):
     )
     without_seat = forms.ChoiceField(required=False, label="Without")
 
-    def __init__(self, session: CouncilSession, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, auto_id="fork_%s", **kwargs)
+    def __init__(self, session: CouncilSession, data: Any = None) -> None:
+        super().__init__(data, auto_id="fork_%s")
         self.fields["without_seat"].choices = [("", "Everybody stays"), *_seats(session)]  # type: ignore[attr-defined]
 
     def wish(self) -> forking.Wish:
@@ -42,8 +42,8 @@ class AskForm(forms.Form):
     seat = forms.ChoiceField(label="Seat")
     question = forms.CharField(max_length=CONTENT_MAX, widget=forms.Textarea(attrs={"rows": 2}), label="Question")
 
-    def __init__(self, session: CouncilSession, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, auto_id="ask_%s", **kwargs)
+    def __init__(self, session: CouncilSession, data: Any = None) -> None:
+        super().__init__(data, auto_id="ask_%s")
         voters = [seat for seat in session.seats.all() if not seat.chair and seat.model != asides.HUMAN]
         self.fields["seat"].choices = [(str(seat.pk), seat.name) for seat in voters]  # type: ignore[attr-defined]
 
