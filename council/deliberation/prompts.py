@@ -176,7 +176,7 @@ def _debated(context: TurnContext) -> list[Part]:
 
 def _then_and_now(one: Revised) -> list[Part]:
     then, now = (clip(citations.round_marks(clean(text)), EVIDENCE_CHARS) for text in (one.then, one.now or GONE))
-    return [(f"evidence [{one.n}] as you read it then", then), (f"evidence [{one.n}] as it reads now", now)]
+    return [(f"what evidence [{one.n}] said when you answered", then), (f"what evidence [{one.n}] says now", now)]
 
 
 def spread(found: Distribution, scale: Scale) -> str:

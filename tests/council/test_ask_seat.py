@@ -55,7 +55,11 @@ def test_a_finished_council_replies_and_its_decision_stays(api: Api, user: User,
     asked = api.post(address(session, voter(session)), {"question": HOW})
     assert asked.status_code == 202, asked.content
     message = asked.json()["message"]
-    assert (message["kind"], message["seat"], message["turn"]) == ("question", str(voter(session).pk), asked.json()["turn"])
+    assert (message["kind"], message["seat"], message["turn"]) == (
+        "question",
+        str(voter(session).pk),
+        asked.json()["turn"],
+    )
     work(session)
     turn = reply_turn(session)
     assert turn.result is not None
@@ -145,7 +149,10 @@ def test_stop_cancels_it_also_after_the_end(user: User, convene: Convene) -> Non
     assert reply_turn(running).status == "cancelled"
     asides.ask(user, running.pk, voter(running).pk, HOW)  # stopped, and its seats have answered
     services.stop(user, running.pk)
-    assert set(Turn.objects.filter(kind="reply").values_list("status", "ordinal")) == {("cancelled", 0), ("cancelled", 1)}
+    assert set(Turn.objects.filter(kind="reply").values_list("status", "ordinal")) == {
+        ("cancelled", 0),
+        ("cancelled", 1),
+    }
     running.refresh_from_db()
     assert running.status == "stopped"
 

@@ -183,7 +183,11 @@ def test_ballots_over_texts_of_a_seat_are_read_without_them(
 ) -> None:
     answering(
         fake,
-        {"fake-option-1": "Tape in a vault.", "fake-option-2": "Disks in two cities.", "fake-option-3": "Paper copies."},
+        {
+            "fake-option-1": "Tape in a vault.",
+            "fake-option-2": "Disks in two cities.",
+            "fake-option-3": "Paper copies.",
+        },
     )
     session = conclude(user, convene(MODELS, **OPEN))  # two seats on one model say the same
     assert [one.stage for one in session.runs.get().rounds.all()] == ["opening", "ballot", "synthesis"]
@@ -244,7 +248,9 @@ def pack(user: User) -> KnowledgePack:
 
 
 def roles(session: CouncilSession) -> list[str]:
-    return [turn.seat.name for turn in Turn.objects.filter(session=session, copied_from=None, kind="answer") if turn.seat]
+    return [
+        turn.seat.name for turn in Turn.objects.filter(session=session, copied_from=None, kind="answer") if turn.seat
+    ]
 
 
 def test_only_seats_that_read_a_withdrawn_entry_are_asked_again(
