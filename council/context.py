@@ -102,7 +102,10 @@ class Desk:
     @cached_property
     def places(self) -> dict[UUID, _Place]:
         rows = sql.rows(_PLACES, [[claim.turn_id for claim in self._claims]])
-        return {row[0]: _Place(row[1], json.loads(row[2]), *row[3:-1], json.loads(row[-1] or "{}")) for row in rows}
+        return {
+            row[0]: _Place(row[1], json.loads(row[2]), row[3], row[4], row[5], row[6], json.loads(row[7] or "{}"))
+            for row in rows
+        }
 
     @property
     def origin(self) -> dict[str, Any]:

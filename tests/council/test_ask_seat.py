@@ -16,6 +16,7 @@ from council.export import export
 from council.models import Budget, CouncilSession, LlmCall, Message, Seat, SessionEvent, Turn
 from council.recount import recount
 from knowledge import services as knowledge
+from realtime.errors import IllegalState
 from tests.conftest import Api
 from tests.council.test_snapshot import events, snapshot
 from tests.support.councils import Convene, conclude, pending, run, run_one, work
@@ -257,7 +258,7 @@ def test_a_question_to_one_seat_is_no_message_to_the_council(user: User, convene
     asides.ask(user, session.pk, voter(session).pk, HOW)
     assert selectors.session_for(user, session.pk).status == "completed"
     assert SessionEvent.objects.filter(stream=session, type="message.created").count() == 1
-    with pytest.raises(services.IllegalState):
+    with pytest.raises(IllegalState):
         services.start(user, session.pk)  # nothing new was said to the council
 
 

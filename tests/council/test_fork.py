@@ -20,6 +20,7 @@ from council.recount import recount
 from knowledge import indexing
 from knowledge import services as knowledge
 from knowledge.models import Entry, KnowledgePack
+from realtime.errors import NotFound
 from tests.conftest import Api
 from tests.council.test_protocols import answering
 from tests.council.test_snapshot import events, snapshot
@@ -372,7 +373,7 @@ def test_a_running_council_can_be_forked_from_what_is_closed(api: Api, user: Use
 
 def test_a_wish_by_another_user_is_not_found(other_user: User, convene: Convene) -> None:
     session = convene()
-    with pytest.raises(services.claims.NotFound):
+    with pytest.raises(NotFound):
         forks.fork(other_user, session.pk, forks.Wish())
     assert Seat.objects.filter(session=session).exists()
 

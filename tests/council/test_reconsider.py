@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts.models import User
-from council import reconsidering, selectors, services, stale
+from council import reconsidering, selectors, serial, services, stale
 from council.deliberation.revisions import moved
 from council.models import CouncilSession, Decision, LlmCall, Turn
 from council.recount import recount
@@ -93,7 +93,7 @@ def test_all_citations_are_looked_up_by_one_query(user: User, session: CouncilSe
     revise(user)
     decision = selectors.latest_decision(session)
     assert decision is not None
-    shown = selectors.serial.decision(decision)
+    shown = serial.decision(decision)
     many = {**shown, "citations": shown["citations"] * 20}
     whole = selectors.session_for(user, session.pk)
     assert whole.owner == user
