@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from django.conf import LazySettings
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
@@ -25,13 +26,20 @@ from tests.e2e.test_page import (  # noqa: F401  # fixtures
     sign_in,
     stack,
 )
+from tests.support.stack import LiveStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 
 
 @pytest.fixture
-def stale(reader: User, pack: KnowledgePack, stack: object) -> CouncilSession:  # noqa: F811
+def stale(
+    reader: User,  # noqa: F811
+    pack: KnowledgePack,  # noqa: F811
+    stack: LiveStack,  # noqa: F811
+    settings: LazySettings,
+) -> CouncilSession:
     """A council that has concluded, and one of its sources revised since. Made before the browser is opened."""
+    settings.LLM_BASE_URL, settings.LLM_MODEL = stack.fake.url, "fake"  # of this process, which starts it
     plan = services.Plan("What would a second ferry cost?", options=["Much", "Little"], packs=[pack.pk])
     session = services.create_session(reader, plan)
     services.start(reader, session.pk)
