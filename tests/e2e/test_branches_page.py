@@ -64,6 +64,8 @@ def test_ask_reconsider_and_fork(stale: CouncilSession, page: Page, tmp_path: Pa
     page.get_by_role("button", name="Reconsider").click()
     expect(page.locator("#badge")).to_have_text("Concluded", timeout=60_000)
     expect(page.locator("#decisions .notice")).to_contain_text("Reconsidered after run 1")
+    # Read as it is now, under its old number.
+    expect(page.locator("#seats .source").first).to_contain_text("What a boat costs")
     page.screenshot(path=tmp_path / "reconsidered.png", full_page=True)
 
 
