@@ -334,6 +334,15 @@ def warn_once(session_id: UUID) -> bool:
     return Budget.objects.filter(session_id=session_id, warned=False).update(warned=True) == 1
 
 
+def require_some(session_id: UUID) -> None:
+    """Raise ``BudgetExhausted`` when a limit of the session is reached, so that no call of any size would fit any more."""
+    budget = Budget.objects.get(session=session_id)
+    for name in LIMITS:
+        limit = getattr(budget, f"{name}_limit")
+        if limit is not None and getattr(budget, used_field(name)) >= limit:
+            raise BudgetExhausted(f"The session's budget of {name} is used up.")
+
+
 def set_limits(session_id: UUID, limits: Mapping[str, Any]) -> None:
     """Set those of tokens, usd, calls and seconds that are named; None takes a limit away. Under the session's lock.
 

@@ -16,10 +16,12 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.models import User
 from council import events, sql
 from council.models import CouncilSession, Turn
-from council.states import SessionStatus, TurnStatus
+from council.states import SERVING, SessionStatus, TurnStatus
 from realtime import log
+from realtime.errors import NotFound
 
 
 class Claim(NamedTuple):
@@ -68,6 +70,14 @@ def lock_session(session_id: UUID, *, skip_locked: bool = False) -> CouncilSessi
     return rows.filter(pk=session_id).order_by().first()
 
 
+def lock_owned(user: User, session_id: UUID) -> CouncilSession:
+    """The user's own session, locked. Raises ``NotFound``, also for another user's."""
+    session = lock_session(session_id)
+    if session is None or session.owner_id != user.pk:
+        raise NotFound("There is no such council session.")
+    return session
+
+
 def lock_session_of(turn_id: UUID) -> CouncilSession:
     """The session of a turn, locked. Raises ``Turn.DoesNotExist`` for an unknown turn."""
     rows = CouncilSession.objects.select_for_update(no_key=True, of=("self",)).filter(turns=turn_id)
@@ -95,7 +105,8 @@ _TAKE = """
         )
     FROM council_round AS round JOIN council_run AS run ON run.id = round.run_id
     WHERE turn.id = ANY(%(turns)s::uuid[]) AND turn.session_id = %(session)s AND round.id = turn.round_id
-      AND turn.human = (%(person)s::uuid IS NOT NULL) AND turn.status = 'pending' AND turn.not_before <= clock_timestamp()
+      AND turn.human = (%(person)s::uuid IS NOT NULL) AND (%(running)s OR turn.kind = 'reply')
+      AND turn.status = 'pending' AND turn.not_before <= clock_timestamp()
       AND coalesce(turn.deadline_at > clock_timestamp(), true)
     RETURNING turn.id, turn.session_id, round.run_id, run.number, run.seed, round.id, round.number, round.stage, turn.kind,
               turn.seat_id, turn.ordinal, turn.attempt, turn.lease_token, turn.started_at, turn.deadline_at, turn.error,
@@ -106,12 +117,14 @@ _TAKE = """
 def claim(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> Claimed:
     """Take those of a session's turns that are pending and due, all in one transaction: one lock, one commit, one wake.
 
-    Turns that are taken, finished or not due yet are left out, and all of them while the session does not run or is gone.
+    Turns that are taken, finished or not due yet are left out, and all of them while the session does not run or is gone; but
+    replies to people's questions are also given when it has finished.
     """
     with transaction.atomic():
-        if sql.row(_LOCK_SESSION, [session_id]) != (SessionStatus.RUNNING,):
+        status, *_ = sql.row(_LOCK_SESSION, [session_id]) or ("",)
+        if status not in SERVING:
             return Claimed([], [])
-        taken = take(session_id, turn_ids, worker)
+        taken = _take(session_id, turn_ids, worker=worker, person=None, running=status == SessionStatus.RUNNING)
     return Claimed(taken, _late(turn_ids) if len(taken) < len(turn_ids) else [])
 
 
@@ -126,9 +139,17 @@ def take_as(session_id: UUID, turn_id: UUID, person: UUID) -> Claim | None:
     return next(iter(_take(session_id, [turn_id], worker="", person=person)), None)
 
 
-def _take(session_id: UUID, turn_ids: Sequence[UUID], *, worker: str, person: UUID | None) -> list[Claim]:
+def _take(
+    session_id: UUID, turn_ids: Sequence[UUID], *, worker: str, person: UUID | None, running: bool = True
+) -> list[Claim]:
     """In the order in which the turns were made, which their ids keep."""
-    values = {"turns": list(turn_ids), "session": session_id, "worker": worker, "person": person}
+    values = {
+        "turns": list(turn_ids),
+        "session": session_id,
+        "worker": worker,
+        "person": person,
+        "running": running,
+    }
     taken = sorted(Claim(*row) for row in sql.rows(_TAKE, {**values, "lease": settings.TURN_LEASE_S}))
     log.append(CouncilSession(pk=session_id), *map(events.turn_claimed, taken))
     return taken

@@ -7,11 +7,11 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from council.context import shown_to
 from council.deliberation import citations
 from council.deliberation.assertions import Assertion, Said, merge
 from council.deliberation.protocol import final_tally
 from council.deliberation.types import Claim, TurnKind
+from council.evidence import shown_to
 from council.models import CouncilSession, Run, Seat, Turn
 from council.state import load
 from council.states import TurnStatus

@@ -8,10 +8,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from council import counting, evidence, sql
+from council import counting, evidence, revisiting, sql
 from council.claims import Claim
 from council.deliberation import citations, prompts
 from council.deliberation.neighbours import neighbours
@@ -29,6 +29,7 @@ from council.deliberation.types import (
     TurnKind,
     UserMessage,
 )
+from council.evidence import shown_to
 from council.models import Run, Turn
 from council.state import load
 
@@ -62,11 +63,12 @@ class _Place(NamedTuple):
     instructions: str
     model: str
     evidence_k: int
+    origin: dict[str, Any]  # of the run; {} for one that was begun anew
 
 
 _PLACES = """
     SELECT turn.id, session.question, session.options::text, seat.role, seat.instructions, seat.model,
-           (run.protocol ->> 'evidence_k')::int
+           (run.protocol ->> 'evidence_k')::int, run.origin::text
     FROM council_turn AS turn
     JOIN council_councilsession AS session ON session.id = turn.session_id
     JOIN council_seat AS seat ON seat.id = turn.seat_id
@@ -75,7 +77,8 @@ _PLACES = """
     WHERE turn.id = ANY(%s::uuid[])
 """
 _MESSAGES = """
-    SELECT kind, content FROM council_message WHERE session_id = %s AND delivered_in_id IS NOT NULL ORDER BY created_at, id
+    SELECT kind, content FROM council_message
+    WHERE session_id = %s AND delivered_in_id IS NOT NULL AND seat_id IS NULL ORDER BY created_at, id
 """
 _SHOWN = """
     SELECT DISTINCT ON (turn.seat_id) turn.seat_id, turn.evidence::text
@@ -100,7 +103,15 @@ class Desk:
     @cached_property
     def places(self) -> dict[UUID, _Place]:
         rows = sql.rows(_PLACES, [[claim.turn_id for claim in self._claims]])
-        return {row[0]: _Place(row[1], json.loads(row[2]), *row[3:]) for row in rows}
+        return {
+            row[0]: _Place(row[1], json.loads(row[2]), row[3], row[4], row[5], row[6], json.loads(row[7] or "{}"))
+            for row in rows
+        }
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What the run was carried over from; {} for one that was begun anew."""
+        return next((place.origin for place in self.places.values()), {})
 
     def model_of(self, claim: Claim) -> str:
         return self.places[claim.turn_id].model
@@ -117,8 +128,10 @@ class Desk:
     def history(self) -> tuple[str, ...]:
         """What a follow-up continues: the latest decisions before it, oldest first."""
         if self._run_number == 1:
-            return ()
-        earlier = Run.objects.filter(session=self._session, number__lt=self._run_number, decision__isnull=False)
+            return tuple(self.origin.get("history", ()))
+        # Who is asked to reconsider a decision reads what changed, not what was decided.
+        before = self.origin["run"] if self.origin.get("kind") == "reconsider" else self._run_number
+        earlier = Run.objects.filter(session=self._session, number__lt=before, decision__isnull=False)
         answers = earlier.order_by("-number").values_list("decision__answer", flat=True)[:HISTORY]
         return tuple(citations.strip_marks(answer) for answer in reversed(answers))
 
@@ -219,6 +232,7 @@ def prepare(desk: Desk, claim: Claim, *, tools: bool = False, shown: tuple[Evide
         TurnKind.DISSENT: _dissent,
         TurnKind.ATTACK: _attack,
         TurnKind.RATIFY: _ratify,
+        TurnKind.REPLY: _reply,
     }[TurnKind(claim.kind)]
     if shown is not None:
         desk.finds_nothing_new()
@@ -235,6 +249,9 @@ def seed_of(claim: Claim) -> int:
 
 
 def _answer(scene: _Scene) -> TurnContext:
+    if scene.desk.origin.get("kind") == "reconsider" and scene.claim.stage == Stage.OPENING:
+        more = revisiting.reconsidered(scene.claim, scene.desk.origin)
+        return scene.base.model_copy(update={**more._asdict(), "scale": scene.before.protocol.estimate})
     k, state = scene.place.evidence_k, scene.before
     found = scene.fetched
     if scene.claim.stage == Stage.OPENING:
@@ -304,6 +321,15 @@ def _ratify(scene: _Scene) -> TurnContext:
     )
 
 
+def _reply(scene: _Scene) -> TurnContext:
+    """A person's question, the answer of this seat's own that it is about, and what the seat was shown for it; of other seats nothing."""
+    question, (own, shown) = revisiting.asked_about(scene.claim)
+    k = scene.place.evidence_k
+    found = scene.desk.search(prompts.clip(prompts.one_line(question), prompts.QUERY_CHARS), k)
+    more = {"evidence": evidence.extend(shown, found, len(shown) + k), "own": own, "asked": (question,)}
+    return scene.base.model_copy(update=more)
+
+
 def _written(scene: _Scene) -> tuple[str, tuple[Evidence, ...]]:
     """The text that stands before this round, and what its writer was shown; "" when none was written."""
     done = Turn.objects.filter(round__run=scene.claim.run_id, kind=TurnKind.SYNTHESIS, status="completed")
@@ -346,10 +372,6 @@ def _round(state: RunState, claim: Claim) -> RoundState:
     return next(round_ for round_ in state.rounds if round_.number == claim.round_number)
 
 
-def shown_to(turn: Turn) -> tuple[Evidence, ...]:
-    return tuple(Evidence.model_validate(item) for item in cast("list[object]", turn.evidence))
-
-
 def answer_turns(run_id: UUID) -> dict[str, Turn]:
     """Each seat's latest completed answer turn."""
     turns = Turn.objects.filter(round__run=run_id, kind=TurnKind.ANSWER, status="completed").select_related("round")
@@ -369,7 +391,10 @@ def _synthesis(scene: _Scene) -> TurnContext:
     joint = evidence.join([(_position_with_marks(answers[seat]), shown_to(turns[seat])) for seat in ordered])
     reasons = [text for seat, text in zip(ordered, joint.texts, strict=True) if not winner or seat in holders]
     objections = [text for seat, text in zip(ordered, joint.texts, strict=True) if winner and seat not in holders]
-    rest = (item for seat in ordered for item in shown_to(turns[seat]))
+    old = {
+        one["was"]["revision"] for one in scene.desk.origin.get("changes", ())
+    }  # superseded: nobody is to cite it again
+    rest = (item for seat in ordered for item in shown_to(turns[seat]) if item.revision not in old)
     return scene.base.model_copy(
         update={
             "winner": _unsigned(winner) if winner else None,

@@ -7,7 +7,6 @@ from statistics import fmean
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from council.context import shown_to
 from council.deliberation import citations as c
 from council.deliberation import ending
 from council.deliberation.protocol import (
@@ -30,6 +29,7 @@ from council.deliberation.types import (
     Tally,
     TurnKind,
 )
+from council.evidence import shown_to
 from council.models import Citation, CouncilSession, Decision, Run, Seat, Turn
 from council.states import TurnStatus
 from knowledge.quality.uses import note_citations
@@ -55,7 +55,7 @@ def record(session: CouncilSession, run: Run, state: RunState, step: Conclude) -
         ratification=ratification_of(state),
         exchange=_exchange(state, seats),
         missing=_missing(turns, state, seats),
-        notes=list(step.notes),
+        notes=[*reconsideration_notes(run), *step.notes],
         **computed_fields(state),
     )
     Citation.objects.bulk_create(citation_row(decision, check) for check in written.citations)
@@ -120,7 +120,8 @@ def completed_turns(run: Run) -> list[Turn]:
 
 
 def _turns(run: Run) -> list[Turn]:
-    return list(Turn.objects.filter(round__run=run).select_related("round").order_by("round__number", "ordinal"))
+    turns = Turn.objects.filter(round__run=run).exclude(kind=TurnKind.REPLY).select_related("round")
+    return list(turns.order_by("round__number", "ordinal"))
 
 
 def _flip(flip: Flip, seats: Mapping[str, Seat]) -> Json:
@@ -156,6 +157,22 @@ def _reply(state: RunState, number: int, asker: str, question: Question) -> str 
     asked = questions_to(state, question.seat, after.number)
     mine = {n for n, put in enumerate(asked, start=1) if put == (asker, question.text)}
     return next((one.text for one in answer.replies if one.question in mine), None)
+
+
+def reconsideration_notes(run: Run) -> list[str]:
+    """What stands above the decision of a run that reconsidered an earlier one."""
+    origin = run.origin or {}
+    if origin.get("kind") != "reconsider":
+        return []
+    changed = [
+        f"“{one['title']}” was revised ({one['was']['number']} to {one['now']['number']})"
+        if one["now"]
+        else f"“{one['title']}” was withdrawn"
+        for one in origin["changes"]
+    ]
+    return [
+        f"Reconsidered after run {origin['run']}: {'; '.join(changed)}. Only seats that had cited this were asked again."
+    ]
 
 
 def _json(value: Any) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 from uuid import UUID
 
 from accounts.models import User
@@ -12,7 +13,7 @@ from council import similarity
 from council.deliberation import citations
 from council.deliberation.tools import Pack
 from council.deliberation.types import Evidence
-from council.models import SessionPack
+from council.models import CouncilSession, SessionPack, Turn
 from knowledge.models import KnowledgePack, Snapshot
 from knowledge.quality import log as quality_log
 from knowledge.ranking import Candidate, Mode, fuse
@@ -27,7 +28,11 @@ def retrieve(session_id: UUID, query: str, k: int, pack: UUID | None = None) -> 
 
     ``pack`` narrows the search to that one of them; one that is not, or no longer, of the session is not searched.
     """
-    return _retrieve([source for source in _sources(session_id) if pack is None or source.pack.pk == pack], query, k)
+    sources = [source for source in _sources(session_id) if pack is None or source.pack.pk == pack]
+    if not sources:
+        return ()
+    excluded = CouncilSession.objects.values_list("excluded_entries", flat=True).get(pk=session_id)
+    return _retrieve(sources, query, k, frozenset(excluded))
 
 
 def retrieve_from(packs: Iterable[KnowledgePack], query: str, k: int) -> tuple[Evidence, ...]:
@@ -35,10 +40,13 @@ def retrieve_from(packs: Iterable[KnowledgePack], query: str, k: int) -> tuple[E
     return _retrieve([Source(pack, None) for pack in packs], query, k)
 
 
-def _retrieve(sources: Sequence[Source], query: str, k: int) -> tuple[Evidence, ...]:
+def _retrieve(
+    sources: Sequence[Source], query: str, k: int, excluded: frozenset[str] = frozenset()
+) -> tuple[Evidence, ...]:
     if not sources or not k:
         return ()
-    return tuple(_evidence(n, *hit) for n, hit in enumerate(_hits(sources, query, k), start=1))
+    hits = _hits(sources, query, k, excluded)
+    return tuple(_evidence(n, *hit) for n, hit in enumerate(hits, start=1))
 
 
 def searchable(session_id: UUID) -> tuple[Pack, ...]:
@@ -66,12 +74,18 @@ def _sources(session_id: UUID) -> list[Source]:
     ]
 
 
-def _hits(sources: Sequence[Source], query: str, k: int) -> list[tuple[Hit, Snapshot | None]]:
-    """Packs as they are now are searched together, each pinned snapshot by itself; then the best of all."""
+def _hits(
+    sources: Sequence[Source], query: str, k: int, excluded: frozenset[str] = frozenset()
+) -> list[tuple[Hit, Snapshot | None]]:
+    """Packs as they are now are searched together, each pinned snapshot by itself; then the best of all. An entry is at most one hit, so
+    with as many more hits as there are entries to leave out, ``k`` others are among them if there are so many."""
     live = [source.pack for source in sources if source.snapshot is None]
     asked: list[tuple[list[KnowledgePack], Snapshot | None]] = [(live, None)] if live else []
     asked += [([source.pack], source.snapshot) for source in sources if source.snapshot is not None]
-    found = [search(packs, query, limit=k, snapshot=snapshot) for packs, snapshot in asked]
+    found = [
+        _without(search(packs, query, limit=k + len(excluded), snapshot=snapshot), excluded, k)
+        for packs, snapshot in asked
+    ]
     for result, (packs, _) in zip(found, asked, strict=True):
         quality_log.record(packs, None, query, result.mode, result, "council")
     pinned = {
@@ -80,6 +94,12 @@ def _hits(sources: Sequence[Source], query: str, k: int) -> list[tuple[Hit, Snap
     return [
         (hit, pinned[hit.passage_id]) for hit in merge(found, {source.pack.pk: source.pack for source in sources}, k)
     ]
+
+
+def _without(found: SearchResult, excluded: frozenset[str], k: int) -> SearchResult:
+    if not excluded:
+        return found
+    return replace(found, hits=[hit for hit in found.hits if str(hit.entry_id) not in excluded][:k])
 
 
 def merge(found: Sequence[SearchResult], packs: Mapping[UUID, KnowledgePack], k: int) -> list[Hit]:
@@ -142,6 +162,10 @@ def checked(text: str, shown: Sequence[Evidence], given: str) -> tuple[citations
 
 def _revision_text(revision: str) -> str | None:
     return revision_text(UUID(revision))
+
+
+def shown_to(turn: Turn) -> tuple[Evidence, ...]:
+    return tuple(Evidence.model_validate(item) for item in cast("list[object]", turn.evidence))
 
 
 # --- the joint list ---------------------------------------------------------------------------------------------------

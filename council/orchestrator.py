@@ -27,7 +27,7 @@ from council.models import Budget, CouncilSession, Run, Turn
 from council.refs import RunRef
 from council.serial import usage_json
 from council.state import load
-from council.states import OPEN_TURNS, SessionStatus, TurnStatus
+from council.states import OPEN_TURNS, SERVING, SessionStatus, TurnStatus
 from realtime import log
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,8 @@ def finish(results: Results, taker: str = "") -> Stored:
             _cast(ours)
             usage = _settle(session, [one.settlement for _, one in ours if one.settlement])
             _complete(session, ours, usage)
-        for round_id, run in {claim.round_id: _run_of(claim) for claim, _ in ours}.items():
+        moved = {claim.round_id: _run_of(claim) for claim, _ in ours if claim.kind != t.TurnKind.REPLY}
+        for round_id, run in moved.items():
             # The round barrier: whoever finishes last comes past here with nothing open, and opens what follows.
             if sql.row(_STILL_OPEN, [round_id]) is None:
                 following.append(_advance(run, taker if running else ""))
@@ -181,7 +182,8 @@ def expire(turn_id: UUID) -> None:
         session = claims.lock_session_of(turn_id)
         turn = claims.lock_turn(turn_id)
         passed = turn.deadline_at is not None and turn.deadline_at <= timezone.now()
-        if session.status != SessionStatus.RUNNING or turn.status not in OPEN_TURNS or not passed:
+        served = SERVING if turn.kind == t.TurnKind.REPLY else (SessionStatus.RUNNING,)
+        if session.status not in served or turn.status not in OPEN_TURNS or not passed:
             return
         turn.error = turn.error or "deadline"
         _fail_turn(session, turn)
@@ -202,7 +204,8 @@ def exhaust(session: CouncilSession, run: Run, why: str) -> None:
 def _fail_turn(session: CouncilSession, turn: Turn, **usage: Json) -> None:
     """End a turn without a result; a failed turn still counts, so its round always ends."""
     turns.end(session, turn, TurnStatus.FAILED, **usage)
-    advance(session, turn.round.run, lost_a_seat=True)
+    if turn.kind != t.TurnKind.REPLY:
+        advance(session, turn.round.run, lost_a_seat=True)
 
 
 def advance(session: CouncilSession, run: Run, *, lost_a_seat: bool = False, ballot_waits: bool = False) -> None:
@@ -211,7 +214,8 @@ def advance(session: CouncilSession, run: Run, *, lost_a_seat: bool = False, bal
     While turns are open there is nothing to do but after the loss of a seat, which can matter at once (a stand-in for the chair,
     a quorum out of reach), or when a ballot must be asked again, which may not be needed.
     """
-    if lost_a_seat or ballot_waits or not Turn.objects.filter(round__run=run, status__in=OPEN_TURNS).exists():
+    awaited = Turn.objects.filter(round__run=run, status__in=OPEN_TURNS).exclude(kind=t.TurnKind.REPLY)
+    if lost_a_seat or ballot_waits or not awaited.exists():
         _advance(RunRef(session.pk, run.pk, run.number))
 
 

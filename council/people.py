@@ -24,6 +24,7 @@ from council import claims, context, events, orchestrator, serial
 from council.deliberation import dialogues, gates
 from council.deliberation.parsing import ReplyError
 from council.deliberation.types import GateAnswer, TurnContext, TurnKind
+from council.evidence import shown_to
 from council.models import CouncilSession, Message, Turn
 from council.orchestrator import Finished
 from council.results import finished
@@ -128,7 +129,7 @@ def open_desk(turn: Turn) -> Desk:
         found = context.prepare(context.Desk([claim]), claim).context.evidence
         _keep(turn, [item.model_dump(mode="json") for item in found])
         turn.refresh_from_db(fields=["evidence", "seen_at"])
-    assignment = context.prepare(context.Desk([claim]), claim, shown=context.shown_to(turn))
+    assignment = context.prepare(context.Desk([claim]), claim, shown=shown_to(turn))
     expects, parse = dialogues.for_person(assignment.context, assignment.seed)
     return Desk(turn, assignment, expects, parse)
 

@@ -149,9 +149,11 @@ def _written(stored: Any, value: Any) -> Any:
 
 
 def _of_ballots(run: Run, loaded: RunState) -> Iterator[Json]:
-    """The order in which each voter read the candidates follows from the seed."""
+    """The order in which each voter read the candidates follows from the seed. What a fork has copied was read at another table: there
+    the log alone speaks for it."""
+    copied = (run.origin or {}).get("kept", 0)
     for round_ in loaded.rounds:
-        if round_.stage != Stage.BALLOT:
+        if round_.stage != Stage.BALLOT or round_.number <= copied:
             continue
         orders = _orders(loaded, round_)
         cast = Ballot.objects.filter(round__run=run, round__number=round_.number).order_by("seat__position")

@@ -9,7 +9,7 @@ from council.budgets import Settlement
 from council.context import Assignment, deliver
 from council.deliberation.dialogues import Result
 from council.deliberation.shelf import Shelf
-from council.deliberation.types import Answer, Attack, Ballot, Dissent, Synthesis, TurnContext, Verdict
+from council.deliberation.types import Answer, Aside, Attack, Ballot, Dissent, Synthesis, TurnContext, Verdict
 from council.orchestrator import Finished
 
 Json = dict[str, Any]
@@ -41,7 +41,7 @@ def _ballot(ballot: Ballot, context: TurnContext) -> Json:
 
 
 def _body(
-    result: Answer | Synthesis | Dissent | Attack | Verdict, assignment: Assignment, context: TurnContext
+    result: Answer | Synthesis | Dissent | Attack | Verdict | Aside, assignment: Assignment, context: TurnContext
 ) -> Json:
     match result:
         case Answer():
@@ -53,6 +53,8 @@ def _body(
             return {"dissent": result.model_dump(mode="json"), "citations": _checked(result.text, context)}
         case Attack():
             return {"attack": result.model_dump(mode="json"), "citations": _checked(result.text, context)}
+        case Aside():
+            return {"reply": result.model_dump(mode="json"), "citations": _checked(result.text, context)}
         case Verdict():
             return {"verdict": result.model_dump(mode="json")}
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import groupby
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 from uuid import UUID
@@ -24,7 +25,7 @@ from council.claims import Claim
 from council.conversation import Conversation
 from council.counting import count
 from council.deliberation.parsing import ReplyError
-from council.deliberation.types import Prompt
+from council.deliberation.types import Prompt, TurnKind
 from council.endpoints import route_for
 from council.errors import BudgetBusy, BudgetExhausted, Fenced
 from council.leases import heartbeat
@@ -83,6 +84,10 @@ T = TypeVar("T")
 Parts = Sequence[tuple[Conversation, T]]
 
 
+def _run(claim: Claim) -> UUID:
+    return claim.run_id
+
+
 class TurnGroup:
     """Turns of one session that were claimed together, driven by one thread.
 
@@ -106,10 +111,12 @@ class TurnGroup:
                 self._leave(talk)
 
     def _begin(self, due: Next) -> list[Conversation]:
-        desk = context.Desk(due.claims, due.state)
+        runs = groupby(sorted(due.claims, key=_run), key=_run)  # several where people asked seats about earlier ones
+        desks = {run: context.Desk(list(some), due.state) for run, some in runs}
         begun = []
         for claim in due.claims:
             try:
+                desk = desks[claim.run_id]
                 talk = Conversation(claim, partial(context.prepare, desk, claim), route_for(desk.model_of(claim)))
             except Unavailable as error:
                 orchestrator.fail_attempt(claim, Failure(error.code, error.detail, retry_in=None))
@@ -201,7 +208,7 @@ def _give_up(talk: Conversation, error: Fenced | BudgetExhausted | BudgetBusy | 
             talk.settle_lost()
         case BudgetExhausted():
             talk.settle_lost()
-            _exhaust(claim)
+            _exhaust(claim, error)
         case BudgetBusy():
             again = min(BUSY_S * 2 ** min(claim.attempt, 8), BUSY_MAX_S)
             failure = Failure(error.code, error.detail, again, blame_model=False, settlement=talk.last_settlement)
@@ -219,8 +226,11 @@ def _model_failure(talk: Conversation, error: LlmError) -> Failure:
     return Failure(error.code, str(error), again, blame_model=error.blame, settlement=talk.failed(error))
 
 
-def _exhaust(claim: Claim) -> None:
+def _exhaust(claim: Claim, error: BudgetExhausted) -> None:
+    if claim.kind == TurnKind.REPLY:  # beside the run, which may well get on with what is left
+        return orchestrator.fail_attempt(claim, Failure("budget", error.detail, retry_in=None, blame_model=False))
     with transaction.atomic():
         if claims.lock_one(claim):
             run = Run.objects.select_related("session").get(pk=claim.run_id)
             orchestrator.exhaust(run.session, run, "budget")
+    return None

@@ -9,8 +9,8 @@ from django.db import connection, transaction
 from django.db.models import Prefetch, Q, QuerySet
 
 from accounts.models import User
-from council import serial
-from council.deliberation.types import Stage
+from council import serial, stale
+from council.deliberation.types import Stage, TurnKind
 from council.models import CouncilSession, CouncilTemplate, Decision, Message, Round, Run, TemplateVersion, Turn
 from council.state import load
 from council.states import SessionStatus, TurnStatus
@@ -64,7 +64,7 @@ def session_detail(session: CouncilSession) -> Json:
     return {
         **serial.session(session),
         "last_seq": session.last_seq,
-        "decision": serial.decision(decision) if decision else None,
+        "decision": stale.mark(session, serial.decision(decision)) if decision else None,
     }
 
 
@@ -115,7 +115,9 @@ def _round(run: Run, round_: Round) -> Json:
         **serial.round_key(run.number, round_.number, round_.stage),
         "opened_at": serial.when(round_.opened_at),
         "closed_at": serial.when(round_.closed_at),
-        "asked": [str(turn.seat_id) for turn in turns if turn.seat_id and turn.ordinal == 0],
+        "asked": [
+            str(turn.seat_id) for turn in turns if turn.seat_id and turn.ordinal == 0 and turn.kind != TurnKind.REPLY
+        ],
         # A turn that nobody has begun is not shown yet: its first event is turn.started.
         "turns": [serial.turn(turn) for turn in turns if turn.attempt or turn.status != TurnStatus.PENDING],
         "tally": round_.tally,

@@ -94,6 +94,8 @@ def session(session: CouncilSession) -> Json:
         "snapshots": {str(pin.knowledgepack_id): pin.snapshot.label for pin in session.pack_pins.all() if pin.snapshot},
         "usage": usage(session.budget),
         "budget": budget(session.budget),
+        "forked_from": session.forked_from,
+        "excluded_entries": session.excluded_entries,
         "warnings": family_warnings([one.model for one in session.seats.all() if not one.chair]),
         "created_at": when(session.created_at),
         **session_status(session),
@@ -164,6 +166,7 @@ def turn(turn: Turn) -> Json:
         finished_at=turn.finished_at,
         person=turn.person_id,
         sealed=turn.round.sealed and turn.round.closed_at is None,
+        copied_from=turn.copied_from_id,
     )
 
 
@@ -179,6 +182,7 @@ def turn_json(
     finished_at: datetime | None = None,
     person: UUID | None = None,
     sealed: bool = False,
+    copied_from: UUID | None = None,
 ) -> Json:
     """A ballot's and a tally's contents are left out: ballots are sealed until ``round.closed``. So are answers and verdicts of a
     round that is ``sealed`` still, together with what was wrong with those that could not be used."""
@@ -194,6 +198,7 @@ def turn_json(
         "error_detail": "" if shut else error_detail,
         "started_at": when(started_at),
         "finished_at": when(finished_at),
+        "copied_from": str(copied_from) if copied_from else None,
     }
 
 
@@ -230,6 +235,8 @@ def message(message: Message) -> Json:
         "content": message.content,
         "interrupt": message.interrupt,
         "author": str(message.author_id) if message.author_id else None,
+        "seat": str(message.seat_id) if message.seat_id else None,
+        "turn": str(message.turn_id) if message.turn_id else None,
         "created_at": when(message.created_at),
     }
 

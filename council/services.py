@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from council import budgets, claims, events, orchestrator, steps, turns, validation
+from council import asides, budgets, carrying, claims, events, orchestrator, steps, turns, validation
 from council.defaults import DEFAULT_AGENTS, Agent, with_chair
 from council.deliberation.types import Protocol
 from council.endpoints import check_models
@@ -45,6 +45,8 @@ class Plan:
     agents: Sequence[Agent] | None = None
     protocol: Mapping[str, object] = field(default_factory=dict)
     budget: Mapping[str, Any] = field(default_factory=dict)  # limits by name: tokens, usd, calls, seconds
+    forked_from: Mapping[str, Any] | None = None  # forks.fork
+    excluded_entries: Sequence[str] = ()
 
 
 def create_session(owner: User, plan: Plan) -> CouncilSession:
@@ -70,6 +72,8 @@ def create_session(owner: User, plan: Plan) -> CouncilSession:
             template=template,
             template_version=template.version if template else None,
             template_ran=keep_version(template) if template else None,
+            forked_from=plan.forked_from,
+            excluded_entries=list(plan.excluded_entries),
         )
         session.packs.set(packs)
         _pin(session, snapshots)
@@ -140,12 +144,17 @@ def update_session(
     ``check_version`` is called with the current version under the row's lock and refuses a stale writer.
     """
     with transaction.atomic():
-        session = _locked(user, session_id)
+        session = claims.lock_owned(user, session_id)
         check_version(session.version)
         if not changes:
             return session_for(user, session_id)
         if set(changes) - {"title", "budget"}:
             _require(session, (SessionStatus.DRAFT,), "changed except for its title and its budget")
+            if session.forked_from and session.forked_from["after_round"]:
+                raise IllegalState(
+                    "This fork keeps rounds of another council, so only its title and its budget can be changed.",
+                    code="fork_keeps_rounds",
+                )
         _apply_changes(user, session, changes)
         session.version += 1
         session.save()
@@ -184,39 +193,47 @@ def _apply_changes(user: User, session: CouncilSession, changes: Mapping[str, An
 def start(user: User, session_id: UUID) -> CouncilSession:
     """Begin the first run of a draft, or a follow-up run of a finished session that has new messages."""
     with transaction.atomic():
-        session = _locked(user, session_id)
+        session = claims.lock_owned(user, session_id)
         _require(session, (SessionStatus.DRAFT, *FINISHED), "started")
         check_models(session.seats.values_list("model", flat=True))  # say so now instead of failing every turn
         news = Message.objects.filter(session=session, delivered_in=None).exists()
         if session.status != SessionStatus.DRAFT and not news:
             raise IllegalState("The council has concluded. Send it a message first; a start then opens a follow-up.")
-        run = _new_run(session, Protocol.model_validate(session.protocol))
-        session.status, session.reason, session.finished_at = SessionStatus.RUNNING, "", None
-        session.started_at = session.started_at or run.started_at
-        session.version += 1
-        session.round = 0
-        session.save(update_fields=["status", "reason", "started_at", "finished_at", "version", "round"])
-        log.append(session, events.session_moved(session, "started", run=run.number))
+        run = open_run(session, Protocol.model_validate(session.protocol))
+        if run.number == 1 and session.forked_from and session.forked_from["after_round"]:
+            carrying.fork_into(session, run)
         orchestrator.advance(session, run)
     return session_for(user, session_id)
 
 
-def _new_run(session: CouncilSession, protocol: Protocol) -> Run:
+def open_run(session: CouncilSession, protocol: Protocol, origin: Json | None = None) -> Run:
+    """A new run without rounds, which its session mirrors. Under the session's lock; the caller advances it."""
     now = timezone.now()
-    return Run.objects.create(
+    run = Run.objects.create(
         session=session,
         number=session.runs.count() + 1,
         protocol=protocol.model_dump(mode="json"),
         seed=secrets.randbits(62),
+        origin=origin,
         started_at=now,
         deadline_at=now + timedelta(seconds=protocol.run_deadline_s),
     )
+    session.status, session.reason, session.finished_at = SessionStatus.RUNNING, "", None
+    session.started_at = session.started_at or run.started_at
+    session.version += 1
+    session.round = 0
+    session.save(update_fields=["status", "reason", "started_at", "finished_at", "version", "round"])
+    log.append(session, events.session_moved(session, "started", run=run.number))
+    return run
 
 
 def stop(user: User, session_id: UUID) -> CouncilSession:
-    """End the run now. Open turns are cancelled in this transaction; their workers close the model calls within a heartbeat."""
+    """End the run now, and whatever seats are replying to people, also where the run has ended. Open turns are cancelled in this
+    transaction; their workers close the model calls within a heartbeat."""
     with transaction.atomic():
-        session = _locked(user, session_id)
+        session = claims.lock_owned(user, session_id)
+        if asides.cancel_open(session) and session.status in FINISHED:
+            return session_for(user, session_id)
         _require(session, (SessionStatus.RUNNING, SessionStatus.PAUSED), "stopped")
         run = Run.objects.select_for_update(no_key=True).get(
             session=session, status__in=[RunStatus.RUNNING, RunStatus.PAUSED]
@@ -229,7 +246,7 @@ def stop(user: User, session_id: UUID) -> CouncilSession:
 def archive(user: User, session_id: UUID) -> CouncilSession:
     """Put away a draft or a finished council: lists leave it out, by id it stays readable. There is no way back."""
     with transaction.atomic():
-        session = _locked(user, session_id)
+        session = claims.lock_owned(user, session_id)
         _require(session, (SessionStatus.DRAFT, *FINISHED), "archived")
         steps.archive(session)
     return session_for(user, session_id)
@@ -238,7 +255,7 @@ def archive(user: User, session_id: UUID) -> CouncilSession:
 def retry_turn(user: User, session_id: UUID, turn_id: UUID) -> Turn:
     """Ask a failed turn again. Raises ``IllegalState`` with the reason when what followed from its failure cannot be undone."""
     with transaction.atomic():
-        session = _locked(user, session_id)
+        session = claims.lock_owned(user, session_id)
         _require(session, (SessionStatus.RUNNING,), "asked again")
         turn = Turn.objects.filter(pk=turn_id, session=session).first()
         if turn is None:
@@ -253,7 +270,7 @@ def retry_turn(user: User, session_id: UUID, turn_id: UUID) -> Turn:
 def post_message(user: User, session_id: UUID, *, content: str, kind: str = "note", interrupt: bool = False) -> Message:
     """Say something to the council: read at the next stage boundary, or at once with ``interrupt``."""
     with transaction.atomic():
-        session = _locked(user, session_id)
+        session = claims.lock_owned(user, session_id)
         if session.status == SessionStatus.ARCHIVED:
             raise IllegalState("An archived council takes no messages.")
         message = Message.objects.create(session=session, author=user, kind=kind, content=content, interrupt=interrupt)
@@ -276,13 +293,6 @@ def _interrupt(session: CouncilSession, message: Message) -> None:
         turn.deadline_at = timezone.now() + timedelta(seconds=protocol_of(run).turn_deadline_s)
         turn.save(update_fields=["deadline_at"])
         turns.release(session, turn)
-
-
-def _locked(user: User, session_id: UUID) -> CouncilSession:
-    session = claims.lock_session(session_id)
-    if session is None or session.owner_id != user.pk:
-        raise NotFound("There is no such council session.")
-    return session
 
 
 def _require(session: CouncilSession, allowed: Sequence[str], what: str) -> None:

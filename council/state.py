@@ -35,14 +35,16 @@ _ROUNDS = """
            CASE WHEN ballot.id IS NOT NULL THEN
                jsonb_build_object('ranking', ballot.ranking, 'scores', ballot.scores, 'abstain', ballot.abstain) END
     FROM council_round AS round
-    LEFT JOIN council_turn AS turn ON turn.round_id = round.id
+    LEFT JOIN council_turn AS turn ON turn.round_id = round.id AND turn.kind <> 'reply'
     LEFT JOIN council_ballot AS ballot ON ballot.turn_id = turn.id
     WHERE round.run_id = %s ORDER BY round.number, turn.created_at, turn.id
 """
 
 
 def load(run_id: UUID) -> t.RunState:
-    """Read the whole run (2 statements). Call it under the session's lock when what it says is acted upon."""
+    """Read the whole run (2 statements), without the replies that were given beside it.
+
+    Call it under the session's lock when what it says is acted upon."""
     found = sql.row(_RUN, [run_id])
     if found is None:
         raise Run.DoesNotExist

@@ -34,6 +34,10 @@ class TurnStatus(models.TextChoices):
 
 
 FINISHED = (SessionStatus.COMPLETED, SessionStatus.STOPPED, SessionStatus.FAILED)
+SERVING = (
+    SessionStatus.RUNNING,
+    *FINISHED,
+)  # replies to people's questions are given in these, everything else while it runs
 OPEN_TURNS = (TurnStatus.PENDING, TurnStatus.RUNNING)
 
 _ENDS = ("completed", "stopped", "failed")

@@ -13,10 +13,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from council import budgets, claims, orchestrator, steps, turns
+from council.deliberation.types import TurnKind
 from council.models import CouncilSession, LlmCall, Run, Turn
 from council.states import OPEN_TURNS, RunStatus, SessionStatus, TurnStatus
 
@@ -61,7 +62,7 @@ def _give_back(turn_id: UUID) -> bool:
 
 
 def _past_deadline() -> list[UUID]:
-    rows = Turn.objects.filter(status=TurnStatus.PENDING, deadline_at__lt=timezone.now(), session__status="running")
+    rows = Turn.objects.filter(status=TurnStatus.PENDING, deadline_at__lt=timezone.now()).filter(turns.SERVED)
     return list(rows.values_list("pk", flat=True)[:BATCH])
 
 
@@ -91,7 +92,8 @@ def _end_run(run_id: UUID) -> bool:
 def _stalled_sessions() -> list[UUID]:
     """Running without an open turn: cannot happen while every change advances in its own transaction; cheap to be sure."""
     running = CouncilSession.objects.filter(status=SessionStatus.RUNNING)
-    return list(running.exclude(turns__status__in=OPEN_TURNS).values_list("pk", flat=True)[:BATCH])
+    awaited = Turn.objects.filter(session=OuterRef("pk"), status__in=OPEN_TURNS).exclude(kind=TurnKind.REPLY)
+    return list(running.exclude(Exists(awaited)).values_list("pk", flat=True)[:BATCH])
 
 
 def _nudge_on(session_id: UUID) -> bool:
@@ -128,7 +130,7 @@ def redispatch() -> int:
     age = Q(dispatched_at=None) | Q(dispatched_at__lt=now - timedelta(seconds=REDISPATCH_S))
     with transaction.atomic():
         waiting = Turn.objects.select_for_update(no_key=True, skip_locked=True, of=("self",)).filter(
-            age, status=TurnStatus.PENDING, human=False, not_before__lte=now, session__status=SessionStatus.RUNNING
+            age, turns.SERVED, status=TurnStatus.PENDING, human=False, not_before__lte=now
         )
         due = [turn for turn in waiting.order_by("not_before")[:BATCH] if _due_again(turn, now.timestamp())]
         Turn.objects.filter(pk__in=[turn.pk for turn in due]).update(dispatched_at=now)

@@ -9,18 +9,21 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from council import events
 from council.deliberation.types import TurnKind
 from council.models import CouncilSession, Run, Turn
-from council.states import OPEN_TURNS, TurnStatus
+from council.states import OPEN_TURNS, SERVING, SessionStatus, TurnStatus
 from realtime import log, nudge
 
 RUN_TURNS, RUN_TALLY = "council.tasks.run_turns", "council.tasks.run_tally"
 TOGETHER = 8  # seats that one worker takes at once; larger tables are spread over the workers
 NOT_NEEDED = "not_needed"  # the code of a turn that was released; ``state.load`` reads it
 STOOD_IN_FOR = {TurnKind.SYNTHESIS, TurnKind.ATTACK}  # when one of these fails, another seat is asked (ordinal 1)
+# Turns that a worker may claim as far as their session goes; ``claims.claim`` sees again under its lock.
+SERVED = Q(session__status=SessionStatus.RUNNING) | Q(kind=TurnKind.REPLY, session__status__in=SERVING)
 _ERRORS = ("model_errors", "error", "error_detail")
 
 
@@ -28,12 +31,13 @@ def dispatch(session_id: UUID, asked: Iterable[tuple[UUID, str]], *, delay_s: fl
     """Tell workers after the commit. ``asked``: (id, kind). The rows are the truth: what is lost here the sweeper sends again.
 
     Seats that are asked together go out as one message: one worker takes them, in one transaction, and keeps them apart from
-    there on. (A message, a claim and a commit for each seat cost 14 ms a stage when measured.)
+    there on. (A message, a claim and a commit for each seat cost 14 ms a stage when measured.) Replies to people wait for nobody.
     """
-    turns = [(str(turn_id), kind == TurnKind.TALLY) for turn_id, kind in asked]
-    seats = [turn for turn, tally in turns if not tally]
-    messages: list[tuple[str, str, list[str] | str]] = [(RUN_TURNS, "turns", some) for some in _parts(seats)]
-    messages += [(RUN_TALLY, "control", turn) for turn, tally in turns if tally]
+    turns = [(str(turn_id), kind) for turn_id, kind in asked]
+    seats = [turn for turn, kind in turns if kind not in {TurnKind.TALLY, TurnKind.REPLY}]
+    together = [*_parts(seats), *([turn] for turn, kind in turns if kind == TurnKind.REPLY)]
+    messages: list[tuple[str, str, list[str] | str]] = [(RUN_TURNS, "turns", some) for some in together]
+    messages += [(RUN_TALLY, "control", turn) for turn, kind in turns if kind == TurnKind.TALLY]
     for name, queue, what in messages:
         send = partial(nudge.send_task, name, [str(session_id), what], queue, delay_s=delay_s)
         transaction.on_commit(send, robust=True)
@@ -103,9 +107,9 @@ def release_unneeded(session: CouncilSession, ids: Iterable[str]) -> None:
 def cancel_open(session: CouncilSession, run: Run, *, spare_tally: bool = False) -> None:
     """Cancel every turn that has not ended; their workers are fenced off now and told within a heartbeat.
 
-    ``spare_tally``: a count costs neither time nor money, and what it counts was paid for.
+    ``spare_tally``: a count costs neither time nor money, and what it counts was paid for. Replies stand beside the run.
     """
     rows = Turn.objects.select_for_update(no_key=True, of=("self",)).select_related("round__run")
-    open_turns = rows.filter(round__run=run, status__in=OPEN_TURNS)
+    open_turns = rows.filter(round__run=run, status__in=OPEN_TURNS).exclude(kind=TurnKind.REPLY)
     for turn in (open_turns.exclude(kind=TurnKind.TALLY) if spare_tally else open_turns).order_by("id"):
         end(session, turn, TurnStatus.CANCELLED)

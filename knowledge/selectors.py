@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Case, CharField, Count, Exists, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Case, CharField, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce, JSONObject
 from django.utils import timezone
 
@@ -174,6 +175,32 @@ def packs_to_embed(pack_id: UUID | None = None) -> QuerySet[KnowledgePack]:
 def revision_text(revision_id: UUID | str) -> str | None:
     """What a revision says, or None when there is none of that id. Its author's packs are not asked: callers hold a citation."""
     return EntryRevision.objects.filter(pk=revision_id).values_list("content", flat=True).first()
+
+
+class Successor(NamedTuple):
+    """What took the place of a revision: the entry's current one, or nothing where the entry was withdrawn."""
+
+    entry: UUID | None
+    title: str  # of the revision that is asked about
+    was: int  # its number
+    revision: UUID | None
+    number: int | None
+
+
+def successors(user: User, revisions: Collection[UUID]) -> dict[UUID, Successor]:
+    """Those of the revisions that are not what the user reads of their entries any more: a newer one is, or the entry is in the trash, is
+    purged, or its pack is not theirs to read. What it says then is none of their business, so that counts as withdrawn."""
+    rows = EntryRevision.objects.filter(pk__in=revisions).annotate(
+        now=F("entry__revision_id"),
+        now_number=F("entry__revision_number"),
+        gone=Q(entry=None) | Q(entry__deleted_at__isnull=False) | ~Q(entry__pack__in=readable_packs(user).values("pk")),
+    )
+    found = {}
+    for one in rows.values("pk", "entry_id", "title", "number", "now", "now_number", "gone"):
+        current = (None, None) if one["gone"] else (one["now"], one["now_number"])
+        if current[0] != one["pk"]:
+            found[one["pk"]] = Successor(one["entry_id"], one["title"], one["number"], *current)
+    return found
 
 
 def pack_snapshot(pack_id: UUID) -> dict[str, Any]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from accounts.api.urls import route
 from accounts.services import user_for_key
-from council.api import exports, people, views
+from council.api import branches, exports, people, views
 from council.consumers import CouncilSessions
 from realtime.sse import stream_view
 
@@ -14,6 +14,9 @@ urlpatterns = [
     *route("council-sessions/<uuid:pk>/start", views.StartView, "session-start"),
     *route("council-sessions/<uuid:pk>/stop", views.StopView, "session-stop"),
     *route("council-sessions/<uuid:pk>/message", views.MessageView, "session-message"),
+    *route("council-sessions/<uuid:pk>/fork", branches.ForkView, "session-fork"),
+    *route("council-sessions/<uuid:pk>/reconsider", branches.ReconsiderView, "session-reconsider"),
+    *route("council-sessions/<uuid:pk>/seats/<uuid:seat>/ask", branches.AskSeatView, "session-seat-ask"),
     *route("council-sessions/<uuid:pk>/events", views.EventsView, "session-events"),
     *route("council-sessions/<uuid:pk>/stream", stream, "session-stream"),
     *route("council-sessions/<uuid:pk>/turns", people.TurnListView, "session-turns"),

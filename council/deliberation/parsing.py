@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from council.deliberation import citations, prompts
 from council.deliberation.types import (
     Answer,
+    Aside,
     Attack,
     Ballot,
     Claim,
@@ -29,7 +30,6 @@ from council.deliberation.types import (
     Prompt,
     Question,
     Reply,
-    Stage,
     Synthesis,
     TurnContext,
     Verdict,
@@ -217,7 +217,7 @@ def answer(reply: str, context: TurnContext, person: bool = False) -> Answer:
     estimate = estimated(said.estimate, context)
     claims = tuple(Claim(text=one.text, evidence=one.evidence) for one in said.claims if one.text)
     because = _because(said, option, context)
-    if context.own is not None and not context.options and because is None and context.stage is Stage.DEBATE:
+    if context.own is not None and context.revisiting and not context.options and because is None:
         text = context.own.answer  # positions on open questions are texts, so one that is kept must stay the same text
     return Answer(
         answer=text,
@@ -298,7 +298,7 @@ def _replies(said: Sequence[_ReplyReply], context: TurnContext) -> tuple[Reply, 
 def _because(said: _AnswerReply, option: str | None, context: TurnContext) -> str | None:
     """The cause of a changed position, None when it is kept. On a closed question the option decides what changed, whatever the
     seat declares, and so does an estimate; on an open one its declaration does."""
-    if context.stage is not Stage.DEBATE or context.own is None:
+    if context.own is None or not context.revisiting:
         return None
     changed = option != context.own.option if context.options else said.changed
     if context.scale is not None:
@@ -367,6 +367,11 @@ def dissent(reply: str, person: bool = False) -> Dissent:
 
 def attack(reply: str, person: bool = False) -> Attack:
     return Attack(text=_substance(_validated(_DissentReply, reply).text, "text", person))
+
+
+def aside(reply: str, context: TurnContext) -> Aside:
+    text = _substance(_validated(_DissentReply, reply).text, "text")
+    return Aside(text=text, question=next(iter(context.asked), ""))
 
 
 def verdict(reply: str) -> Verdict:

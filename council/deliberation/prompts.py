@@ -16,7 +16,17 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 
 from council.deliberation import citations, estimates
-from council.deliberation.types import Candidate, Distribution, Evidence, Prompt, Scale, Stage, TurnContext, TurnKind
+from council.deliberation.types import (
+    Candidate,
+    Distribution,
+    Evidence,
+    Prompt,
+    Revised,
+    Scale,
+    Stage,
+    TurnContext,
+    TurnKind,
+)
 
 Part = tuple[str, str]  # label (ours), text (anyone's)
 
@@ -24,6 +34,7 @@ QUERY_CHARS = 300
 QUESTION_CHARS = 4000
 EVIDENCE_CHARS = 2400  # a passage is 200 to 220 tokens; a pack with its own chunker may bring longer ones
 DRAFT_CHARS = 6000
+GONE = "This passage was withdrawn; nothing takes its place."
 OTHER_CHARS = 1600  # another member's answer, an earlier decision, a message
 
 # Invisible although not of category Cf: fillers, joiners, variation selectors, the braille blank.
@@ -158,8 +169,14 @@ def _debated(context: TurnContext) -> list[Part]:
         parts.append(("estimates of all members", spread(context.distribution, context.scale)))
     if context.attack:
         parts.append(("case against the leading answer", said(context.attack)))
+    parts += [part for one in context.revised for part in _then_and_now(one)]
     parts += [(f"question {n} put to you", said(text)) for n, text in enumerate(context.asked, start=1)]
     return parts + [("reply to your question", said(text)) for text in context.replied]
+
+
+def _then_and_now(one: Revised) -> list[Part]:
+    then, now = (clip(citations.round_marks(clean(text)), EVIDENCE_CHARS) for text in (one.then, one.now or GONE))
+    return [(f"what evidence [{one.n}] said when you answered", then), (f"what evidence [{one.n}] says now", now)]
 
 
 def spread(found: Distribution, scale: Scale) -> str:
@@ -257,6 +274,11 @@ def task(context: TurnContext) -> str:
             "evidence bears out what it says, and if it gives the strongest objection its due. Otherwise reject it, and say in one "
             "or two sentences what is wrong with the text."
         )
+    if context.kind is TurnKind.REPLY:
+        return (
+            "A person asks you the question that was put to you, about your own answer above. Reply to it in 1 to 5 sentences that "
+            "cite the evidence. If the evidence does not say, say that."
+        )
     return _answer_task(context)
 
 
@@ -265,7 +287,15 @@ def _answer_task(context: TurnContext) -> str:
     if context.scale is not None:
         ask = f"Give your best estimate, {scale_words(context.scale)}, and say what it rests on"
     text = f"{ask}, in 2 to 6 sentences that cite the evidence."
+    if context.revised:
+        return f"{text} {_REVISED_TASK}"
     return f"{text} {_debate_task(context)}".strip() if context.stage is Stage.DEBATE else text
+
+
+_REVISED_TASK = (
+    "You have answered before, as shown above. Since then the evidence that your answer cites was changed or withdrawn: its text "
+    "then and now stand above. Keep your answer unless this change matters to it; if it does, say what it changes."
+)
 
 
 def scale_words(scale: Scale) -> str:

@@ -42,6 +42,7 @@ class TurnKind(StrEnum):
     ATTACK = "attack"  # the first attacker (ordinal 0) or whoever takes its place (ordinal 1)
     RATIFY = "ratify"
     GATE = "gate"  # seatless; a person's
+    REPLY = "reply"  # to a person's question; beside the run, which neither waits for it nor counts it
 
 
 class TurnStatus(StrEnum):
@@ -186,6 +187,13 @@ class Distribution(Frozen):
     high: float
 
 
+class Aside(Frozen):
+    """What one seat replies to a person's question. Part of the record, of no count."""
+
+    text: str = Field(min_length=1)
+    question: str = ""
+
+
 # --- what seats see -------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +218,15 @@ class Evidence(Frozen):
 class UserMessage(Frozen):
     kind: Literal["evidence", "constraint", "question", "note"]
     content: str
+
+
+class Revised(Frozen):
+    """A cited passage whose entry has changed since: its text then and now. ``now`` is None when the passage, or its entry, is gone."""
+
+    n: int  # of the seat's evidence list
+    title: str
+    then: str
+    now: str | None = None
 
 
 class Candidate(Frozen):
@@ -271,6 +288,12 @@ class TurnContext(Frozen):
     searches: int = 0  # how often the turn may search ``packs`` itself; 0 = its evidence was fetched for it
     packs: tuple[Pack, ...] = ()
     search_k: int = 1  # passages of a search that names no number
+    revised: tuple[Revised, ...] = ()  # reconsideration: what changed of the evidence that the seat's own answer cites
+
+    @property
+    def revisiting(self) -> bool:
+        """The seat has a position, and is asked whether it still holds."""
+        return self.own is not None and (self.stage is Stage.DEBATE or bool(self.revised))
 
 
 class Prompt(Frozen):

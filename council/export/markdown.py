@@ -146,7 +146,10 @@ def _said(said: Json) -> list[str]:
     kind = f", {said['kind'].lower()}" if said["kind"] else ""
     option = f": **{inert(said['option'])}**" if said["option"] else ""
     sure = f" ({said['confidence']} sure)" if said["confidence"] else ""
-    lines = [f"**{inert(said['name'])}**{kind}{option}{sure}", "", *quoted(said["text"]), ""]
+    carried = ", carried over" if said["carried"] else ""
+    lines = [f"**{inert(said['name'])}**{kind}{carried}{option}{sure}", ""]
+    lines += [f"Asked: {inert(said['asked'])}", ""] if said["asked"] else []
+    lines += [*quoted(said["text"]), ""]
     lines += [f"Changed because: {inert(said['because'])}", ""] if said["because"] else []
     lines += [f"Would change its mind: {inert(said['would_change'])}", ""] if said["would_change"] else []
     lines += [f"- Searched for {inert(search)}" for search in said["searches"]]

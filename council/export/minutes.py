@@ -43,8 +43,26 @@ def _about(record: Json) -> list[Json]:
         ("Convened", wording.minute(session["created_at"])),
         ("Concluded", wording.minute(session["finished_at"])),
         ("Tokens used", f"{session['usage']['tokens']:,}"),
+        ("Forked from", _fork(session.get("forked_from"))),
         ("Exported", wording.minute(record["exported_at"])),
     )
+
+
+def _fork(origin: Json | None) -> str:
+    """What the council comes from, in one line; seats and entries that were left out by their ids."""
+    if origin is None:
+        return ""
+    left_out = [f"{what} {', '.join(ids)}" for what, ids in _left_out(origin["changes"]) if ids]
+    kept = f"keeps {origin['kept']} of its rounds, new from round {origin['new_from']}"
+    return "; ".join([f"council {origin['session']}, run {origin['run']}", kept, *left_out, *origin["notes"]])
+
+
+def _left_out(changes: Json) -> list[tuple[str, list[str]]]:
+    return [
+        ("without the seats", changes.get("without_seats", [])),
+        ("without the entries", changes.get("without_entries", [])),
+        ("with another", [name for name in changes if not name.startswith("without_")]),
+    ]
 
 
 def _pairs(*pairs: tuple[str, str]) -> list[Json]:
@@ -101,6 +119,8 @@ def _said(turn: Json, names: dict[str, str]) -> Json:
         "confidence": wording.percent(answer.get("confidence")),
         "because": answer.get("changed_because"),
         "would_change": answer.get("would_change"),
+        "asked": result.get("reply", {}).get("question"),
+        "carried": bool(turn.get("copied_from")),
         "text": text,
         "sources": cited(text, result.get("citations", []), turn["evidence"]),
         "searches": [searched(one) for one in result.get("searches", [])],

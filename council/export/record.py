@@ -71,6 +71,7 @@ def _run(run: Run) -> Json:
         "seed": run.seed if run.finished_at else None,
         "started_at": serial.when(run.started_at),
         "finished_at": serial.when(run.finished_at),
+        "origin": run.origin,
     }
 
 

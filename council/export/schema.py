@@ -13,6 +13,7 @@ from council.deliberation.citations import CitationCheck
 from council.deliberation.tools import SearchMade
 from council.deliberation.types import (
     Answer,
+    Aside,
     Attack,
     Dissent,
     Evidence,
@@ -26,7 +27,7 @@ from council.export.record import VERSION
 
 Schema = dict[str, Any]
 _VALUES: Final[tuple[type[BaseModel], ...]] = (
-    Answer, Synthesis, Dissent, Attack, Verdict, GateAnswer, Evidence, CitationCheck, SearchMade, Tally, Protocol,
+    Answer, Synthesis, Dissent, Attack, Verdict, GateAnswer, Aside, Evidence, CitationCheck, SearchMade, Tally, Protocol,
 )  # fmt: skip
 TEXT: Final[Schema] = {"type": "string"}
 INT: Final[Schema] = {"type": "integer"}
@@ -46,10 +47,30 @@ def schema() -> Schema:
         **_object(
             quorum_council={"const": VERSION},
             exported_at=TIME,
-            session=_open(id=ID, question=TEXT, options=_list(TEXT), status=TEXT, agents=_list(_seat()), last_seq=INT),
+            session=_open(
+                id=ID,
+                question=TEXT,
+                options=_list(TEXT),
+                status=TEXT,
+                agents=_list(_seat()),
+                last_seq=INT,
+                forked_from=_or_null(_fork()),
+                excluded_entries=_list(ID),
+            ),
             packs=_list(_object(id=ID, name=TEXT, snapshot=_or_null(_snapshot()))),
             runs=_list(_run()),
-            messages=_list(_open(id=ID, kind=TEXT, content=TEXT, interrupt=BOOL, author=_or_null(ID), created_at=TIME)),
+            messages=_list(
+                _open(
+                    id=ID,
+                    kind=TEXT,
+                    content=TEXT,
+                    interrupt=BOOL,
+                    author=_or_null(ID),
+                    seat=_or_null(ID),
+                    turn=_or_null(ID),
+                    created_at=TIME,
+                )
+            ),
             calls=_or_null(_list(_call())),
         ),
         "$defs": _values(),
@@ -84,6 +105,10 @@ def _or_null(value: Schema) -> Schema:
     return {"anyOf": [value, {"type": "null"}]}
 
 
+def _fork() -> Schema:
+    return _open(session=ID, run=_or_null(INT), after_round=INT, changes=ANY, kept=INT, new_from=INT, notes=_list(TEXT))
+
+
 def _snapshot() -> Schema:
     return _object(id=ID, label=TEXT)
 
@@ -102,6 +127,7 @@ def _run() -> Schema:
         seed={**_or_null(INT), "description": "of every order and tie-break; null while the run goes on"},
         started_at=TIME,
         finished_at=_or_null(TIME),
+        origin={**_or_null(ANY), "description": "of a fork's first run, or of one that reconsiders an earlier one"},
         rounds=_list(_round()),
         decision=_or_null(_decision()),
         claims=_list(_claim()),
@@ -135,6 +161,7 @@ def _turn() -> Schema:
             "attack": _ref(Attack),
             "verdict": _ref(Verdict),
             "gate": _ref(GateAnswer),
+            "reply": _ref(Aside),
             "citations": _list(_ref(CitationCheck)),
             "searches": _list(_ref(SearchMade)),
         },
@@ -155,6 +182,7 @@ def _turn() -> Schema:
         error_detail=TEXT,
         started_at=_or_null(TIME),
         finished_at=_or_null(TIME),
+        copied_from=_or_null(ID),
     )
 
 

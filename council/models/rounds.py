@@ -27,6 +27,9 @@ class Run(models.Model):
     seed = models.BigIntegerField()  # of every order and tie-break; recorded, never drawn again
     exhausted = models.CharField(max_length=16, blank=True)  # "deadline" | "budget": why it was cut short
     reason = models.CharField(max_length=64, blank=True)  # why it failed
+    origin = models.JSONField(
+        null=True, blank=True
+    )  # what it was carried over from: carrying.Origin; null = begun anew
     deadline_at = models.DateTimeField()
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -106,6 +109,9 @@ class Turn(models.Model):
         default=list, encoder=DjangoJSONEncoder
     )  # [deliberation.types.Evidence] this seat was shown
     result = models.JSONField(null=True, encoder=DjangoJSONEncoder)
+    copied_from = models.ForeignKey(  # in a fork or a reconsideration: the turn in which this was said
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+    )
     error = models.CharField(max_length=64, blank=True)
     error_detail = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -129,6 +135,9 @@ class Turn(models.Model):
         indexes = [
             models.Index(fields=["not_before"], condition=models.Q(status="pending"), name="turn_pending"),
             models.Index(fields=["lease_expires_at"], condition=models.Q(status="running"), name="turn_leases"),
+            models.Index(
+                fields=["copied_from"], condition=models.Q(copied_from__isnull=False), name="turn_copied_from"
+            ),
         ]
         triggers = [state_machine("turn_transitions", TURN_TRANSITIONS)]
 

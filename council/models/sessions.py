@@ -27,6 +27,8 @@ class CouncilSession(Stream):
     template = models.ForeignKey(CouncilTemplate, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     template_version = models.PositiveIntegerField(null=True, blank=True)
     template_ran = models.ForeignKey(TemplateVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    forked_from = models.JSONField(null=True, blank=True)  # forks.Origin; null = made anew
+    excluded_entries = models.JSONField(default=list, blank=True)  # ids of entries that no search of this council finds
     reason = models.CharField(max_length=64, blank=True)  # why the latest run failed or was stopped
     round = models.PositiveSmallIntegerField(default=0)  # number of the latest run's latest round
     version = models.PositiveIntegerField(default=1)  # the ETag; counts people's edits and changes of status
@@ -93,7 +95,10 @@ class Seat(models.Model):
 
 
 class Message(models.Model):
-    """What a person says to a council. Delivered at a stage boundary: ``delivered_in`` is the first round whose seats read it."""
+    """What a person says to a council. Delivered at a stage boundary: ``delivered_in`` is the first round whose seats read it.
+
+    One that is addressed to a ``seat`` is read by that seat alone, in the ``turn`` that replies to it.
+    """
 
     class Kind(models.TextChoices):
         EVIDENCE = "evidence"
@@ -108,6 +113,8 @@ class Message(models.Model):
     content = models.TextField()
     interrupt = models.BooleanField(default=False)
     delivered_in = models.ForeignKey("council.Round", null=True, on_delete=models.SET_NULL, related_name="messages")
+    seat = models.ForeignKey(Seat, null=True, on_delete=models.CASCADE, related_name="questions")
+    turn = models.OneToOneField("council.Turn", null=True, on_delete=models.CASCADE, related_name="question")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -16,7 +16,7 @@ from council import selectors, services
 from council.claims_table import claims_of
 from council.export.minutes import claim_row, evidence_of
 from council.models import CouncilSession
-from council.pages import wording
+from council.pages import branches, wording
 from council.pages.common import EXPECTED, blame, both, count_write, person, reading, show, writing
 from council.pages.forms import CouncilForm, MessageForm, TemplatePicker, filled_from
 from council.pages.people import desks
@@ -104,7 +104,8 @@ def _context(session: CouncilSession, form: MessageForm, user: User) -> dict[str
     snapshot = selectors.session_snapshot(session.pk)
     reason = snapshot["session"]["reason"]
     finished = session.status in FINISHED
-    news = finished and any(one["created_at"] > snapshot["session"]["finished_at"] for one in snapshot["messages"])
+    said = (one for one in snapshot["messages"] if one["seat"] is None)
+    news = finished and any(one["created_at"] > snapshot["session"]["finished_at"] for one in said)
     return {
         "session": session,
         "view": view(snapshot, reason),
@@ -114,6 +115,7 @@ def _context(session: CouncilSession, form: MessageForm, user: User) -> dict[str
         "finished": finished,
         "news": news,
         "wording": wording.tables(),
+        "branch": branches.context(session),
     }
 
 

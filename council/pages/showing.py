@@ -29,7 +29,7 @@ def view(snapshot: Json, reason: str = "") -> Json:
         "sentence": sentence(session, rounds, reason),
         "usage": usage(session),
         "stages": stages(session, rounds),
-        "seats": [show_seat(seat, session, rounds) for seat in session["agents"]],
+        "seats": [show_seat(seat, session, rounds, snapshot["rounds"]) for seat in session["agents"]],
         "warnings": session["warnings"],
         "counts": [count(round_, rounds, names) for round_ in rounds if countable(round_)],
         "decision": decision(current, labels(rounds)) if current else None,
@@ -125,22 +125,22 @@ def stage(name: str, seen: dict[str, str], later: list[str]) -> Json:
 # --- Seats ------------------------------------------------------------------------------------------------------------
 
 
-def show_seat(seat: Json, session: Json, rounds: list[Json]) -> Json:
-    turns = [turn for round_ in rounds for turn in round_["turns"] if turn["seat"] == seat["id"]]
+def show_seat(seat: Json, session: Json, rounds: list[Json], every: list[Json]) -> Json:
+    """``every``: the rounds of all runs, for replies to people stand beside the run."""
+    turns = [turn for turn in turns_of(seat, rounds) if turn["kind"] != "reply"]
+    replies = [turn for turn in turns_of(seat, every) if turn["kind"] == "reply" and turn["result"]]
     stage_of = {round_["round"]: round_["stage"] for round_ in rounds}
     hidden = {"synthesis", "dissent"} if session["status"] == "completed" else set()  # the decision shows them
     said = [
         contribution(turn, stage_of[turn["round"]]) for turn in turns if turn["result"] and turn["kind"] not in hidden
     ]
     state, label = seat_state(seat, turns[-1] if turns else None, session, rounds)
-    return {
-        **seat,
-        "human": is_human(seat),
-        "state": state,
-        "label": label,
-        "latest": said[-1] if said else None,
-        "before": said[:-1],
-    }
+    shown = {"human": is_human(seat), "latest": said[-1] if said else None, "before": said[:-1]}
+    return {**seat, **shown, "state": state, "label": label, "replies": [contribution(one, "") for one in replies]}
+
+
+def turns_of(seat: Json, rounds: list[Json]) -> list[Json]:
+    return [turn for round_ in rounds for turn in round_["turns"] if turn["seat"] == seat["id"]]
 
 
 def seat_state(seat: Json, turn: Json | None, session: Json, rounds: list[Json]) -> tuple[str, str]:
@@ -173,7 +173,12 @@ def spoken(result: Json) -> str:
     verdict = result.get("verdict")
     if verdict is not None:
         return f"{'Accepts' if verdict['accept'] else 'Rejects'} the text. {verdict['reason']}".strip()
-    return str((result.get("dissent") or result.get("attack") or {}).get("text", ""))
+    return str((result.get("dissent") or result.get("attack") or result.get("reply") or {}).get("text", ""))
+
+
+def heading(turn: Json, stage: str) -> str:
+    words = wording.CONTRIBUTION[stage if turn["kind"] == "answer" else turn["kind"]]
+    return f"{words} (carried over)" if turn.get("copied_from") else words
 
 
 def contribution(turn: Json, stage: str) -> Json:
@@ -184,7 +189,8 @@ def contribution(turn: Json, stage: str) -> Json:
     checks = result.get("citations", [])
     return {
         "key": turn["turn"],
-        "heading": wording.CONTRIBUTION[stage if turn["kind"] == "answer" else turn["kind"]],
+        "heading": heading(turn, stage),
+        "asked": result.get("reply", {}).get("question"),
         "parts": parts(text, statuses(checks)),
         "option": answer.get("option"),
         "confidence": wording.percent(answer.get("confidence")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from accounts.api.urls import route
-from council.pages import councils, home, packs, people
+from council.pages import branches, councils, home, packs, people
 
 app_name = "pages"
 urlpatterns = [
@@ -23,4 +23,7 @@ urlpatterns = [
     *route("councils/<uuid:session_id>/turns/<uuid:turn_id>", people.reply, "council_turn"),
     *route("councils/<uuid:session_id>/gate", people.gate, "council_gate"),
     *route("councils/<uuid:session_id>/message", councils.message, "council_message"),
+    *route("councils/<uuid:session_id>/fork", branches.fork, "council_fork"),
+    *route("councils/<uuid:session_id>/reconsider", branches.reconsider, "council_reconsider"),
+    *route("councils/<uuid:session_id>/ask", branches.ask, "council_ask"),
 ]

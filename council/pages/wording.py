@@ -31,6 +31,7 @@ CONTRIBUTION = {
     "dissent": "Minority report",
     "attack": "Case against the leading answer",
     "ratify": "Verdict on the text",
+    "reply": "Reply to a question put to it",
 }
 DONE = {
     "answer": "has answered",
@@ -40,6 +41,7 @@ DONE = {
     "attack": "has made the case against the leading answer",
     "ratify": "has judged the text",
     "gate": "has been answered",
+    "reply": "has replied",
 }
 GATE = {
     "approve": "A person approved that the decision be written",

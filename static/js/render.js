@@ -54,6 +54,7 @@ const seat = (one) =>
     one.role && h("p", { class: "role" }, one.role),
     one.latest && contribution(one.latest),
     one.before.map(earlier),
+    one.replies.map(contribution),
   );
 
 const isChair = (one) => one.chair && one.name.toLowerCase() !== "chair";
@@ -63,6 +64,7 @@ const contribution = (said) =>
     "div",
     { class: said.live ? "said live" : "said", key: said.key },
     h("h4", null, said.heading),
+    said.asked && h("p", { class: "hint" }, `Asked: ${said.asked}`),
     facts(said),
     h("p", { class: "text" }, text(said.parts, `s${said.key}`)),
     said.because && h("p", { class: "hint" }, `Changed because: ${said.because}`),

@@ -21,7 +21,7 @@ export function view(state) {
     messages: state.messages.map((message) => ({ ...message, at: minute(message.created_at) })),
     usage: usage(session),
     waiting: waiting(session, rounds),
-    news: state.messages.some((message) => message.created_at > (session.finished_at ?? "")),
+    news: state.messages.some((message) => !message.seat && message.created_at > (session.finished_at ?? "")),
   };
 }
 
@@ -89,7 +89,7 @@ function stages(session, rounds) {
 // --- Seats ----------------------------------------------------------------------------------------------------------
 
 function showSeat(seat, state, rounds) {
-  const turns = rounds.flatMap((round) => round.turns).filter((turn) => turn.seat === seat.id);
+  const turns = turnsOf(seat, rounds).filter((turn) => turn.kind !== "reply");
   const stageOf = new Map(rounds.map((round) => [round.round, round.stage]));
   const hidden = state.session.status === "completed" ? ["synthesis", "dissent"] : [];
   const said = turns
@@ -99,8 +99,18 @@ function showSeat(seat, state, rounds) {
   const live = current && state.live[current.turn]?.text;
   if (live) said.push(unfinished(current, stageOf.get(current.round), live));
   const [word, label] = live ? ["writing", "writing"] : seatState(seat, current, state.session, rounds);
-  return { ...seat, human: isHuman(seat), state: word, label, latest: said.at(-1) ?? null, before: said.slice(0, -1) };
+  const shown = { human: isHuman(seat), latest: said.at(-1) ?? null, before: said.slice(0, -1) };
+  return { ...seat, ...shown, state: word, label, replies: replies(seat, state) };
 }
+
+const turnsOf = (seat, rounds) => rounds.flatMap((round) => round.turns).filter((turn) => turn.seat === seat.id);
+
+// Replies to people, in all runs: they stand beside the run.
+const replies = (seat, state) =>
+  turnsOf(seat, state.rounds)
+    .filter((turn) => turn.kind === "reply")
+    .map((turn) => (turn.result ? contribution(turn) : state.live[turn.turn]?.text && unfinished(turn, "", state.live[turn.turn].text)))
+    .filter(Boolean);
 
 function seatState(seat, turn, session, rounds) {
   const current = openRound(rounds);
@@ -132,6 +142,7 @@ function contribution(turn, stage) {
   return {
     key: turn.turn,
     heading: heading(turn, stage),
+    asked: turn.result.reply?.question,
     parts: parts(text, statuses(citations)),
     option: answer?.option,
     confidence: percent(answer?.confidence),
@@ -141,12 +152,13 @@ function contribution(turn, stage) {
 }
 
 // The words of a turn that is neither an answer nor the decision.
-function spoken({ dissent, attack, verdict }) {
+function spoken({ dissent, attack, reply, verdict }) {
   if (verdict) return `${verdict.accept ? "Accepts" : "Rejects"} the text. ${verdict.reason}`.trim();
-  return (dissent ?? attack)?.text ?? "";
+  return (dissent ?? attack ?? reply)?.text ?? "";
 }
 
-const heading = (turn, stage) => words.contribution[turn.kind === "answer" ? stage : turn.kind];
+const heading = (turn, stage) =>
+  words.contribution[turn.kind === "answer" ? stage : turn.kind] + (turn.copied_from ? " (carried over)" : "");
 
 const unfinished = (turn, stage, text) => ({
   key: turn.turn,

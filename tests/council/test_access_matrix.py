@@ -128,6 +128,12 @@ PAGES: dict[tuple[str, str], Row] = {
     ("pages:council_gate", "POST"): Row(
         CONVENER, 302, lambda _: {"decision": "stop"}, "council_turn", opened=False, before=open_a_gate
     ),
+    ("pages:council_fork", "POST"): Row(
+        CONVENER, 302, lambda _: {"after_round": "0"}, "council_councilsession", opened=False
+    ),
+    # A draft has nothing to reconsider and nobody to ask: the page that follows says so.
+    ("pages:council_reconsider", "POST"): Row(CONVENER, 302, opened=False),
+    ("pages:council_ask", "POST"): Row(CONVENER, 302, lambda _: {"question": "Why?"}, opened=False),
     ("accounts:logout", "POST"): Row(EVERYBODY, 302, differs={"anonymous": 302}),
     ("accounts:logout", "OPTIONS"): Row(EVERYBODY, 200, differs={"anonymous": 200}),
     ("accounts:keys", "GET"): Row(EVERYBODY),
@@ -164,6 +170,9 @@ API: dict[tuple[str, str], Row] = {
     # A draft has nothing to count, and nothing that could be taken apart.
     ("session-recount", "GET"): Row(CONVENER, 409, opened=False, query=lambda _: "?rule=borda"),
     ("session-candidates-split", "POST"): Row(CONVENER, 409, lambda _: {"candidate": "a1"}, opened=False),
+    ("session-fork", "POST"): Row(CONVENER, 201, lambda _: {}, "council_councilsession", opened=False),
+    ("session-reconsider", "POST"): Row(CONVENER, 409, opened=False),
+    ("session-seat-ask", "POST"): Row(CONVENER, 409, lambda _: {"question": "Why?"}, opened=False),
     ("session-effective-votes", "GET"): Row(CONVENER, opened=False),
     ("session-claims", "GET"): Row(CONVENER, opened=False),
     ("session-export", "GET"): Row(CONVENER, opened=False, query=lambda _: "?format=json&prompts=true"),
@@ -200,6 +209,7 @@ def world(db: None) -> World:
         "revision": EntryRevision.objects.get(entry=made.ids["entry"]).pk,
         "session_id": session.pk,
         "turn_id": uuid7(),
+        "seat": session.seats.get(position=0).pk,
         "key_id": ApiKey.objects.get(user=viewer).pk,
     }
     return World(made.pack, {**made.ids, **ids}, made.people, made.keys)

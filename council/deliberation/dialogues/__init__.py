@@ -30,7 +30,8 @@ def start(context: TurnContext, style: Style, seed: int) -> Dialogue:
     """Begin the conversation of one turn. The same context, style, seed and replies give the same prompts and result.
 
     Raises ValueError for a tally, which no model computes, for a ballot without candidates, a dissent without a position, an
-    attack on nothing, a verdict on no text, and for a guided turn that may search, for small models call no tools.
+    attack on nothing, a verdict on no text, a reply to no question, and for a guided turn that may search, for small models call
+    no tools.
     """
     if context.kind is TurnKind.TALLY:
         raise ValueError("a tally is computed, not asked for")
@@ -44,4 +45,6 @@ def start(context: TurnContext, style: Style, seed: int) -> Dialogue:
         raise ValueError("a verdict needs the text that it is about")
     if context.searches and style == "guided":
         raise ValueError("a guided turn does not search")
+    if context.kind is TurnKind.REPLY and not context.asked:
+        raise ValueError("a reply needs the question")
     return guided.start(context, seed) if style == "guided" else structured.start(context, seed)

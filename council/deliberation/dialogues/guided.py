@@ -22,6 +22,7 @@ from council.deliberation import citations, parsing, prompts
 from council.deliberation.dialogues.asking import Sent, ask, object_schema
 from council.deliberation.types import (
     Answer,
+    Aside,
     Attack,
     Ballot,
     Claim,
@@ -29,7 +30,6 @@ from council.deliberation.types import (
     Evidence,
     Prompt,
     Reply,
-    Stage,
     Synthesis,
     TurnContext,
     TurnKind,
@@ -59,7 +59,7 @@ Asked = Generator[Prompt, Sent, str]
 
 def start(
     context: TurnContext, seed: int
-) -> Generator[Prompt, Sent, Answer | Ballot | Synthesis | Dissent | Attack | Verdict]:
+) -> Generator[Prompt, Sent, Answer | Ballot | Synthesis | Dissent | Attack | Verdict | Aside]:
     desk = _Desk(context, seed)
     if context.kind is TurnKind.BALLOT:
         return _ballot(desk)
@@ -71,6 +71,8 @@ def start(
         return _attack(desk)
     if context.kind is TurnKind.RATIFY:
         return _verdict(desk)
+    if context.kind is TurnKind.REPLY:
+        return _aside(desk)
     return _answer(desk)
 
 
@@ -81,14 +83,13 @@ def _answer(desk: _Desk) -> Generator[Prompt, Sent, Answer]:
     """Option or estimate (or keep/change), evidence, confidence, prose: at most four calls, and one for each question to reply to.
     Small models ask nobody anything."""
     context, own = desk.context, desk.context.own
-    debating = context.stage is Stage.DEBATE and own is not None
     option = (yield from desk.option()) if context.options else None
     estimate = (yield from desk.estimate()) if context.scale is not None else None
     changed = yield from _changed(desk, option, estimate)
     item = yield from desk.evidence("Which source made you change your mind?" if changed else desk.why(option))
     confidence = CONFIDENCE[(yield from desk.choose("confidence", "How sure are you?", list(CONFIDENCE)))]
     replies = yield from desk.replies(item)
-    if debating and own is not None and option is None and not changed:
+    if context.revisiting and own is not None and option is None and not changed:
         kept = {
             "confidence": confidence,
             "changed_because": None,
@@ -115,7 +116,7 @@ def _answer(desk: _Desk) -> Generator[Prompt, Sent, Answer]:
 
 def _changed(desk: _Desk, option: str | None, estimate: float | None) -> Generator[Prompt, Sent, bool]:
     own = desk.context.own
-    if desk.context.stage is not Stage.DEBATE or own is None:
+    if own is None or not desk.context.revisiting:
         return False
     if option is not None:
         return option != own.option
@@ -180,6 +181,14 @@ def _verdict(desk: _Desk) -> Generator[Prompt, Sent, Verdict]:
     """One call."""
     reason = FAULTS[(yield from desk.choose("verdict", "Do you accept the decision as written?", list(FAULTS)))]
     return Verdict(accept=not reason, reason=reason)
+
+
+def _aside(desk: _Desk) -> Generator[Prompt, Sent, Aside]:
+    question = next(iter(desk.context.asked))
+    item = yield from desk.evidence("Which source helps most to reply to the question put to you?")
+    said = yield from desk.reply(question, item)
+    body = desk.judged(said, item)
+    return Aside(text=body.text, question=question)
 
 
 def _stop(text: str | None) -> str:
@@ -253,6 +262,9 @@ class _Desk:
             yield "all estimates", prompts.spread(context.distribution, context.scale)
         if context.attack:
             yield "case against the leading answer", prompts.said(context.attack, OTHERS_CHARS)
+        for one in context.revised:
+            yield f"source {one.n} as it was", prompts.said(one.then, OTHERS_CHARS)
+            yield f"source {one.n} as it is now", prompts.said(one.now or prompts.GONE, OTHERS_CHARS)
         for text in context.asked:
             yield "question put to you", prompts.said(text, OTHERS_CHARS)
         for text in context.replied[:1]:
@@ -315,12 +327,16 @@ class _Desk:
         """One or two sentences on each question put to this seat."""
         found = []
         for n, asked in enumerate(self.context.asked, start=1):
-            said = yield from ask(self._replying(asked, item), partial(parsing.prose, token=self.token, limit=2))
+            said = yield from self.reply(asked, item)
             found.append(Reply(question=n, text=" ".join(said), asked=asked))
         return tuple(found)
 
+    def reply(self, asked: str, item: Evidence | None) -> Generator[Prompt, Sent, tuple[str, ...]]:
+        return ask(self._replying(asked, item), partial(parsing.prose, token=self.token, limit=2))
+
     def changes(self) -> Generator[Prompt, Sent, bool]:
-        question = "Compare your own answer with the other answers. Do you keep it or change it?"
+        against = "what changed in your evidence" if self.context.revised else "the other answers"
+        question = f"Compare your own answer with {against}. Do you keep it or change it?"
         return (yield from self.choose("change", question, ["keep", "change"])) == "change"
 
     def why(self, choice: str | None) -> str:
@@ -393,7 +409,11 @@ class _Desk:
             if item is None:
                 raise
             written = ()  # the picked piece, quoted below, is the turn's substance; what the model failed to add is on record
-        return _Body(self._judged([citations.strip_marks(one) for one in written], item, bool(choice) or grounded))
+        return self.judged(written, item, grounded=bool(choice) or grounded)
+
+    def judged(self, written: Sequence[str], item: Evidence | None, *, grounded: bool = False) -> _Body:
+        """The prose with our marks."""
+        return _Body(self._judged([citations.strip_marks(one) for one in written], item, grounded))
 
     def _rewriting(self, text: str, field: str) -> Prompt:
         system = (

@@ -14,12 +14,12 @@ from council.deliberation.dialogues import searching
 from council.deliberation.dialogues.asking import Asked, Sent, ask, object_schema
 from council.deliberation.types import (
     Answer,
+    Aside,
     Attack,
     Ballot,
     Dissent,
     Prompt,
     Scale,
-    Stage,
     Synthesis,
     TurnContext,
     TurnKind,
@@ -34,8 +34,9 @@ MAX_TOKENS: Mapping[TurnKind, int] = {
     TurnKind.DISSENT: 800,
     TurnKind.ATTACK: 1000,
     TurnKind.RATIFY: 400,
+    TurnKind.REPLY: 1000,
 }
-Result = Answer | Ballot | Synthesis | Dissent | Attack | Verdict
+Result = Answer | Ballot | Synthesis | Dissent | Attack | Verdict | Aside
 _TEXT: Mapping[str, object] = {"type": "string"}
 
 
@@ -82,6 +83,9 @@ def _shape(context: TurnContext, seed: int) -> _Shape:
         return parsing.attack, {"text": _TEXT}, _in_words({"text": "your case against it, with its [n] marks"})
     if context.kind is TurnKind.RATIFY:
         return _verdict()
+    if context.kind is TurnKind.REPLY:
+        parse = partial(parsing.aside, context=context)
+        return parse, {"text": _TEXT}, _in_words({"text": "your reply, with its [n] marks"})
     return _answer(context, seed)
 
 
@@ -111,7 +115,7 @@ def _answer(context: TurnContext, seed: int) -> _Shape:
         "confidence": "how likely your answer is right, from 0 to 1",
         "would_change": "what finding would change your mind, in one sentence",
     }
-    if context.stage is Stage.DEBATE and context.own is not None:
+    if context.revisiting:
         schema |= {"changed": {"type": "boolean"}, "because": _TEXT}
         words["changed"] = "true if this answer differs from the one you gave before"
         words["because"] = 'if it differs: the evidence or the named error that changed it; otherwise ""'
