@@ -25,7 +25,7 @@ class ChangesIn(s.SessionFields):
     without_entries = serializers.ListField(child=serializers.UUIDField(), max_length=EXCLUDED_MAX, required=False)
 
 
-class ForkIn(serializers.Serializer[Any]):
+class CouncilForkIn(serializers.Serializer[Any]):
     run = serializers.IntegerField(min_value=1, max_value=32767, required=False, help_text="By default the latest.")
     after_round = serializers.IntegerField(min_value=0, max_value=100, default=0)
     changes = ChangesIn(required=False)
@@ -40,13 +40,13 @@ class AskOut(serializers.Serializer[Any]):
     message = s.MessageOut()
 
 
-class ForkView(ApiView):
+class CouncilForkView(ApiView):
     """POST /api/council-sessions/{id}/fork"""
 
-    @extend_schema(request=ForkIn, responses={201: s.SessionOut})
+    @extend_schema(request=CouncilForkIn, responses={201: s.SessionOut})
     def post(self, request: Request, pk: UUID) -> Response:
         selectors.session_for(self.user, pk)
-        body = self.validated(ForkIn)
+        body = self.validated(CouncilForkIn)
         session = forks.fork(self.user, pk, forks.Wish(**body))
         return self.single(selectors.session_detail(session), session.version, status=201)
 

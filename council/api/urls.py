@@ -14,7 +14,7 @@ urlpatterns = [
     *route("council-sessions/<uuid:pk>/start", views.StartView, "session-start"),
     *route("council-sessions/<uuid:pk>/stop", views.StopView, "session-stop"),
     *route("council-sessions/<uuid:pk>/message", views.MessageView, "session-message"),
-    *route("council-sessions/<uuid:pk>/fork", branches.ForkView, "session-fork"),
+    *route("council-sessions/<uuid:pk>/fork", branches.CouncilForkView, "session-fork"),
     *route("council-sessions/<uuid:pk>/reconsider", branches.ReconsiderView, "session-reconsider"),
     *route("council-sessions/<uuid:pk>/seats/<uuid:seat>/ask", branches.AskSeatView, "session-seat-ask"),
     *route("council-sessions/<uuid:pk>/events", views.EventsView, "session-events"),
