@@ -16,11 +16,11 @@ from django.db.models import F
 from django.utils import timezone
 
 from council import counting, events, serial, turns
-from council.context import HISTORY
 from council.deliberation import ballots as b
 from council.deliberation import carrying as pure
 from council.deliberation import citations
 from council.deliberation.types import HUMAN, SEALED_FROM_PEOPLE, Answer, RoundState, RunState, Stage, TurnKind
+from council.desk import HISTORY
 from council.models import Ballot, CouncilSession, Message, Round, Run, Seat, Turn
 from council.state import load, protocol_of
 from council.states import TurnStatus

@@ -14,7 +14,8 @@ from council.claims import Claim
 from council.context import Assignment
 from council.deliberation import dialogues
 from council.deliberation.dialogues import Dialogue, Result, Sent
-from council.deliberation.parsing import ReplyError, live_text
+from council.deliberation.livetext import live_text
+from council.deliberation.parsing import ReplyError
 from council.deliberation.shelf import Shelf
 from council.deliberation.tools import Search, ToolCall, ToolCalls, written
 from council.deliberation.types import Evidence, Prompt

@@ -24,6 +24,7 @@ from council import claims, context, events, orchestrator, serial
 from council.deliberation import dialogues, gates
 from council.deliberation.parsing import ReplyError
 from council.deliberation.types import GateAnswer, TurnContext, TurnKind
+from council.desk import Desk
 from council.evidence import shown_to
 from council.models import CouncilSession, Message, Turn
 from council.orchestrator import Finished
@@ -72,7 +73,7 @@ def header(turn: Turn) -> Json:
     }
 
 
-class Desk(NamedTuple):
+class Sheet(NamedTuple):
     """A person's turn as that person may see it: ``assignment`` is what a model in its place would be given."""
 
     turn: Turn
@@ -89,8 +90,8 @@ def turn_detail(user: User, session_id: UUID, turn_id: UUID) -> Json:
         return {**header(turn), "context": None, "expects": None}
     if turn.kind == TurnKind.GATE:
         return {**header(turn), "context": gate_json(load(turn.round.run_id)), "expects": GATE_SCHEMA}
-    desk = open_desk(turn)
-    return {**header(turn), "context": _unaddressed(desk.assignment.context), "expects": desk.expects}
+    sheet = open_sheet(turn)
+    return {**header(turn), "context": _unaddressed(sheet.assignment.context), "expects": sheet.expects}
 
 
 def _unaddressed(context: TurnContext) -> Json:
@@ -119,19 +120,19 @@ def _open(turn: Turn) -> bool:
     return running and turn.status == TurnStatus.PENDING and not late
 
 
-def open_desk(turn: Turn) -> Desk:
+def open_sheet(turn: Turn) -> Sheet:
     """Put the turn before its seat. The first time it searches the packs, outside of any transaction of ours, and keeps what was
     found; of two that come first together one is kept. Raises ``IllegalState`` when the turn is over."""
     claim = claims.look(turn.pk)
     if claim is None:
         raise _over(turn)
     if turn.seen_at is None:
-        found = context.prepare(context.Desk([claim]), claim).context.evidence
+        found = context.prepare(Desk([claim]), claim).context.evidence
         _keep(turn, [item.model_dump(mode="json") for item in found])
         turn.refresh_from_db(fields=["evidence", "seen_at"])
-    assignment = context.prepare(context.Desk([claim]), claim, shown=shown_to(turn))
+    assignment = context.prepare(Desk([claim]), claim, shown=shown_to(turn))
     expects, parse = dialogues.for_person(assignment.context, assignment.seed)
-    return Desk(turn, assignment, expects, parse)
+    return Sheet(turn, assignment, expects, parse)
 
 
 def _keep(turn: Turn, found: list[Json]) -> None:
@@ -151,12 +152,12 @@ def reply(user: User, session_id: UUID, turn_id: UUID, body: Any) -> Turn:
         raise IllegalState("A gate is answered at /gate.", code="is_gate")
     if not _open(turn):
         raise _over(turn)
-    desk = open_desk(turn)
-    _commit(user, turn, finished(_read(desk, body), desk.assignment))
+    sheet = open_sheet(turn)
+    _commit(user, turn, finished(_read(sheet, body), sheet.assignment))
     return person_turn(user, session_id, turn_id)
 
 
-def _read(desk: Desk, body: Any) -> Any:
+def _read(sheet: Sheet, body: Any) -> Any:
     if not isinstance(body, Mapping) or not body:
         raise InvalidInput(
             "The reply is an object.", code="bad_reply", errors=[{"pointer": "", "detail": "Must be an object."}]
@@ -165,7 +166,7 @@ def _read(desk: Desk, body: Any) -> Any:
         detail = f"A text has at most {TEXT_MAX} characters."
         raise InvalidInput(detail, code="bad_reply", errors=[{"pointer": too_long, "detail": detail}])
     try:
-        return desk.parse(json.dumps(body))
+        return sheet.parse(json.dumps(body))
     except ReplyError as error:
         pointer = f"/{error.at}" if error.at else ""
         detail = error.detail[:1].upper() + error.detail[1:] + "."

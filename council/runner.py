@@ -26,6 +26,7 @@ from council.conversation import Conversation
 from council.counting import count
 from council.deliberation.parsing import ReplyError
 from council.deliberation.types import Prompt, TurnKind
+from council.desk import Desk
 from council.endpoints import route_for
 from council.errors import BudgetBusy, BudgetExhausted, Fenced
 from council.leases import heartbeat
@@ -112,7 +113,7 @@ class TurnGroup:
 
     def _begin(self, due: Next) -> list[Conversation]:
         runs = groupby(sorted(due.claims, key=_run), key=_run)  # several where people asked seats about earlier ones
-        desks = {run: context.Desk(list(some), due.state) for run, some in runs}
+        desks = {run: Desk(list(some), due.state) for run, some in runs}
         begun = []
         for claim in due.claims:
             try:

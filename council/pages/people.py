@@ -44,7 +44,7 @@ def _desk(turn: Turn, form: forms.BaseForm | None) -> Json | None:
     if turn.kind == TurnKind.GATE:
         return {**shared, "form": form or GateForm(auto_id=_ids(turn)), "gate": gate_json(load(turn.round.run_id))}
     try:
-        context = people.open_desk(turn).assignment.context
+        context = people.open_sheet(turn).assignment.context
     except IllegalState:
         return None  # it ended between the list and here
     made = form or FORMS[context.kind](context, auto_id=_ids(turn))
@@ -93,7 +93,7 @@ def reply(request: HttpRequest, session_id: UUID, turn_id: UUID) -> HttpResponse
         raise NotFound("The gate has a form of its own.")
     form: Any = None
     try:
-        context = people.open_desk(turn).assignment.context
+        context = people.open_sheet(turn).assignment.context
         form = FORMS[context.kind](context, request.POST, auto_id=_ids(turn))
         if form.is_valid():
             count_write(request)

@@ -246,7 +246,7 @@ def test_whoever_has_the_lock_first_decides(user: User, convene: Convene, first:
     thread = threading.Thread(target=second)
     with transaction.atomic():
         claims.lock_session(session.pk)
-        people.open_desk(turn)
+        people.open_sheet(turn)
         thread.start()
         thread.join(timeout=0.4)
         assert thread.is_alive()  # it waits for the lock

@@ -1,6 +1,6 @@
 """One call per turn: the whole reply as one JSON object, its shape given as a schema and in words.
 
-The prose field stands first in every schema, so that watchers can read it while it is written (``parsing.LiveText``).
+The prose field stands first in every schema, so that watchers can read it while it is written (``livetext.LiveText``).
 """
 
 from __future__ import annotations

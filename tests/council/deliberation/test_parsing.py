@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from council.deliberation import parsing, prompts
-from council.deliberation.parsing import LiveText, ReplyError
+from council.deliberation.livetext import LiveText, live_text
+from council.deliberation.parsing import ReplyError
 from council.deliberation.types import Answer, Ballot, Prompt, Stage, TurnContext, TurnKind
 
 GOOD = {
@@ -316,12 +317,12 @@ def test_live_text_survives_anything(text: str) -> None:
 
 def test_live_text_of_a_prompt_follows_its_first_field() -> None:
     schema: dict[str, object] = {"type": "object", "properties": {"text": {"type": "string"}, "n": {"type": "integer"}}}
-    shown = parsing.live_text(Prompt(system="", user="", json_schema=schema, live=True))
+    shown = live_text(Prompt(system="", user="", json_schema=schema, live=True))
     assert shown.feed('{"text": "Hello", "n": 1}') == "Hello"
-    assert parsing.live_text(Prompt(system="", user="", live=True)).feed("plain") == "plain"
+    assert live_text(Prompt(system="", user="", live=True)).feed("plain") == "plain"
 
 
 @pytest.mark.parametrize("schema", [None, {"type": "object", "properties": {"choice": {"type": "string"}}}])
 def test_nothing_shows_of_a_prompt_that_is_not_live(schema: dict[str, object] | None) -> None:
-    hidden = parsing.live_text(Prompt(system="", user="", json_schema=schema))
+    hidden = live_text(Prompt(system="", user="", json_schema=schema))
     assert hidden.feed('{"choice": "A"}') == ""
