@@ -362,9 +362,12 @@ RERANKER_API_KEY = env.text("RERANKER_API_KEY")
 RERANKER_MODEL = env.text("RERANKER_MODEL")
 RERANKER_TIMEOUT_MS = env.integer("RERANKER_TIMEOUT_MS", 300, at_least=1)
 
+INDEX_LEASE_S = env.integer("INDEX_LEASE_S", 30, at_least=2)
+
 # --- Council --------------------------------------------------------------------------------------------------------
 
-TURN_LEASE_S = 15.0
+# How long a worker that says nothing keeps a turn, or a batch of entries. Shorter finds dead workers sooner and takes slow ones for dead.
+TURN_LEASE_S = float(env.integer("TURN_LEASE_S", 15, at_least=2))
 TURN_HEARTBEAT_S = 0.5
 TURN_MODEL_ERRORS_MAX = 4
 COUNCIL_DRAFT_DAYS = 30  # drafts that nobody started are archived after this

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
 from django.utils import timezone
@@ -34,8 +35,8 @@ log = logging.getLogger(__name__)
 # Large enough for texts of like length to find each other and for the work around a batch to be a few per cent of it.
 BATCH_PASSAGES: Final = 512
 BATCH_ENTRIES: Final = 512
-LEASE: Final = timedelta(seconds=30)
-RENEW_S: Final = 5.0  # how often leases are prolonged while a batch is embedded
+LEASE: Final = timedelta(seconds=settings.INDEX_LEASE_S)
+RENEW_S: Final = settings.INDEX_LEASE_S / 6  # how often leases are prolonged while a batch is embedded
 MAX_ATTEMPTS: Final = 5
 BACKOFF: Final = timedelta(seconds=2)  # doubled with each attempt
 

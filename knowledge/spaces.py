@@ -35,8 +35,8 @@ from realtime import nudge
 log = logging.getLogger(__name__)
 
 BATCH: Final = 256  # passages; sorted by length among themselves
-LEASE: Final = timedelta(seconds=30)
-RENEW_S: Final = 5.0
+LEASE: Final = timedelta(seconds=settings.INDEX_LEASE_S)
+RENEW_S: Final = settings.INDEX_LEASE_S / 6
 TELL: Final = timedelta(seconds=1)  # between two events of progress
 BACKOFF: Final = timedelta(seconds=2)  # doubled with each failure in a row
 BACKOFF_MAX: Final = timedelta(minutes=5)
