@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 from collections import Counter
@@ -32,6 +33,7 @@ TURNS = "SELECT count(*), count(*) FILTER (WHERE attempt > 1), coalesce(sum(atte
 
 def main() -> int:
     options = _parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what we started ends with us
     schedule = faults.plan(options.seed, options.faults, options.every)
     if options.schedule:
         for fault in islice(schedule, options.schedule):
@@ -135,7 +137,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--councils", type=int, default=200)
     parser.add_argument("--minutes", type=float, help="instead of a number of councils")
     parser.add_argument("--concurrent", type=int, default=24)
-    parser.add_argument("--latency", type=int, default=1500, help="milliseconds that each model call takes")
+    parser.add_argument("--latency", type=int, default=4000, help="milliseconds that each model call takes")
     parser.add_argument("--watchers", type=int, default=2)
     parser.add_argument("--faults", type=_kinds, default=list(faults.KINDS), help=",".join(faults.KINDS))
     parser.add_argument("--every", type=_range, default=(2.0, 5.0), help="seconds between faults: LOW-HIGH")
