@@ -3,7 +3,7 @@
     python -m bench.chaos [--seed 1] [--councils 200 | --minutes M] [--faults kill-worker,sigstop,…] [--every 2-5] [--write]
 
 Exits 1 with a line for each violation. The same seed gives the same schedule of pauses, faults and targets (``faults.plan``).
-Faults go on until the last council has ended, at most ``FAULTS_S`` after the last was started.
+A fault waits for a council to strike. Faults go on until the last council has ended, at most ``FAULTS_S`` after the last was started.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Run:
             ended = self.flow.step()
             last_start = time.monotonic() if len(self.flow.sessions) > before else last_start
             self.stack.thaw()
-            if not ended and time.monotonic() >= due and time.monotonic() < last_start + FAULTS_S:
+            if self.flow.running and time.monotonic() >= due and time.monotonic() < last_start + FAULTS_S:
                 self._strike(fault)
                 fault = next(schedule)
                 due = time.monotonic() + fault.pause
