@@ -261,7 +261,9 @@ RATE_LIMITS = {
     "start": env.text("RATE_LIMIT_START", "120/m"),
 }
 
-SOCKETS_PER_USER = env.integer("SOCKETS_PER_USER", 50, at_least=1)  # sockets and event streams of one user in one process
+SOCKETS_PER_USER = env.integer(
+    "SOCKETS_PER_USER", 50, at_least=1
+)  # sockets and event streams of one user in one process
 
 # --- Work -----------------------------------------------------------------------------------------------------------
 

@@ -48,11 +48,11 @@ def run(options: argparse.Namespace) -> list[str]:
         else [f"{options.stalled - caught_up} stalled readers were not complete after their return"]
     )
     longest = f"{max(released):.1f} s" if released else "never"
+    grown = (most - before) / MIB
     sentence = (
         f"`python -m bench.load stalled`: {options.stalled} readers that stop reading beside {options.readers} that go on, "
-        f"{options.councils} councils. The web process grew by **{(most - before) / MIB:.0f} MiB** at most; {len(released)} stalled were let "
-        f"go, the last after **{longest}**; {caught_up} were complete after their return. {len(seen.faults)} faults among the others, whose "
-        "times were:"
+        f"{options.councils} councils. The web process grew by **{grown:.0f} MiB** at most; {len(released)} stalled were let go, the last "
+        f"after **{longest}**; {caught_up} were complete after their return. {len(seen.faults)} faults among the others, with times of:"
     )
     rows = [["event to socket", *shares(seen.events)], ["live text", *shares(seen.deltas)]]
     report("stalled", sentence, ["what", *SHARES], rows, write=options.write)
