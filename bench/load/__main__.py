@@ -8,6 +8,7 @@ Prints a table, with ``--write`` also into docs/reliability.md (and plots into d
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 from bench.load import api, idle, sockets, stalled, stop, watchers
@@ -23,6 +24,7 @@ def main() -> int:
         described.add_argument("--write", action="store_true")
         module.arguments(described)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what we started ends with us
     faults = KINDS[options.kind].run(options)
     print(*faults, sep="\n", file=sys.stderr)
     return 1 if faults else 0

@@ -34,7 +34,6 @@ def run(options: argparse.Namespace) -> list[str]:
     with target() as stack:
         with stack.database() as connection:
             connection.execute("ALTER SYSTEM SET log_statement = 'all'")
-            connection.execute("ALTER SYSTEM SET log_line_prefix = '%m [%p] pid=%p '")
             connection.execute("SELECT pg_reload_conf()")
         for count in options.watchers:
             events, counted = _watched(stack, count, options.latency)
@@ -53,6 +52,8 @@ def run(options: argparse.Namespace) -> list[str]:
             {"reads": points},
         )
     few, many = points[0][1], points[-1][1]
+    if few == 0:
+        return ["no statement of the web process was found in the log"]
     return (
         [] if many <= 2 * few + 0.1 else [f"reads for each event grew from {few:.2f} to {many:.2f} with the watchers"]
     )
@@ -64,7 +65,7 @@ def _watched(stack: Target, count: int, latency: int) -> tuple[int, Counter[str]
     ours, theirs = get_context("spawn").Pipe()
     holding = get_context("spawn").Process(target=idle.hold, args=(stack.address, council, theirs), daemon=True)
     holding.start()
-    ours.send(count)
+    ours.send(count - 1)  # and we
     if not ours.recv():
         raise SystemExit(f"{count} watchers were not accepted")
     time.sleep(SETTLE_S)
@@ -105,7 +106,7 @@ def _count(log: Path, began: int, backends: set[int]) -> Counter[str]:
         lines.seek(began)
         for raw in lines:
             line = raw.decode(errors="replace")
-            pid = re.search(r"pid=(\d+) LOG:  (?:statement|execute [^:]*): (.*)", line)
+            pid = re.search(r"\[(\d+)\] LOG:  (?:statement|execute [^:]*): (.*)", line)
             if pid is None or int(pid[1]) not in backends or re.match(r"(BEGIN|COMMIT|ROLLBACK|SET|$)", pid[2]):
                 continue
             counted["all"] += 1
