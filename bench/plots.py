@@ -21,8 +21,8 @@ def curves(name: str, title: str, x: str, y: str, series: Mapping[str, Points]) 
     body = []
     for row, (label, points) in enumerate(series.items()):
         colour = COLOURS[row % len(COLOURS)]
-        path = " ".join(f"{frame.at_x(a):.1f},{frame.at_y(b):.1f}" for a, b in points)
-        body += [f'<polyline points="{path}" fill="none" stroke="{colour}"/>', frame.note(row, label, colour)]
+        line = " ".join(f"{frame.at_x(a):.1f},{frame.at_y(b):.1f}" for a, b in points)
+        body += [f'<polyline points="{line}" fill="none" stroke="{colour}"/>', frame.note(row, label, colour)]
     path = DOCS / f"{name}.svg"
     path.write_text(frame.document(body))
     return path

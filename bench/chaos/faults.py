@@ -150,7 +150,7 @@ class Stack:
         return self._pid(fault.target)
 
     def _cut_pubsub(self, fault: Fault) -> int:
-        self._valkey().execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        self._valkey().client_kill_filter(_type="pubsub")
         return self._pid(fault.target)
 
     def _valkey(self) -> redis.Redis:

@@ -68,7 +68,7 @@ class Published:
 
     def __init__(self, redis_url: str) -> None:
         self.at: dict[tuple[str, int, int, int], float] = {}
-        self._subscriber = redis.Redis.from_url(redis_url).pubsub()
+        self._subscriber = redis.Redis.from_url(redis_url).pubsub()  # type: ignore[no-untyped-call]  # theirs
         self._subscriber.psubscribe("*")
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.load import clients
 from bench.load.target import MIB, SHARES, Address, Target, report, shares, target
+from tests.support.ws_client import LiveClient
 
 PATIENCE_S = 120.0
 RECEIVE_BYTES = 4096  # a small window, so that the server, not the kernels, keeps what is not read
@@ -85,8 +86,7 @@ async def both(
     readers = [clients.Watching(address, council, published, gate) for council in reading]
     following = asyncio.gather(*(one.follow() for one in readers))
     stalled = [
-        clients.LiveClient(address.socket(council), key=address.key, last_seq=0, sock=_small(address))
-        for council in stalling
+        LiveClient(address.socket(council), key=address.key, last_seq=0, sock=_small(address)) for council in stalling
     ]
     for one in stalled:
         await one.connect()
@@ -119,7 +119,7 @@ def _small(address: Address) -> socket.socket:
     return made
 
 
-async def _return(address: Address, stalled: clients.LiveClient, gate: asyncio.Semaphore) -> bool:
+async def _return(address: Address, stalled: LiveClient, gate: asyncio.Semaphore) -> bool:
     """Come back with the last event that was read; True when every event up to the council's end follows."""
     stalled.cut()
     again = clients.Watching(address, stalled.url.rpartition("/")[2], None, gate)
