@@ -13,6 +13,7 @@ each is a program of its own. They die with the tests.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -78,6 +79,29 @@ class LiveStack:
         self._start(queue)
         self._wait_healthy(queue)
 
+    def start_another(self, queue: str) -> str:
+        """A second worker of a queue; its name is what the other methods know it by."""
+        name = f"{queue}-another"
+        pool, size = POOLS[queue]
+        self._specs[name] = self._worker(name, queue, pool, size)
+        self.start_worker(name)
+        return name
+
+    def stop_worker(self, name: str, number: signal.Signals = signal.SIGTERM, within: float = 10) -> float:
+        """Ask a process to end, as ``manage.py up`` and every deployment does; the seconds that it took. Fails when it does not."""
+        child, began = self._children[name], time.monotonic()
+        child.send(number)
+        while not child.has_ended():
+            if time.monotonic() - began > within:
+                raise AssertionError(f"{name} did not end within {within} s:\n{self.log(name)[-LOG_TAIL:]}")
+            time.sleep(0.02)
+        del self._children[name]
+        return time.monotonic() - began
+
+    def tell(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal and go on."""
+        self._children[name].send(number)
+
     def kill_worker(self, queue: str) -> None:
         """``kill -9`` of the process and its group; returns when it is gone."""
         self._children.pop(queue).end()
@@ -107,9 +131,12 @@ class LiveStack:
         found = {"web": self._spec("web", web, healthy=lambda _pid: answers(f"{self.url}/livez"))}
         found["beat"] = self._celery("beat", ["beat", "-s", str(self._folder / "schedule")])
         for queue, (pool, size) in POOLS.items():
-            work = ["worker", "-Q", queue, "-n", f"{queue}@%h", "--pool", pool, "--concurrency", str(size)]
-            found[queue] = self._celery(queue, [*work, "--prefetch-multiplier", "1", *QUICK_START])
+            found[queue] = self._worker(queue, queue, pool, size)
         return found
+
+    def _worker(self, name: str, queue: str, pool: str, size: int) -> ChildSpec:
+        work = ["worker", "-Q", queue, "-n", f"{name}@%h", "--pool", pool, "--concurrency", str(size)]
+        return self._celery(name, [*work, "--prefetch-multiplier", "1", *QUICK_START])
 
     def _celery(self, name: str, command: list[str]) -> ChildSpec:
         ready = self._folder / f"{name}.ready"
