@@ -17,6 +17,7 @@ Everything here is idle in processes that are no workers.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -83,6 +84,7 @@ class Stop:
         """In the main process, before the pool is forked."""
         if self._pipe is None:
             self._pipe = os.pipe()
+            atexit.register(self._leave)
 
     def request(self) -> None:
         """In the main process, also within a signal handler: no lock is taken. The second time ends the process."""
@@ -106,6 +108,12 @@ class Stop:
                 os.close(writing)
                 self._pipe = (reading, -1)
         threading.Thread(target=self._wait, args=[reading], name="stopping", daemon=True).start()
+
+    def _leave(self) -> None:
+        """When all is done and written: taking the interpreter apart took another 1.5 s when measured, and does nothing for anybody."""
+        if self.requested:
+            logging.shutdown()
+            os._exit(0)
 
     def _wait(self, reading: int) -> None:
         os.read(reading, 1)

@@ -27,14 +27,12 @@ HURRIED = [f"fake-option-{number}-latency-1500" for number in (1, 2, 3)]
 
 
 def test_a_turns_worker_hands_back_what_it_is_at_and_another_goes_on(user: User, tmp_path: Path) -> None:
-    with LiveStack(tmp_path) as stack:
-        stack.start_another("turns")
+    with LiveStack(tmp_path, only=["turns", "turns-another", "control"]) as stack:
         session = convene(user, HURRIED)
         services.start(user, session.pk)
         until(lambda: len(stack.fake.requests) == 3, 20, "the opening")
-        first = {turn.worker for turn in Turn.objects.filter(session=session)}
-        assert len(first) == 1  # the three were asked as one
-        at = next(name for name in ("turns", "turns-another") if first.pop().endswith(f":{stack.pid(name)}"))
+        [worker] = {turn.worker for turn in Turn.objects.filter(session=session)}  # the three were asked as one
+        at = next(name for name in ("turns", "turns-another") if worker.endswith(f":{stack.pid(name)}"))
         told = time.monotonic()
         took = stack.stop_worker(at)
         until(lambda: ended(session), 10, "the decision by the other worker")
@@ -51,7 +49,7 @@ def test_a_turns_worker_hands_back_what_it_is_at_and_another_goes_on(user: User,
 
 def test_leases_are_back_and_calls_closed_within_two_seconds(user: User, tmp_path: Path) -> None:
     """Alone: nobody else takes the turns, so they can be looked at."""
-    with LiveStack(tmp_path) as stack:
+    with LiveStack(tmp_path, only=["turns"]) as stack:
         session = convene(user, SLOW)
         services.start(user, session.pk)
         until(lambda: sum(seen.tokens_sent > 3 for seen in stack.fake.requests) == 3, 20, "streaming")
@@ -61,7 +59,8 @@ def test_leases_are_back_and_calls_closed_within_two_seconds(user: User, tmp_pat
         assert time.monotonic() - told < BACK_S
         until(lambda: all(seen.disconnected_at for seen in stack.fake.requests), 5, "the end of the calls")
         assert max(seen.disconnected_at or 0 for seen in stack.fake.requests) - told_at < BACK_S
-        stack.stop_worker("turns")
+        stack.wait_ended("turns")
+        assert time.monotonic() - told < BACK_S + 2
         assert list(Turn.objects.filter(session=session).values_list("status", "lease_token", "model_errors")) == [
             ("pending", None, 0)
         ] * 3
@@ -76,7 +75,7 @@ def test_leases_are_back_and_calls_closed_within_two_seconds(user: User, tmp_pat
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGQUIT])
 def test_a_second_signal_ends_it_at_once(user: User, tmp_path: Path, second: signal.Signals) -> None:
-    with LiveStack(tmp_path) as stack:
+    with LiveStack(tmp_path, only=["turns"]) as stack:
         session = convene(user, SLOW)
         services.start(user, session.pk)
         until(lambda: running_turns(session) == 3, 20, "the opening")
