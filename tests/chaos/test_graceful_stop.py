@@ -61,9 +61,10 @@ def test_leases_are_back_and_calls_closed_within_two_seconds(user: User, tmp_pat
         assert max(seen.disconnected_at or 0 for seen in stack.fake.requests) - told_at < BACK_S
         stack.wait_ended("turns")
         assert time.monotonic() - told < BACK_S + 2
-        assert list(Turn.objects.filter(session=session).values_list("status", "lease_token", "model_errors")) == [
-            ("pending", None, 0)
-        ] * 3
+        assert (
+            list(Turn.objects.filter(session=session).values_list("status", "lease_token", "model_errors"))
+            == [("pending", None, 0)] * 3
+        )
         budget = Budget.objects.get(session=session)
         assert budget.tokens_reserved == 0
         assert budget.tokens_used > 0  # what was said before the end was paid for
