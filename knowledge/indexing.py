@@ -95,6 +95,7 @@ def index_once(pack_id: UUID, only: UUID | None = None) -> int:
     claims = claim(pack_id, only)
     if claims:
         with stopping.held(partial(give_back, pack_id, claims)):
+            stopping.check()
             finish(pack_id, origin, [_of_width(origin, outcome) for outcome in embed(embedder, claims)])
     return len(claims)
 

@@ -122,7 +122,7 @@ class Stop:
         for holding in self._holdings():
             if holding.cancel is not None:
                 _attempt(holding.cancel)
-        self._wait_for_holders(until=told + PATIENCE_S)
+        time.sleep(PATIENCE_S)  # also when nothing is held yet: a lease may have been taken a moment ago
         for holding in self._holdings():
             _attempt(holding.give_back)
         time.sleep(max(told + END_S - time.monotonic(), 0))
@@ -132,10 +132,6 @@ class Stop:
     def _holdings(self) -> list[_Holding]:
         with self._lock:
             return list(self._held.values())
-
-    def _wait_for_holders(self, until: float) -> None:
-        while time.monotonic() < until and self._holdings():
-            time.sleep(0.02)
 
 
 def _attempt(action: Callable[[], object]) -> None:
