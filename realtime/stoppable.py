@@ -21,7 +21,8 @@ def stoppable(work: Callable[P, None]) -> Callable[P, None]:
     @wraps(work)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         if stopping.requested():
-            nudge.send_task(current_task.name, args, current_task.request.delivery_info["routing_key"])
+            delivered = current_task.request.delivery_info or {}
+            nudge.send_task(current_task.name, args, str(delivered["routing_key"]))  # the queue that it came from
             return
         with suppress(stopping.Stopping):
             work(*args, **kwargs)
