@@ -110,7 +110,7 @@ class Stop:
         threading.Thread(target=self._wait, args=[reading], name="stopping", daemon=True).start()
 
     def _leave(self) -> None:
-        """When all is done and written: taking the interpreter apart took more than another second when measured, and does nothing for anybody."""
+        """When all is done and written: taking the interpreter apart took more than another second when measured, for nothing."""
         if self.requested:
             logging.shutdown()
             os._exit(0)
