@@ -169,6 +169,21 @@ def fail_attempt(claim: Claim, failure: Failure) -> None:
             _fail_turn(session, turn, **usage)
 
 
+def hand_back(parts: Sequence[tuple[Claim, Settlement | None]]) -> None:
+    """Attempts of one session that a worker breaks off because it is to end: their turns are pending again and dispatched at once.
+
+    Nothing is counted against them, for neither a model nor a seat failed. What their calls cost is charged, also of those that
+    were fenced off.
+    """
+    with transaction.atomic(), log.gathering():
+        held = claims.lock_held(parts[0][0].session_id, [claim for claim, _ in parts]).turns
+        for claim, cost in parts:
+            usage = _settle(CouncilSession(pk=claim.session_id), [cost] if cost is not None else [])
+            if claim.turn_id in held:
+                turn = claims.lock_turn(claim.turn_id)
+                turns.release(turn.session, turn, **usage)
+
+
 def _may_retry(turn: Turn, failure: Failure) -> bool:
     if failure.retry_in is None or turn.model_errors >= settings.TURN_MODEL_ERRORS_MAX:
         return False

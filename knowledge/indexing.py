@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from knowledge.services import locked_pack
 from knowledge.shapes import entry_progress, pack_counts
 from knowledge.states import IndexStatus, PackStatus
 from realtime import log as event_log
+from realtime import nudge, stopping
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +95,9 @@ def index_once(pack_id: UUID, only: UUID | None = None) -> int:
         return 0
     claims = claim(pack_id, only)
     if claims:
-        finish(pack_id, origin, [_of_width(origin, outcome) for outcome in embed(embedder, claims)])
+        with stopping.held(partial(give_back, pack_id, claims)):
+            stopping.check()
+            finish(pack_id, origin, [_of_width(origin, outcome) for outcome in embed(embedder, claims)])
     return len(claims)
 
 
@@ -163,6 +167,8 @@ class _Heart:
         self._claims, self._renewed = claims, time.monotonic()
 
     def beat(self) -> None:
+        """Raises ``Stopping`` when the worker is to end."""
+        stopping.check()
         if time.monotonic() - self._renewed >= RENEW_S:
             renew(self._claims)
             self._renewed = time.monotonic()
@@ -205,6 +211,24 @@ def finish(pack_id: UUID, origin: Origin, outcomes: Iterable[Outcome]) -> int:
     pack.save(update_fields=["index_epoch", "status"])
     _record(pack, ours)
     return len(ours)
+
+
+@transaction.atomic
+def give_back(pack_id: UUID, claims: Sequence[Claim]) -> None:
+    """The worker is to end before it has finished these: another one takes them at once. The attempt does not count, for nothing
+    failed. Those that are not ours any more are left alone."""
+    pack = locked_pack(pack_id)
+    held = {(claim.entry_id, claim.token) for claim in claims}
+    ids = [entry for entry, _ in held]
+    entries = Entry.objects.select_for_update(no_key=True).filter(_INDEXING, pk__in=ids, deleted_at=None)
+    ours = [entry for entry in entries.order_by("pk") if (entry.pk, entry.lease_token) in held]
+    for entry in ours:
+        entry.attempt = max(entry.attempt - 1, 0)
+    Entry.objects.bulk_update(ours, ["attempt"])
+    _settle(ours, IndexStatus.PENDING)
+    _record(pack, ours)
+    if ours:
+        nudge.send_task_on_commit("knowledge.tasks.index_pack", [str(pack_id)], "index")
 
 
 @transaction.atomic
