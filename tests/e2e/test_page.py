@@ -218,6 +218,7 @@ async (session) => {
   const answer = await fetch(`/api/council-sessions/${session}/events?after=0&limit=500`);
   const { results } = await answer.json();
   const { live, reason, ...reduced } = results.reduce(reduce, empty());
+  await new Promise((resolve) => setTimeout(resolve, 2200)); // joiners within two seconds share a snapshot, and this one is to be new
   const snapshot = await new Promise((resolve) => {
     const socket = new WebSocket(`ws://${location.host}/ws/council-sessions/${session}`);
     socket.onopen = () => socket.send(JSON.stringify({ t: "hello", v: 1, last_seq: null }));
