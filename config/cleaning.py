@@ -105,8 +105,8 @@ CLEANERS: Final = (
     Cleaner(
         "logins",
         "login sessions that have run out",
-        "{} seconds after the login",
-        "SESSION_COOKIE_AGE",
+        "two weeks after the last login",
+        "",
         "accounts.cleaning.LOGINS",
         HOUR,
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -30,7 +31,8 @@ SAID_EVERY: Final = timedelta(
 Find = Callable[[], QuerySet[Any]]
 
 
-class Cleaning(NamedTuple):
+@dataclass(frozen=True)
+class Cleaning:
     """``slices`` removes one slice after the other, each when it is asked for, and says how many things were in it."""
 
     count: Callable[[], int]  # how many there are now

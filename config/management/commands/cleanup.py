@@ -28,12 +28,17 @@ class Command(BaseCommand):
     def _clean(self, cleaner: Cleaner, *, dry_run: bool) -> bool:
         """Whether it worked; the others have their turn all the same."""
         try:
-            if dry_run:
-                done = f"{cleaner.cleaning.count()} to clean"
-            else:
-                done = f"{cleaning.run(cleaner.name, cleaner.cleaning).removed} cleaned"
+            done = _count(cleaner) if dry_run else _clean(cleaner)
         except Exception as error:  # noqa: BLE001  # told to the person who asked, and by the exit status
             self.stderr.write(f"{cleaner.name:<16} {type(error).__name__}: {error}")
             return False
         self.stdout.write(f"{cleaner.name:<16} {done:<14} {cleaner.what}")
         return True
+
+
+def _count(cleaner: Cleaner) -> str:
+    return f"{cleaner.cleaning.count()} to clean"
+
+
+def _clean(cleaner: Cleaner) -> str:
+    return f"{cleaning.run(cleaner.name, cleaner.cleaning).removed} cleaned"
