@@ -16,7 +16,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,8 +27,9 @@ from django.conf import settings
 from django.db import connection
 
 from config.embedded.apps import CONTROL_THREADS, QUICK_START, TURN_THREADS
-from config.embedded.network import LOOPBACK, answers, free_port
+from config.embedded.network import LOOPBACK
 from config.embedded.process import READY_FILE, Child, ChildSpec, wrote_its_pid
+from config.web import bind
 from tests.support.fake_openai import FakeModelServer
 
 START_TIMEOUT_S = 60.0
@@ -51,7 +53,9 @@ class LiveStack:
         env: Mapping[str, str] | None = None,
         only: Collection[str] | None = None,
     ) -> None:
-        self.port = free_port()
+        # Stays open while the web server is started again, as it does below ``manage.py up``.
+        [self._listener] = bind(LOOPBACK, 0)
+        self.port = self._listener.getsockname()[1]
         self.url = f"http://{LOOPBACK}:{self.port}"
         self.fake = FakeModelServer()
         self._folder = folder
@@ -83,6 +87,7 @@ class LiveStack:
         for child in self._children.values():
             child.end()
         self._children.clear()
+        self._listener.close()
         self.fake.__exit__(kind, error, trace)
 
     def start_worker(self, queue: str) -> None:
@@ -135,8 +140,8 @@ class LiveStack:
             time.sleep(0.05)
 
     def _described(self) -> dict[str, ChildSpec]:
-        web = ["uvicorn", "config.asgi:application", "--host", LOOPBACK, "--port", str(self.port), "--no-access-log"]
-        found = {"web": self._spec("web", web, healthy=lambda _pid: answers(f"{self.url}/livez"))}
+        web = self._ready("web", ["config.web", "--fd", str(self._listener.fileno())])
+        found = {"web": replace(web, inherits=[self._listener])}
         found["beat"] = self._celery("beat", ["beat", "-s", str(self._folder / "schedule")])
         for queue, (pool, size) in POOLS.items():
             for name in (queue, f"{queue}-another"):
@@ -148,19 +153,17 @@ class LiveStack:
         return self._celery(name, [*work, "--prefetch-multiplier", "1", *QUICK_START])
 
     def _celery(self, name: str, command: list[str]) -> ChildSpec:
-        ready = self._folder / f"{name}.ready"
-        module = ["config.embedded.celery_child", "-A", "config", *command, "--loglevel", "INFO"]
-        return self._spec(name, module, healthy=wrote_its_pid(ready), env={READY_FILE: str(ready)})
+        return self._ready(name, ["config.embedded.celery_child", "-A", "config", *command, "--loglevel", "INFO"])
 
-    def _spec(
-        self, name: str, module: list[str], healthy: Callable[[int], bool], env: Mapping[str, str] | None = None
-    ) -> ChildSpec:
+    def _ready(self, name: str, module: list[str]) -> ChildSpec:
+        """A module that says when it is ready."""
+        ready = self._folder / f"{name}.ready"
         return ChildSpec(
             name=name,
             argv=[sys.executable, "-m", *module],
             log=self._folder / f"{name}.log",
-            healthy=healthy,
-            env={**self._environment(), **(env or {})},
+            healthy=wrote_its_pid(ready),
+            env={**self._environment(), READY_FILE: str(ready)},
             cwd=settings.BASE_DIR,
         )
 
