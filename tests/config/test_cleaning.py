@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from celery import current_app
@@ -76,7 +76,7 @@ def late(world: World) -> Callable[[], int]:
     return Turn.objects.filter(status="running").count
 
 
-def _all_but_one(session: CouncilSession) -> list[object]:
+def _all_but_one(session: CouncilSession) -> list[UUID]:
     return list(session.turns.order_by("id").values_list("pk", flat=True)[1:])
 
 
