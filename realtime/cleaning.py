@@ -22,8 +22,7 @@ from realtime.models import Cleanup
 
 logger = logging.getLogger(__name__)
 
-SLICE: Final = 1000  # rows that one transaction deletes
-AT_ONCE: Final = 1000  # of what is mended one by one, in one run; the next run takes the others
+SLICE: Final = 1000  # rows that one transaction deletes, or keys that are read at once
 SAID_EVERY: Final = timedelta(
     minutes=1
 )  # a cleaner that runs every few seconds need not write each time that it found nothing
@@ -81,8 +80,15 @@ def _delete_slice(found: QuerySet[Any]) -> int:
 
 
 def _mend(find: Find, mend: Callable[[Any], bool]) -> Iterator[int]:
-    keys = list(find().values_list("pk", flat=True)[:AT_ONCE])
-    return in_turn(keys, lambda key: iter([int(mend(key))]))
+    return in_turn(_keys(find), lambda key: iter([int(mend(key))]))
+
+
+def _keys(find: Find) -> Iterator[Any]:
+    """Each once, also of those that are still found after they had their turn."""
+    page = list(find().order_by("pk").values_list("pk", flat=True)[:SLICE])
+    while page:
+        yield from page
+        page = list(find().filter(pk__gt=page[-1]).order_by("pk").values_list("pk", flat=True)[:SLICE])
 
 
 def in_turn(keys: Iterable[Any], work: Callable[[Any], Iterator[int]]) -> Iterator[int]:
