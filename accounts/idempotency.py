@@ -19,17 +19,17 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import connection
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from accounts.errors import IdempotencyBusy, IdempotencyMismatch
 from accounts.models import IdempotencyRecord, User
 
-KEEP = timedelta(hours=24)
 STALE_AFTER = timedelta(seconds=60)
 WAIT_S = 10.0
 _POLL_S = (0.02, 0.25)  # first and longest pause between two looks at a running request
-_PURGE_BATCH = 20  # every new record removes up to so many expired ones, so the table needs no housekeeping task
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,8 @@ def _claim_or_answer(user: User, key: str, fingerprint: bytes) -> Claim | Answer
     now = timezone.now()
     record, created = IdempotencyRecord.objects.get_or_create(user=user, key=key, defaults={"fingerprint": fingerprint})
     if created:
-        _purge(now)
         return Claim(record.pk, record.token)
-    if record.created_at < now - KEEP:
+    if record.created_at < _oldest(now):
         IdempotencyRecord.objects.filter(pk=record.pk, token=record.token).delete()
         return _claim_or_answer(user, key, fingerprint)
     if bytes(record.fingerprint) != fingerprint:
@@ -103,10 +102,14 @@ def _take_over(record: IdempotencyRecord) -> Claim | None:
     return Claim(record.pk, token) if mine == 1 else None
 
 
-def _purge(now: datetime) -> None:
-    expired = IdempotencyRecord.objects.filter(created_at__lt=now - KEEP).order_by("created_at")
-    batch = expired.select_for_update(skip_locked=True).values("pk")[:_PURGE_BATCH]
-    IdempotencyRecord.objects.filter(pk__in=batch).delete()
+def expired(now: datetime) -> QuerySet[IdempotencyRecord]:
+    """Records that no repetition is answered with any more, and whose request does not run any more; ``cleaning`` removes them."""
+    over = Q(status__isnull=False) | Q(claimed_at__lt=now - STALE_AFTER)
+    return IdempotencyRecord.objects.filter(over, created_at__lt=_oldest(now)).order_by("created_at")
+
+
+def _oldest(now: datetime) -> datetime:
+    return now - timedelta(hours=settings.IDEMPOTENCY_HOURS)
 
 
 def _pause(seconds: float) -> None:

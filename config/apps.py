@@ -5,4 +5,6 @@ class ConfigConfig(AppConfig):
     name = "config"
 
     def ready(self) -> None:
-        from config import checks  # noqa: F401  # registers them
+        from config import checks, metrics  # noqa: F401  # registers them
+
+        metrics.register()

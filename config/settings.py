@@ -12,7 +12,7 @@ from django.urls import reverse_lazy
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from config import env
+from config import cleaning, env
 
 BASE_DIR = env.BASE_DIR
 DATA_DIR = env.data_dir()
@@ -252,6 +252,8 @@ SPECTACULAR_SETTINGS = {
     "PREPROCESSING_HOOKS": ["accounts.api.schema.drop_slash_twins"],
 }
 
+IDEMPOTENCY_HOURS = env.integer("IDEMPOTENCY_HOURS", 24, at_least=1)  # how long the first answer to a POST is repeated
+
 # Requests per user and policy (per address for strangers; sign-in per address and account). An empty rate is no limit.
 RATELIMIT_ENABLE = env.boolean("RATE_LIMITS", default=True)
 RATE_LIMITS = {
@@ -288,7 +290,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_BEAT_SCHEDULE = {
-    "council-sweep": {"task": "council.tasks.sweep", "schedule": 5.0, "options": {"queue": "control", "expires": 5}},
+    **cleaning.beat(),
     "knowledge-sweep-ann": {
         "task": "knowledge.tasks.sweep_ann",
         "schedule": 30.0,
@@ -298,17 +300,6 @@ CELERY_BEAT_SCHEDULE = {
         "task": "knowledge.tasks.sweep",
         "schedule": 5.0,
         "options": {"queue": "control", "expires": 5},
-    },
-    "knowledge-purge-trash": {"task": "knowledge.tasks.purge_trash", "schedule": 3600.0, "options": {"expires": 3600}},
-    "knowledge-trash": {
-        "task": "knowledge.tasks.sweep_trash",
-        "schedule": 600.0,
-        "options": {"queue": "control", "expires": 600},
-    },
-    "knowledge-forget-searches": {
-        "task": "knowledge.tasks.sweep_searches",
-        "schedule": 3600.0,
-        "options": {"queue": "control", "expires": 3600},
     },
 }
 
@@ -350,6 +341,7 @@ IMPORT_MAX_ITEMS = env.integer("IMPORT_MAX_ITEMS", 10_000, at_least=1)  # entrie
 IMPORT_MAX_PAGES = env.integer("IMPORT_MAX_PAGES", 2_000, at_least=1)  # of a PDF
 IMPORT_MEMORY_BYTES = env.integer("IMPORT_MEMORY_BYTES", 768 * 1024 * 1024, at_least=128 * 1024 * 1024)
 IMPORT_FILE_SECONDS = env.integer("IMPORT_FILE_SECONDS", 60, at_least=1)
+IMPORT_ORPHAN_MINUTES = env.integer("IMPORT_ORPHAN_MINUTES", 60, at_least=30)  # of files that no import names
 IMPORT_TOTAL_SECONDS = env.integer("IMPORT_TOTAL_SECONDS", 900, at_least=1)
 # Hosts that pages may be fetched from: "example.org", or ".example.org" for everything below it. Empty: none.
 IMPORT_URL_ALLOWLIST = env.words("IMPORT_URL_ALLOWLIST")
@@ -376,7 +368,9 @@ INDEX_LEASE_S = env.integer("INDEX_LEASE_S", 30, at_least=2)
 TURN_LEASE_S = float(env.integer("TURN_LEASE_S", 15, at_least=2))
 TURN_HEARTBEAT_S = 0.5
 TURN_MODEL_ERRORS_MAX = 4
-COUNCIL_DRAFT_DAYS = 30  # drafts that nobody started are archived after this
+COUNCIL_DRAFT_DAYS = env.integer("COUNCIL_DRAFT_DAYS", 30, at_least=1)  # then drafts that nobody started are archived
+COUNCIL_PAUSED_DAYS = env.integer("COUNCIL_PAUSED_DAYS", 30, at_least=1)  # then paused councils are stopped
+COUNCIL_STUCK_HOURS = env.integer("COUNCIL_STUCK_HOURS", 24, at_least=1)  # after a run's deadline; see council.cleaning
 
 # --- Admin ----------------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ class LiveTurn:
         self._group, self._turn, self._attempt = group, str(turn), attempt
         self._text = ""
         self._sent = 0
+        self._kept = False  # whether a text of it may lie with the broker
         self._closed = False
         self._lock = threading.Lock()
 
@@ -35,7 +36,7 @@ class LiveTurn:
         """Nothing is sent after this returns. The caller has committed the turn, or lost it."""
         with self._lock:
             self._closed = True
-            if self._sent:
+            if self._kept:
                 nudge.forget_partial(self._turn)
 
     def flush(self) -> None:
@@ -43,6 +44,7 @@ class LiveTurn:
             text, start = self._text, self._sent
             if self._closed or len(text) == start:
                 return
+            self._kept = True
             nudge.publish_delta(
                 self._group, turn=self._turn, attempt=self._attempt, start=start, text=text[start:], partial=text
             )

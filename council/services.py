@@ -236,8 +236,7 @@ def stop(user: User, session_id: UUID) -> CouncilSession:
             return session_for(user, session_id)
         _require(session, (SessionStatus.RUNNING, SessionStatus.PAUSED), "stopped")
         run = Run.objects.select_for_update(no_key=True).get(session=session, status__in=OPEN_RUNS)
-        turns.cancel_open(session, run)
-        steps.end_run(session, run, RunStatus.STOPPED, "stopped by its user")
+        steps.stop(session, run, "stopped by its user")
     return session_for(user, session_id)
 
 

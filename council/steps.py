@@ -170,11 +170,16 @@ def _conclude(ref: RunRef, state: t.RunState, step: t.Conclude) -> None:
 
 def end_run(session: CouncilSession, run: Run, status: RunStatus, reason: str = "") -> None:
     """Close the run and let the session mirror it. Rounds left open (a stop, a failure) are closed with it."""
-    now = timezone.now()
     if unclosed := list(Round.objects.filter(run=run, closed_at=None).values_list("number", flat=True)):
         state = load(run.pk)
         for number in unclosed:
             close_round(RunRef(session.pk, run.pk, run.number), state, number)
+    mark_ended(session, run, status, reason)
+
+
+def mark_ended(session: CouncilSession, run: Run, status: RunStatus, reason: str) -> None:
+    """``end_run`` without a look at the record; its open rounds stay as they are."""
+    now = timezone.now()
     run.status, run.reason, run.finished_at = status, reason, now
     session.reason = reason
     run.save(update_fields=["status", "reason", "finished_at"])
@@ -182,6 +187,12 @@ def end_run(session: CouncilSession, run: Run, status: RunStatus, reason: str = 
     session.version += 1
     session.save(update_fields=["status", "reason", "finished_at", "version"])
     log.append(session, events.session_moved(session, status.value, reason=reason))
+
+
+def stop(session: CouncilSession, run: Run, reason: str) -> None:
+    """End an open run now, with whatever it is at. Under the session's lock."""
+    turns.cancel_open(session, run)
+    end_run(session, run, RunStatus.STOPPED, reason)
 
 
 def archive(session: CouncilSession) -> None:

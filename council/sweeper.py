@@ -6,20 +6,22 @@ the next sweep.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from itertools import groupby
 from uuid import UUID
 
-from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
-from council import budgets, claims, orchestrator, steps, turns
+from council import budgets, claims, orchestrator, turns
 from council.deliberation.types import TurnKind
 from council.models import CouncilSession, LlmCall, Run, Turn
 from council.states import OPEN_TURNS, RunStatus, SessionStatus, TurnStatus
+
+logger = logging.getLogger(__name__)
 
 BATCH = 200
 REDISPATCH_S = 5.0  # a turn that was dispatched this long ago and is still pending is dispatched again ...
@@ -38,12 +40,27 @@ def sweep() -> dict[str, int]:
         "calls": settle_orphans(),
         "stalled": _each(_stalled_sessions(), _nudge_on),
         "dispatched": redispatch(),
-        "drafts": _each(_forgotten_drafts(), _archive),
     }
 
 
+def waiting() -> int:
+    """How many rows the next sweep would look at, but for those that it only dispatches again or charges."""
+    return sum(len(some()) for some in (_expired_leases, _past_deadline, _overdue_runs, _stalled_sessions))
+
+
 def _each(ids: Iterable[UUID], mend: Callable[[UUID], bool]) -> int:
-    return sum(mend(one) for one in ids)
+    return sum(_mended(one, mend) for one in ids)
+
+
+def _mended(key: UUID, mend: Callable[[UUID], bool]) -> bool:
+    """What cannot be mended must not keep us from the others; a council that nothing brings on is failed by ``cleaning.STUCK``."""
+    try:
+        return mend(key)
+    except (OperationalError, InterfaceError):
+        raise  # the database's trouble, not this row's
+    except Exception:
+        logger.exception("%s could not be mended", key)
+        return False
 
 
 def _expired_leases() -> list[UUID]:
@@ -74,7 +91,7 @@ def _expire(turn_id: UUID) -> bool:
 
 
 def _overdue_runs() -> list[UUID]:
-    rows = Run.objects.filter(status=RunStatus.RUNNING, deadline_at__lt=timezone.now())
+    rows = Run.objects.filter(status=RunStatus.RUNNING, exhausted="", deadline_at__lt=timezone.now())
     return list(rows.values_list("pk", flat=True)[:BATCH])
 
 
@@ -107,22 +124,6 @@ def _nudge_on(session_id: UUID) -> bool:
         if run is None:
             return False
         orchestrator.advance(session, run)
-        return True
-
-
-def _forgotten_drafts() -> list[UUID]:
-    old = timezone.now() - timedelta(days=settings.COUNCIL_DRAFT_DAYS)
-    drafts = CouncilSession.objects.filter(status=SessionStatus.DRAFT, created_at__lt=old)
-    return list(drafts.values_list("pk", flat=True)[:BATCH])
-
-
-def _archive(session_id: UUID) -> bool:
-    """Put away a draft that nobody came back to; by id it stays readable."""
-    with transaction.atomic():
-        session = claims.lock_session(session_id, skip_locked=True)
-        if session is None or session.status != SessionStatus.DRAFT:
-            return False
-        steps.archive(session)
         return True
 
 

@@ -11,7 +11,9 @@ from uuid import UUID
 from celery import shared_task
 from django.db import connection
 
-from council import runner, sweeper
+from council import runner
+from council.cleaning import LATE
+from realtime import cleaning
 from realtime.stoppable import stoppable
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
@@ -36,7 +38,7 @@ def run_tally(session_id: str, turn_id: str) -> None:
 @shared_task(name="council.tasks.sweep")
 def sweep() -> None:
     """Find what was lost and send it again (beat, every 5 s)."""
-    sweeper.sweep()
+    cleaning.run("late", LATE)
 
 
 @contextmanager

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from uuid import UUID
 
 import numpy as np
 from celery import shared_task
-from django.conf import settings
 from django.utils import timezone
 
 from knowledge import (
@@ -16,7 +14,6 @@ from knowledge import (
     bulk_tasks,  # noqa: F401  # makes its task known to Celery
     indexing,
     reweighing,
-    services,
     spaces,
 )
 from knowledge.imports import job as imports_job
@@ -24,7 +21,7 @@ from knowledge.imports.tasks import run_import  # noqa: F401  # Celery looks for
 from knowledge.models import Entry
 from knowledge.quality import jobs as evaluation_jobs
 from knowledge.quality import tasks as quality_tasks  # noqa: F401  # makes its tasks known to Celery
-from knowledge.services import bulk_jobs, purging
+from knowledge.services import bulk_jobs
 from realtime import nudge, stopping
 from realtime.errors import NotFound
 from realtime.stoppable import stoppable
@@ -103,28 +100,6 @@ def sweep() -> None:
         nudge.send_task("knowledge.tasks.run_evaluation", [str(job_id)], "index", expires_s=SWEEP_S)
     imports_job.nudge_lost()
     bulk_jobs.wake_lost()
-
-
-@shared_task(name="knowledge.tasks.purge_trash")
-@stoppable
-def purge_trash() -> None:
-    """Remove entries for good that have been in the trash for ``TRASH_DAYS``."""
-    services.purge_trash(timezone.now() - timedelta(days=settings.TRASH_DAYS))
-
-
-@shared_task(name="knowledge.tasks.sweep_trash")
-def sweep_trash() -> None:
-    """Have every pack purged whose time in the trash is up."""
-    for pack_id in purging.due():
-        nudge.send_task("knowledge.tasks.purge_pack", [str(pack_id)], "index")
-
-
-@shared_task(name="knowledge.tasks.purge_pack")
-@stoppable
-def purge_pack(pack_id: str) -> None:
-    """Purge a pack for a while; what is left goes to the end of the queue."""
-    if purging.purge(UUID(pack_id), time.monotonic() + SLICE_S):
-        nudge.send_task("knowledge.tasks.purge_pack", [pack_id], "index")
 
 
 @shared_task(name="knowledge.tasks.build_ann")

@@ -32,3 +32,15 @@ class Event(models.Model):
 
     class Meta:
         abstract = True
+
+
+class Cleanup(models.Model):
+    """What one cleaner (``realtime.cleaning``) has done so far. A row rather than a counter in a process: any worker may have run it, or
+    a person at a terminal, and the figures outlive them."""
+
+    name = models.CharField(primary_key=True, max_length=40)
+    removed = models.BigIntegerField(default=0)  # since the beginning
+    last_success_at = models.DateTimeField(null=True)  # the last time that nothing was left to do; null: never yet
+
+    def __str__(self) -> str:
+        return self.name

@@ -30,6 +30,7 @@ from realtime.groups import user_group
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 0.5
+PARTIAL_KEY = "quorum:partial:"
 PARTIAL_TTL_S = 900  # how long the unfinished text of a turn is kept for late joiners
 FAILURES = Counter("quorum_nudge_failures_total", "Nudges that were given up", ["kind"])
 
@@ -81,7 +82,7 @@ def forget_partial(turn: str) -> None:
 
 
 def partial_key(turn: str) -> str:
-    return f"quorum:partial:{turn}"
+    return f"{PARTIAL_KEY}{turn}"
 
 
 def send_task(name: str, args: Sequence[Any], queue: str, *, delay_s: float = 0, expires_s: float = 0) -> None:

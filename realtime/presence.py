@@ -16,6 +16,8 @@ from redis.client import Pipeline
 
 from realtime import limits, nudge
 
+KEY = "quorum:presence:"
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -66,7 +68,7 @@ class Presence:
         return {change.group: _users(members) for change, members in zip(changes, lists, strict=True)}
 
     def _queue(self, pipe: Pipeline, change: Change, now: float) -> None:
-        key = f"quorum:presence:{change.group}"
+        key = f"{KEY}{change.group}"
         expires = now + limits.PRESENCE_TTL_S
         # Both lists get a member nobody has, for neither command takes none; it has expired already and is swept at once.
         pipe.zadd(key, {"-": 0, **{self._member(user): expires for user in change.here}})

@@ -18,6 +18,7 @@ from realtime import limits, nudge
 from realtime.errors import Unavailable
 
 PREFIX = "qt_"
+KEY = "quorum:ticket:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +53,4 @@ def redeem(ticket: str) -> Grant | None:
 
 
 def _key(ticket: str) -> str:
-    return f"quorum:ticket:{hashlib.sha256(ticket.encode()).hexdigest()}"
+    return f"{KEY}{hashlib.sha256(ticket.encode()).hexdigest()}"

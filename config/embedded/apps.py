@@ -1,59 +1,50 @@
 """Quorum's own processes: the web server, the Celery workers and beat. Functions that the nursery forks and calls."""
 
-from dataclasses import dataclass
+import socket
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from config.embedded import celery_child
-from config.embedded.address import Address
-from config.embedded.network import answers
 from config.embedded.process import READY_FILE, ChildSpec, wrote_its_pid
 from config.embedded.state import DataDir
+from config.web import GRACEFUL_SHUTDOWN_S, serve
 
 TURN_THREADS = 32
 CONTROL_THREADS = 4
 # Workers chat with each other for these, which delays their start and does nothing for one machine.
 QUICK_START = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-GRACEFUL_SHUTDOWN_S = 5
 
 
 @dataclass(frozen=True)
 class AppOptions:
-    address: Address
+    listeners: list[socket.socket]  # of the web server; they stay open while it is started again
     index_processes: int
 
 
 def specs(data: DataDir, options: AppOptions) -> list[ChildSpec]:
-    return [
-        _web(data, options.address),
+    workers = [
         _celery(data, "beat", ["beat", "-s", str(_beat_schedule(data))]),
         _worker(data, "turns", ["--pool", "threads", "--concurrency", str(TURN_THREADS)]),
         _worker(data, "control", ["--pool", "threads", "--concurrency", str(CONTROL_THREADS)]),
         _worker(data, "index", ["--pool", "prefork", "--concurrency", str(options.index_processes)]),
     ]
+    return [_web(data, options.listeners), *(replace(one, closes=options.listeners) for one in workers)]
 
 
-def _web(data: DataDir, address: Address) -> ChildSpec:
+def _web(data: DataDir, listeners: list[socket.socket]) -> ChildSpec:
+    ready = data.ready_file("web")
     return ChildSpec(
         name="web",
         argv=[],
-        run=partial(serve_web, address),
+        run=partial(serve, listeners),
         log=data.logs / "web.log",
-        healthy=lambda _pid: answers(f"{address.url}/livez"),
+        # Not by a request: it would wait in the queue of the listening socket while nobody accepts.
+        healthy=wrote_its_pid(ready),
+        env={READY_FILE: str(ready)},
+        sign_of_life=ready,
         # Open event streams are given uvicorn's whole grace, and it a moment more to leave.
         stop_grace=GRACEFUL_SHUTDOWN_S + 0.5,
-    )
-
-
-def serve_web(address: Address) -> None:
-    import uvicorn
-
-    uvicorn.run(
-        "config.asgi:application",
-        host=address.host,
-        port=address.port,
-        access_log=False,
-        timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
     )
 
 

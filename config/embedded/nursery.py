@@ -10,6 +10,7 @@ import argparse
 import gc
 import importlib
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from config.embedded.errors import CommandFailed, EmbeddedError, last_line
 from config.embedded.process import Child, ChildSpec
 from config.embedded.state import DataDir, write_private_json
 from config.embedded.supervisor import TICK_S, Supervisor, stop_flag
+from config.web import bind
 
 # What the children would import next; the routes come with the first request otherwise.
 PRELOADED = ("config.asgi", "config.urls", "celery.bin.celery", "celery.apps.worker", "uvicorn.protocols.http.auto")
@@ -38,9 +40,11 @@ def main(arguments: Sequence[str]) -> int:
     stopping = stop_flag()
     load()
     supervisor = Supervisor(say=_log, pids_changed=partial(_tell_pids, data))
+    listeners: list[socket.socket] = []
     try:
+        listeners = bind(address.host, address.port)
         _prepare(data, address.url, chosen.demo, stopping)
-        supervisor.start(*specs(data, AppOptions(address, chosen.index_processes)))
+        supervisor.start(*specs(data, AppOptions(listeners, chosen.index_processes)))
         if supervisor.wait_healthy(stopping):
             data.ready_file("apps").write_text(str(os.getpid()))
             supervisor.run(stopping)
@@ -48,6 +52,8 @@ def main(arguments: Sequence[str]) -> int:
         _log(str(error))
         return 1
     finally:
+        for one in listeners:
+            one.close()  # from here on connections are refused as soon as the server closes its own
         supervisor.stop(STOP_ORDER)
     return 0
 

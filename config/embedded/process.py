@@ -5,12 +5,13 @@ A child is either a program (`argv`, started through `exec_child`) or a function
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -51,6 +52,9 @@ class ChildSpec:
     death_signal: signal.Signals = signal.SIGKILL
     stop_signals: tuple[signal.Signals, ...] = (signal.SIGTERM,)
     stop_grace: float = 2.0
+    # Sockets of ours: those that a program inherits, and those that a forked child, which has them all, must not keep.
+    inherits: Sequence[socket.socket] = ()
+    closes: Sequence[socket.socket] = ()
     # Instead of the supervisor's own: seconds until the first health, and deaths before it.
     start_timeout: float | None = None
     max_early_deaths: int | None = None
@@ -134,6 +138,7 @@ def _spawn(spec: ChildSpec) -> "subprocess.Popen[bytes]":
             env={**os.environ, **spec.env},
             cwd=spec.cwd,
             start_new_session=True,
+            pass_fds=[one.fileno() for one in spec.inherits],
         )
 
 
@@ -178,6 +183,8 @@ def _live(spec: ChildSpec, run: Callable[[], object], parent: int) -> int:
             signal.signal(number, signal.SIG_DFL)
         redirect_to(spec.log)
         os.environ.update(spec.env)
+        for one in spec.closes:
+            one.close()
         run()
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)

@@ -79,6 +79,7 @@ REASON = {
     "quorum_not_met": "too few seats took part",
     "no_answers": "no seat answered",
     "deadline": "out of time",
+    "stuck": "it could not go on",
     "budget": "the budget is used up",
     "no_model": "no model is configured",
     "timeout": "the model took too long",

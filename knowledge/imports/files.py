@@ -8,15 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from django.conf import settings
 
 from knowledge.imports.limits import Limits
 from knowledge.models import Import
 from realtime.ids import uuid7
-
-ORPHAN_S: Final = 3600.0  # older than this, a file that no import names was left by a request or a worker that died
 
 
 def limits() -> Limits:
@@ -66,17 +64,28 @@ def workspace() -> Iterator[Path]:
         shutil.rmtree(path)
 
 
-def remove_orphans() -> int:
-    """Remove what dead requests and workers have left; the number of files and folders."""
-    now = time.time()
-    old = [path for path in folder().iterdir() if now - path.stat().st_mtime > ORPHAN_S]
-    if not old:
-        return 0
-    wanted = set(Import.objects.filter(path__in=[path.name for path in old]).values_list("path", flat=True))
-    orphans = [path for path in old if path.name not in wanted]
-    for path in orphans:
+def orphans() -> list[Path]:
+    """Files and folders older than ``IMPORT_ORPHAN_MINUTES`` that no import names: left by requests and workers that died."""
+    before = time.time() - 60 * settings.IMPORT_ORPHAN_MINUTES
+    old = [entry for entry in os.scandir(folder()) if _changed_at(entry) < before]
+    wanted = set(Import.objects.filter(path__in=[entry.name for entry in old]).values_list("path", flat=True))
+    return [Path(entry.path) for entry in old if entry.name not in wanted]
+
+
+def remove_orphan(path: Path) -> bool:
+    """Whether it was there: another worker may be at the same."""
+    try:
         if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)
-    return len(orphans)
+            path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _changed_at(entry: os.DirEntry[str]) -> float:
+    try:
+        return entry.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")  # removed a moment ago: nothing to be done

@@ -338,7 +338,6 @@ def give_back(work: Work) -> None:
 
 
 def nudge_lost() -> None:
-    """For the sweeper: wake a worker for every import that has none, and tidy up after those that died."""
+    """For the sweeper: wake a worker for every import that has none."""
     for import_id in with_work(timezone.now()):
         nudge.send_task(service.TASK, [str(import_id)], "index")
-    files.remove_orphans()

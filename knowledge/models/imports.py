@@ -23,7 +23,9 @@ class Import(models.Model):
     filename = models.CharField(max_length=255, blank=True)
     media_type = models.CharField(max_length=100, blank=True)
     size = models.BigIntegerField(default=0)  # bytes
-    path = models.CharField(max_length=300, blank=True)  # of the uploaded bytes under DATA_DIR; "" once they are gone
+    path = models.CharField(
+        max_length=300, blank=True
+    )  # of the uploaded bytes under DATA_DIR/imports; "" once they are gone
     urls = models.JSONField(default=list, blank=True)
     options = models.JSONField(default=dict, blank=True)
     error = models.TextField(blank=True)

@@ -14,7 +14,6 @@ from knowledge.models import Entry, EntryUse, KnowledgePack, SearchLog
 from realtime.times import rfc3339
 
 SHOWN: Final = 20
-PURGE_BATCH: Final = 5000
 NOTHING: Final = Q(hits=0)
 
 
@@ -85,10 +84,6 @@ def per_day(rows: QuerySet[SearchLog]) -> list[dict[str, Any]]:
     return [dict(row) for row in counted.order_by(F("day"))]
 
 
-def purge() -> int:
-    """Remove searches older than ``SEARCH_LOG_DAYS``, a batch at a time so that no lock is held long; how many there were."""
-    old = SearchLog.objects.filter(at__lt=timezone.now() - timedelta(days=settings.SEARCH_LOG_DAYS))
-    removed = 0
-    while batch := list(old.values_list("pk", flat=True)[:PURGE_BATCH]):
-        removed += SearchLog.objects.filter(pk__in=batch).delete()[0]
-    return removed
+def outdated() -> QuerySet[SearchLog]:
+    """Older than the log is kept."""
+    return SearchLog.objects.filter(at__lt=timezone.now() - timedelta(days=settings.SEARCH_LOG_DAYS))

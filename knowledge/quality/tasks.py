@@ -6,7 +6,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from knowledge.quality import jobs, searches
+from knowledge.quality import jobs
 from realtime.stoppable import stoppable
 
 
@@ -15,9 +15,3 @@ from realtime.stoppable import stoppable
 def run_evaluation(job_id: str) -> None:
     """Ask a pack's golden questions. When this message is lost the sweeper finds the job."""
     jobs.run(UUID(job_id))
-
-
-@shared_task(name="knowledge.tasks.sweep_searches")
-def sweep_searches() -> None:
-    """Forget searches that are older than the log is kept."""
-    searches.purge()

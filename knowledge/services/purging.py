@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from django.conf import settings
 from django.db import connection, models, transaction
 from django.db.models import Exists, OuterRef
 
 from knowledge import ann, results_cache
+from knowledge.imports import files
 from knowledge.models import Entry, EntryRevision, Import, KnowledgePack
 from knowledge.services.packs import purged_before
 from knowledge.states import PackStatus
@@ -57,10 +56,14 @@ def due() -> list[UUID]:
     return list(_due().order_by("deleted_at").values_list("pk", flat=True))
 
 
+def is_due(pack_id: UUID) -> bool:
+    return _due().filter(pk=pack_id).exists()
+
+
 def purge(pack_id: UUID, until: float = float("inf")) -> bool:
     """Take the steps that are left, until ``until`` (of the monotonic clock); whether there are more. Safe to be called at any time,
     by anybody, again. Not in a transaction."""
-    if _due().filter(pk=pack_id).exists():
+    if is_due(pack_id):
         results_cache.forget(pack_id)
     while step(pack_id):
         if stopping.over(until):
@@ -106,8 +109,8 @@ def _delete_imports(pack: KnowledgePack) -> int:
 
 
 def _delete_file(path: str) -> None:
-    root = Path(settings.DATA_DIR).resolve()
-    file = (root / path).resolve()
+    root = files.folder().resolve()
+    file = files.path_of(path).resolve()
     if file == root or not file.is_relative_to(root):
         raise ValueError(f"an import's file is outside DATA_DIR: {path!r}")
     if file.is_dir():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -112,17 +112,14 @@ def deleted_event(pack: KnowledgePack, entry: Entry) -> log.NewEvent:
 # --- For good -------------------------------------------------------------------------------------------------------
 
 
-def purge_trash(older_than: datetime) -> int:
-    """Remove the entries that were deleted before ``older_than``; their number. What a published snapshot still shows stays in the
-    trash until the snapshot goes, and packs in the trash are purged whole by their own task."""
-    purged = 0
-    for pack_id in list(_purgeable(older_than).values_list("pack", flat=True).distinct()):
-        while count := _purge_some(pack_id, older_than):
-            purged += count
-    return purged
+def purge_trash(pack_id: UUID, older_than: datetime) -> Iterator[int]:
+    """Remove the pack's entries that were deleted before ``older_than``, some with each step; how many it were. What a published
+    snapshot still shows stays in the trash until the snapshot goes, and packs in the trash are purged whole (``purging``)."""
+    while count := _purge_some(pack_id, older_than):
+        yield count
 
 
-def _purgeable(older_than: datetime) -> QuerySet[Entry]:
+def purgeable(older_than: datetime) -> QuerySet[Entry]:
     pinned = SnapshotEntry.objects.filter(revision__entry__isnull=False).values("revision__entry")
     trashed = Entry.objects.filter(deleted_at__lt=older_than).exclude(pack__status=PackStatus.DELETED)
     return trashed.exclude(pk__in=pinned)
@@ -131,7 +128,7 @@ def _purgeable(older_than: datetime) -> QuerySet[Entry]:
 @transaction.atomic
 def _purge_some(pack_id: UUID, older_than: datetime) -> int:
     pack = locking.locked_pack(pack_id)
-    some = _purgeable(older_than).filter(pack=pack).order_by("pk")
+    some = purgeable(older_than).filter(pack=pack).order_by("pk")
     entries = list(some.select_for_update(of=("self",))[:PURGE_AT_ONCE])
     if entries:
         purge_entries(pack, entries)

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 
-from accounts import idempotency
+from accounts import cleaning, idempotency
 from accounts.models import IdempotencyRecord, User
+from realtime.cleaning import run
 from tests.accounts import probe
 from tests.accounts.conftest import csrf, program_of
 
@@ -130,11 +132,14 @@ class TestReplay:
         assert make(program, {"name": "b"}).status_code == 201
         assert made(user) == 2
 
-    def test_new_records_remove_expired_ones(self, program: Client) -> None:
+    def test_only_expired_ones_that_do_not_run_are_removed(self, program: Client, user: User) -> None:
         make(program, {"name": "a"}, "old")
         age(created_at=90_000)
         make(program, {"name": "a"}, "new")
-        assert [record.key for record in IdempotencyRecord.objects.all()] == ["new"]
+        IdempotencyRecord.objects.create(user=user, key="running", fingerprint=b"")
+        IdempotencyRecord.objects.filter(key="running").update(created_at=timezone.now() - timedelta(days=2))
+        assert (cleaning.IDEMPOTENCY.count(), run("idempotency", cleaning.IDEMPOTENCY).removed) == (1, 1)
+        assert {record.key for record in IdempotencyRecord.objects.all()} == {"new", "running"}
 
 
 class TestRaces:

@@ -270,11 +270,3 @@ def test_the_database_refuses_an_illegal_transition(user: User, convene: Convene
     session = convene()
     with pytest.raises(ProgrammingError, match="Invalid transition"), transaction.atomic():
         CouncilSession.objects.filter(pk=session.pk).update(status="completed")
-
-
-def test_a_forgotten_draft_is_archived(convene: Convene) -> None:
-    forgotten, fresh = convene(), convene()
-    CouncilSession.objects.filter(pk=forgotten.pk).update(created_at=timezone.now() - timedelta(days=31))
-    assert sweeper.sweep()["drafts"] == 1
-    assert CouncilSession.objects.get(pk=forgotten.pk).status == "archived"
-    assert CouncilSession.objects.get(pk=fresh.pk).status == "draft"

@@ -10,7 +10,9 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -183,6 +185,37 @@ def _kill_and_await_return(stack: Up, victim: str) -> None:
     )
 
 
+def _restart_while_somebody_asks(stack: Up, names: list[str]) -> None:
+    """`manage.py restart`: no connection is refused, and every request is answered, some when they are sent again."""
+    before, ending, refused, answered = stack.pids(), threading.Event(), list[str](), list[int]()
+
+    def ask() -> None:
+        while not ending.is_set():
+            try:
+                with urllib.request.urlopen(f"{stack.url}/livez", timeout=60) as response:
+                    answered.append(response.status)
+            except ConnectionError:
+                continue  # accepted by a server that was about to end
+            except urllib.error.URLError as error:
+                if not isinstance(error.reason, ConnectionResetError | BrokenPipeError):
+                    refused.append(repr(error.reason))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        env = {**os.environ, "QUORUM_DATA_DIR": str(stack.directory)}
+        command = [sys.executable, str(PROJECT / "manage.py"), "restart", *names]
+        said = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    finally:
+        ending.set()
+        asking.join(90)
+    assert said.returncode == 0, said.stderr
+    assert [line.split(":")[0] for line in said.stdout.splitlines()] == names
+    after = stack.pids()
+    assert {name for name, pid in before.items() if after[name] != pid} == set(names)
+    assert (refused, set(answered)) == ([], {200})
+
+
 def test_a_taken_port_is_one_line_and_exit_1_and_starts_nothing(directory: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -196,6 +229,7 @@ def test_what_is_killed_comes_back_and_an_open_connection_does_not_delay_the_end
     port = free_port()
     with Up(directory / "var", port, "--no-demo") as stack:
         stack.wait_ready(FIRST_START_S)
+        _restart_while_somebody_asks(stack, ["web", "turns", "beat"])
         for victim in ("turns", "postgres", "apps"):
             _kill_and_await_return(stack, victim)
         assert _eventually(lambda: answers(f"{stack.url}/livez"), 60)

@@ -17,7 +17,7 @@ from accounts.services import create_api_key
 from council.deliberation import citations
 from council.deliberation.types import Evidence
 from council.models import Citation
-from knowledge import indexing, selectors, services, tasks
+from knowledge import cleaning, indexing, selectors, services
 from knowledge.models import (
     Entry,
     EntryRevision,
@@ -30,6 +30,7 @@ from knowledge.models import (
     SnapshotEntry,
     TermStats,
 )
+from realtime.cleaning import run
 from tests.conftest import Api
 from tests.knowledge.conftest import BREAD, CAFE, SOLAR, Fill, index_all
 from tests.knowledge.test_api_packs import ABSENT, pointers, problem, url
@@ -328,13 +329,17 @@ def trashed_long_ago(*addresses: str) -> None:
     Entry.objects.filter(deleted_at__isnull=False).update(deleted_at=timezone.now() - timedelta(days=31))
 
 
+def empty_trash() -> None:
+    run("trashed-entries", cleaning.ENTRIES)
+
+
 def test_the_trash_is_emptied_after_its_days(pack: KnowledgePack, fill: Fill, solar: str) -> None:
     (bread,) = fill([BREAD])
     assert bread.entry
     services.delete_entry(bread.entry.pk)
     trashed_long_ago(solar)
     Entry.objects.filter(pk=bread.entry.pk).update(deleted_at=timezone.now() - timedelta(days=29))
-    tasks.purge_trash()
+    empty_trash()
     assert list(Entry.objects.values_list("pk", flat=True)) == [bread.entry.pk]
     assert EntryRevision.objects.count() == 1
     assert kinds(pack)[-1] == "entry.purged"
@@ -345,10 +350,10 @@ def test_what_a_snapshot_shows_is_not_purged_before_it(pack: KnowledgePack, sola
     snapshot = Snapshot.objects.create(pack=pack, label="1", entry_count=1, passage_count=1, content_hash="")
     SnapshotEntry.objects.create(snapshot=snapshot, revision=entry.revision, entry=entry, ordinal=1)
     trashed_long_ago(solar)
-    tasks.purge_trash()
+    empty_trash()
     assert Entry.objects.exists()
     snapshot.delete()
-    tasks.purge_trash()
+    empty_trash()
     assert not Entry.objects.exists()
 
 
@@ -376,7 +381,7 @@ def test_a_cited_revision_survives_the_purge_of_its_entry(
     decision = conclude(user, convene()).runs.get().decision
     Citation.objects.create(decision=decision, n=1, revision=cited, status="verified")
     trashed_long_ago(solar)
-    tasks.purge_trash()
+    empty_trash()
     assert not Entry.objects.exists()
     assert list(EntryRevision.objects.filter(entry=None)) == list(EntryRevision.objects.all()) == [cited]
     assert selectors.revision_text(cited.pk) == SOLAR["content"]

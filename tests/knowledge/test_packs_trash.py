@@ -15,7 +15,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from council.models import Citation, CouncilSession, Decision, Run, SessionPack
-from knowledge import ann, services, tasks
+from knowledge import ann, services
+from knowledge.imports import files
 from knowledge.models import (
     EmbeddingSpace,
     Entry,
@@ -90,8 +91,9 @@ def expire(pack: KnowledgePack) -> None:
 
 @pytest.fixture
 def root(settings: LazySettings, tmp_path: Path) -> Path:
+    """Where imports keep their files."""
     settings.DATA_DIR = tmp_path
-    return tmp_path
+    return files.folder()
 
 
 def test_the_trash_gives_back_what_it_took(api: Api, pack: KnowledgePack, fill: Fill) -> None:
@@ -119,15 +121,15 @@ def test_only_the_owner_restores_and_not_for_ever(
 
 def test_a_purge_leaves_no_row_no_file_no_index(user: User, other_user: User, root: Path) -> None:
     kept = furnish(user, other_user, root, "kept")
-    before, files, indexed = rows(), set(root.iterdir()), indexes()
+    before, stored, indexed = rows(), set(root.iterdir()), indexes()
     gone = furnish(user, other_user, root, "gone")
     full = rows()
     never = {"EmbeddingModel"}
     assert {name for name, number in full.items() if number == before[name]} == never  # something in every table
     expire(gone)
-    tasks.purge_pack(str(gone.pk))
+    assert purging.purge(gone.pk) is False
     assert rows() == before
-    assert (set(root.iterdir()), indexes()) == (files, indexed)
+    assert (set(root.iterdir()), indexes()) == (stored, indexed)
     assert KnowledgePack.objects.get() == kept
 
 
@@ -140,7 +142,7 @@ def test_a_purge_forgets_what_searches_of_the_pack_found(user: User, other_user:
         search(packs, "solar panels", mode="lexical")
     assert len(cached()) == 6
     expire(gone)
-    tasks.purge_pack(str(gone.pk))
+    purging.purge(gone.pk)
     assert len(cached()) == 2
     assert search([kept], "espresso").cached
 

@@ -12,9 +12,11 @@ from django.utils import timezone
 from prometheus_client import REGISTRY
 
 from accounts.models import User
+from knowledge import cleaning
 from knowledge.models import EntryUse, KnowledgePack, SearchLog
-from knowledge.quality import log, searches, tasks
+from knowledge.quality import log
 from knowledge.search import search
+from realtime import cleaning as realtime_cleaning
 from tests.conftest import Api
 from tests.knowledge.conftest import Fill
 
@@ -110,10 +112,10 @@ def test_what_does_not_fit_is_lost_and_counted_and_nobody_waits(
 def test_old_searches_are_forgotten(
     settings: LazySettings, pack: KnowledgePack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searches, "PURGE_BATCH", 2)
+    monkeypatch.setattr(realtime_cleaning, "SLICE", 2)
     settings.SEARCH_LOG_DAYS = 90
     for days in (1, 89, 91, 92, 400):
         row = SearchLog.objects.create(pack=pack, query=str(days), mode="lexical", hits=0, took_ms=1)
         SearchLog.objects.filter(pk=row.pk).update(at=timezone.now() - timedelta(days=days))
-    tasks.sweep_searches()
+    assert realtime_cleaning.run("searches", cleaning.SEARCHES).removed == 3
     assert set(SearchLog.objects.values_list("query", flat=True)) == {"1", "89"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -16,20 +17,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from config import web
 from config.embedded import celery_child, nursery
 from config.embedded.process import Child, ChildSpec
 
 
 class Nursery:
-    """The test's side. ``env`` is the whole environment of what is started, apart from what ``start`` adds."""
+    """The test's side. ``env`` is the whole environment of what is started, apart from what ``start`` adds; ``listener`` keeps its
+    number there."""
 
-    def __init__(self, env: Mapping[str, str], cwd: Path) -> None:
+    def __init__(self, env: Mapping[str, str], cwd: Path, listener: socket.socket) -> None:
         self._process = subprocess.Popen(  # a fixed program, no shell
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=dict(env),
             cwd=cwd,
+            pass_fds=[listener.fileno()],
             text=True,
         )
 
@@ -45,7 +49,7 @@ class Nursery:
         self._process.stdout.close()
 
     def start(self, name: str, program: list[str], log: Path, env: Mapping[str, str]) -> Newborn:
-        """``program``: "celery" or "uvicorn" and its arguments."""
+        """``program``: "celery" or "web" and its arguments."""
         return Newborn(name, self._ask("start", name, program, str(log), dict(env)), self._ask)
 
     def _ask(self, *order: Any) -> Any:
@@ -105,13 +109,7 @@ class _Room:
             child.end()
 
 
-def _uvicorn(arguments: list[str]) -> None:
-    import uvicorn
-
-    uvicorn.main(arguments)
-
-
-_PROGRAMS: dict[str, Callable[[list[str]], object]] = {"uvicorn": _uvicorn, "celery": celery_child.main}
+_PROGRAMS: dict[str, Callable[[list[str]], object]] = {"web": web.main, "celery": celery_child.main}
 
 
 def main() -> None:

@@ -25,8 +25,9 @@ from django.conf import settings
 from django.db import connection
 
 from config.embedded.apps import CONTROL_THREADS, QUICK_START, TURN_THREADS
-from config.embedded.network import LOOPBACK, answers, free_port
+from config.embedded.network import LOOPBACK
 from config.embedded.process import READY_FILE, wrote_its_pid
+from config.web import bind
 from tests.support.fake_openai import FakeModelServer
 from tests.support.nursery import Newborn, Nursery
 
@@ -61,7 +62,9 @@ class LiveStack:
         env: Mapping[str, str] | None = None,
         only: Collection[str] | None = None,
     ) -> None:
-        self.port = free_port()
+        # Stays open while the web server is started again, as it does below ``manage.py up``.
+        [self._listener] = bind(LOOPBACK, 0)
+        self.port = self._listener.getsockname()[1]
         self.url = f"http://{LOOPBACK}:{self.port}"
         self.fake = FakeModelServer()
         self._folder = folder
@@ -75,7 +78,7 @@ class LiveStack:
     def __enter__(self) -> Self:
         self.fake.__enter__()
         try:
-            self._nursery = Nursery(self._environment(), settings.BASE_DIR)
+            self._nursery = Nursery(self._environment(), settings.BASE_DIR, self._listener)
             self._specs = self._described()
             every = ["web", "beat", *POOLS]
             wanted = [name for name in self._specs if name in (every if self._only is None else self._only)]
@@ -95,6 +98,7 @@ class LiveStack:
         self._children.clear()
         if self._nursery is not None:
             self._nursery.__exit__(kind, error, trace)
+        self._listener.close()
         self.fake.__exit__(kind, error, trace)
 
     def start_worker(self, queue: str) -> None:
@@ -149,8 +153,7 @@ class LiveStack:
             time.sleep(0.05)
 
     def _described(self) -> dict[str, _Spec]:
-        web = ["uvicorn", "config.asgi:application", "--host", LOOPBACK, "--port", str(self.port), "--no-access-log"]
-        found = {"web": _Spec(web, self._log_of("web"), healthy=lambda _pid: answers(f"{self.url}/livez"))}
+        found = {"web": self._spec("web", ["web", "--fd", str(self._listener.fileno())])}
         found["beat"] = self._celery("beat", ["beat", "-s", str(self._folder / "schedule")])
         for queue, (pool, size) in POOLS.items():
             for name in (queue, f"{queue}-another"):
@@ -162,12 +165,11 @@ class LiveStack:
         return self._celery(name, [*work, "--prefetch-multiplier", "1", *QUICK_START])
 
     def _celery(self, name: str, command: list[str]) -> _Spec:
-        ready = self._folder / f"{name}.ready"
-        program = ["celery", "-A", "config", *command, "--loglevel", "INFO"]
-        return _Spec(program, self._log_of(name), healthy=wrote_its_pid(ready), env={READY_FILE: str(ready)})
+        return self._spec(name, ["celery", "-A", "config", *command, "--loglevel", "INFO"])
 
-    def _log_of(self, name: str) -> Path:
-        return self._folder / f"{name}.log"
+    def _spec(self, name: str, program: list[str]) -> _Spec:
+        ready = self._folder / f"{name}.ready"
+        return _Spec(program, self._folder / f"{name}.log", healthy=wrote_its_pid(ready), env={READY_FILE: str(ready)})
 
     def _environment(self) -> dict[str, str]:
         return {
