@@ -299,6 +299,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"queue": "control", "expires": 5},
     },
+    "accounts-trim-streams": {
+        "task": "accounts.tasks.trim_streams",
+        "schedule": 3600.0,
+        "options": {"queue": "control", "expires": 3600},
+    },
     "knowledge-purge-trash": {"task": "knowledge.tasks.purge_trash", "schedule": 3600.0, "options": {"expires": 3600}},
     "knowledge-trash": {
         "task": "knowledge.tasks.sweep_trash",
