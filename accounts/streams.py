@@ -49,7 +49,8 @@ def withdraw(users: Collection[UUID], about: UUID) -> None:
     """
     _locked(users)
     told = Q(payload__pack__id=str(about)) | Q(payload__notification__about__id=str(about))
-    UserEvent.objects.filter(told, stream__in=users).update(type=events.WITHDRAWN, payload={})
+    rows = UserEvent.objects.filter(told, stream__in=users).exclude(type__in=events.PACK_GONE)  # which say no more than an id
+    rows.update(type=events.WITHDRAWN, payload={})
 
 
 def mark_read(user: User, up_to: int) -> UserStream:

@@ -84,15 +84,15 @@ def test_people_are_told_what_waits_for_them(user: User, convene: Convene) -> No
 
 @committed
 def test_a_gate_is_told_of(user: User, convene: Convene) -> None:
-    session = convene(protocol={"gate": True})
+    session = convene(protocol={"gate": "before_synthesis"})
     conclude(user, session)
     assert notified(user) == [("gate_waiting", "Tabs or spaces?")]
 
 
 @committed
 def test_a_spent_budget_is_told_of(user: User, convene: Convene) -> None:
-    conclude(user, convene(budget={"calls": 2}))
-    assert ("budget_exhausted", "Tabs or spaces?") in notified(user)
+    conclude(user, convene(budget={"seconds": 1}))  # too little for any call
+    assert [kind for kind, _ in notified(user)] == ["budget_exhausted", "council_failed"]
 
 
 @db
