@@ -43,7 +43,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # not s
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        if change and {"is_active", "password"} & set(form.changed_data):
+        if change and "is_active" in form.changed_data:
             services.recheck_sockets(obj)
 
 

@@ -61,7 +61,9 @@ class Notification(Data):
     ]
     about: About
     title: Annotated[str, Field(description="Of the council or the pack, as it was then.")]
-    detail: Annotated[str, Field(description="Why it failed, or what was imported; empty where there is no more to say.")] = ""
+    detail: Annotated[
+        str, Field(description="Why it failed, or what was imported; empty where there is no more to say.")
+    ] = ""
     turn: Annotated[UUID | None, Field(description="The turn that waits for a person.")] = None
     deadline_at: Annotated[AwareDatetime | None, Field(description="Until when it waits.")] = None
     by: Annotated[str | None, Field(description="The name of whoever shared the pack, where that is known.")] = None
@@ -90,7 +92,9 @@ class NotificationCreated(Data):
 
 
 class NotificationsRead(Data):
-    up_to: Annotated[int, Field(ge=0, description="Notifications whose events have this number or a lower one are read.")]
+    up_to: Annotated[
+        int, Field(ge=0, description="Notifications whose events have this number or a lower one are read.")
+    ]
 
 
 class Withdrawn(Data):

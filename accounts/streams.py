@@ -49,7 +49,9 @@ def withdraw(users: Collection[UUID], about: UUID) -> None:
     """
     _locked(users)
     told = Q(payload__pack__id=str(about)) | Q(payload__notification__about__id=str(about))
-    rows = UserEvent.objects.filter(told, stream__in=users).exclude(type__in=events.PACK_GONE)  # which say no more than an id
+    rows = UserEvent.objects.filter(told, stream__in=users).exclude(
+        type__in=events.PACK_GONE
+    )  # which say no more than an id
     rows.update(type=events.WITHDRAWN, payload={})
 
 
@@ -82,7 +84,9 @@ def unread(stream: UserStream) -> list[Json]:
     """The notifications that have not been read, oldest first: ``{seq, at, …}`` with the fields of ``events.Notification``."""
     after = max(stream.read_up_to, stream.last_seq - WINDOW)
     rows = UserEvent.objects.filter(stream=stream, type=events.NOTIFICATION, seq__gt=after, seq__lte=stream.last_seq)
-    return [{"seq": row.seq, "at": rfc3339(row.created_at), **row.payload["notification"]} for row in rows.order_by("seq")]
+    return [
+        {"seq": row.seq, "at": rfc3339(row.created_at), **row.payload["notification"]} for row in rows.order_by("seq")
+    ]
 
 
 def trim(now: datetime) -> int:

@@ -47,7 +47,7 @@ class MyStreams(StreamSource):
     shows_work = False
 
     def authorise(self, user: AbstractBaseUser, stream_id: UUID) -> bool:
-        return user.pk == stream_id
+        return bool(user.pk == stream_id)
 
     def snapshot(self, stream_id: UUID) -> tuple[Json, int]:
         state = snapshot(stream_id)

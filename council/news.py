@@ -21,10 +21,11 @@ _ENDED: Mapping[str, Any] = {SessionStatus.COMPLETED: "council_concluded", Sessi
 
 
 def card(session: CouncilSession) -> SessionCard:
+    status: Any = str(session.status)
     return SessionCard(
         id=session.id,
         title=session.title,
-        status=SessionStatus(session.status).value,
+        status=status,
         reason=session.reason,
         created_at=session.created_at,
         started_at=session.started_at,

@@ -32,7 +32,7 @@ def pack_changed(pack: KnowledgePack, verb: str) -> None:
 def pack_deleted(pack: KnowledgePack) -> None:
     lost = members(pack)
     streams.withdraw(lost, pack.pk)
-    streams.tell(dict.fromkeys(lost, [_gone("pack.deleted", pack)]))
+    streams.tell({user: [_gone("pack.deleted", pack)] for user in lost})
 
 
 def role_given(pack: KnowledgePack, *users: UUID, newly: UUID | None = None) -> None:

@@ -58,7 +58,10 @@ async def test_everybody_is_told_their_own(
         assert [row["type"] for row in mine.rows.values()] == ["pack.created"]
         assert [row["type"] for row in theirs.rows.values()] == ["pack.shared", "notification.created"]
         assert reduce_me(theirs.snapshot or {}, list(theirs.rows.values())) == await query(me.snapshot, other_user.pk)
-        assert {frame["t"] for frame in mine.frames} == {"welcome", "event"}  # nobody is told that they watch themselves
+        assert {frame["t"] for frame in mine.frames} == {
+            "welcome",
+            "event",
+        }  # nobody is told that they watch themselves
 
 
 async def test_a_stranger_and_a_signed_out_person_have_none(server: LiveServer, user: User) -> None:
@@ -91,9 +94,10 @@ async def test_both_carriers_say_the_same(server: LiveServer, user: User, key: s
 
 
 async def test_a_thousand_notifications_later_there_is_a_snapshot(server: LiveServer, user: User, key: str) -> None:
-    async with LiveClient(my_url(server), key=key, last_seq=0) as client, LiveClient(
-        my_url(server), key=key, last_seq=0
-    ) as other:
+    async with (
+        LiveClient(my_url(server), key=key, last_seq=0) as client,
+        LiveClient(my_url(server), key=key, last_seq=0) as other,
+    ):
         await client.connect()
         await other.connect()
         client.cut()
