@@ -16,13 +16,20 @@ from accounts.models import User
 from council import services
 from council import steps as council_steps
 from council.models import Run
+from council.states import RunStatus
 from knowledge import services as packs
 from knowledge.services import imports
 from knowledge.states import ImportStatus
 from tests.realtime.live import LiveServer
 from tests.support.browser import Complaints, chromium
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.timeout(300),
+    # WhiteNoise's files; in production nobody makes an error of it.
+    pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators"),
+]
 
 
 @pytest.fixture
@@ -34,9 +41,12 @@ def cookie(user: User, settings: LazySettings) -> tuple[str, str]:
 
 
 @pytest.fixture
-def context(server: LiveServer, other_user: User, cookie: tuple[str, str], settings: LazySettings) -> Iterator[BrowserContext]:
+def context(
+    server: LiveServer, other_user: User, cookie: tuple[str, str], settings: LazySettings
+) -> Iterator[BrowserContext]:
     """Asks for all that the test needs of the database, for nothing can be made there while the browser is open."""
     settings.PUBLIC_URL = server.url
+    expect.set_options(timeout=20_000)
     with chromium() as browser:
         context = browser.new_context(base_url=server.url, viewport={"width": 1100, "height": 700})
         context.set_default_timeout(20_000)
@@ -71,7 +81,7 @@ def council_fails(owner: User) -> None:
     session = services.create_session(owner, services.Plan(question="Should Fernhaven buy a second ferry?"))
     services.start(owner, session.pk)
     session.refresh_from_db()
-    council_steps.end_run(session, Run.objects.get(session=session), "failed", "no_quorum")  # type: ignore[arg-type]
+    council_steps.end_run(session, Run.objects.get(session=session), RunStatus.FAILED, "no_quorum")
 
 
 def in_one(work: Callable[[], Any]) -> Callable[[], Any]:
