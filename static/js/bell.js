@@ -1,12 +1,14 @@
 // The bell in every page's header: what waits for this person, live from their own stream (docs/events.md).
 import { h, patch } from "./dom.js";
 import { LiveSocket } from "./socket.js";
+import { minute, reason } from "./words.js";
 
 const bell = document.getElementById("bell");
 const count = bell.querySelector("[data-count]");
 const list = bell.querySelector("ul");
 const empty = bell.querySelector("[data-empty]");
 const seen = bell.querySelector("button");
+const SEEN = seen.textContent;
 const WINDOW = 500; // after so many later events a notification counts as read
 
 const WORDS = {
@@ -46,15 +48,17 @@ function change(next) {
 const item = (one) =>
   h("li", { key: String(one.seq) },
     h("a", { href: PLACES[one.about.type] + one.about.id }, (WORDS[one.kind] ?? (({ title }) => title))(one)),
-    one.detail && h("span", { class: "detail" }, one.detail),
-    h("time", { datetime: one.at }, new Date(one.at).toLocaleString()));
+    one.detail && h("span", { class: "detail" }, one.about.type === "session" ? reason(one.detail) : one.detail),
+    h("time", { datetime: one.at }, minute(one.at)));
 
 seen.addEventListener("click", async () => {
   seen.disabled = true;
   const headers = { "Content-Type": "application/json", "X-CSRFToken": bell.querySelector("[name=csrfmiddlewaretoken]").value };
   // What comes while the list is looked at is not in it yet, and so not read. The answer comes as an event, as to every other page.
   const body = JSON.stringify({ up_to: Math.max(...state.notifications.map(({ seq }) => seq)) });
-  await fetch("/api/me/notifications/read", { method: "POST", headers, body }).catch(() => {});
+  const request = fetch("/api/me/notifications/read", { method: "POST", headers, body });
+  const done = await request.then((answer) => answer.ok, () => false);
+  seen.textContent = done ? SEEN : "That did not work. Try again";
   seen.disabled = false;
 });
 

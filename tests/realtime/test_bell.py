@@ -113,6 +113,7 @@ def test_the_bell_is_live_and_reads_the_same_on_every_page(
     rows = first.locator("#bell li")
     expect(rows).to_have_count(3)
     expect(rows.first).to_contain_text("“Should Fernhaven buy a second ferry?” has failed")
+    expect(rows.first.locator(".detail")).to_have_text("no quorum")
     expect(rows.last.get_by_role("link")).to_have_attribute("href", f"/packs/{pack.pk}")
     first.screenshot(path=str(tmp_path / "bell.png"))
 
