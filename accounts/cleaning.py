@@ -1,12 +1,13 @@
-"""What accounts leave behind: answers that nobody repeats any more, and logins that have run out."""
+"""What accounts leave behind: answers that nobody repeats any more, logins that have run out, news that are old."""
 
 from __future__ import annotations
 
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from accounts import idempotency
+from accounts import idempotency, streams
 from realtime import cleaning
 
 IDEMPOTENCY = cleaning.rows(lambda: idempotency.expired(timezone.now()))
 LOGINS = cleaning.rows(lambda: Session.objects.filter(expire_date__lt=timezone.now()))
+NEWS = cleaning.rows(lambda: streams.forgotten(timezone.now()))

@@ -7,12 +7,14 @@ import secrets
 import uuid
 from typing import ClassVar
 
+import pgtrigger
 from django.contrib.auth.base_user import BaseUserManager
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.db.models.functions import Lower
 
 from realtime.ids import uuid7
+from realtime.models import Event, Stream
 
 KEY_PREFIX = "qk_"
 
@@ -60,6 +62,15 @@ class User(AbstractUser):
                 Lower("email"),
                 name="user_email_ci_unique",
                 violation_error_message="A user with this email address exists already.",
+            )
+        ]
+        triggers = [
+            # Here rather than in a service: whoever makes a user (the admin, allauth, the console) makes their stream with it.
+            pgtrigger.Trigger(
+                name="user_has_stream",
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert,
+                func="INSERT INTO accounts_userstream (id, last_seq, read_up_to) VALUES (NEW.id, 0, 0); RETURN NULL;",
             )
         ]
 
@@ -138,3 +149,26 @@ class IdempotencyRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key}: {self.status or 'running'}"
+
+
+class UserStream(Stream):
+    """A person's own stream: what becomes of their councils and packs, and their notifications (``accounts.streams``). It has the
+    id of its user, and exists from the moment that the user does. Its row is the last that a transaction locks."""
+
+    user = models.OneToOneField(
+        User, primary_key=True, db_column="id", on_delete=models.CASCADE, related_name="stream", editable=False
+    )
+    read_up_to = models.BigIntegerField(default=0, editable=False)  # notifications up to this event have been read
+
+    def __str__(self) -> str:
+        return f"stream of {self.pk}"
+
+
+class UserEvent(Event):
+    """One entry of a person's stream, as ``accounts.events`` describes it."""
+
+    pk = models.CompositePrimaryKey("stream_id", "seq")
+    stream = models.ForeignKey(UserStream, on_delete=models.CASCADE, related_name="events", db_index=False)
+
+    def __str__(self) -> str:
+        return f"{self.seq}: {self.type}"

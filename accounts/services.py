@@ -7,6 +7,7 @@ import logging
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
@@ -40,6 +41,11 @@ def revoke_api_key(key: ApiKey) -> None:
     ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
     key.refresh_from_db(fields=["revoked_at"])
     nudge.sign_out(key.user_id)
+
+
+def recheck_sockets(user: User) -> None:
+    """After the commit, every live connection of the user asks again whether it may stay: for changes of who may sign in and how."""
+    transaction.on_commit(lambda: nudge.sign_out(user.pk), robust=True)
 
 
 def key_of(user: User, key_id: UUID) -> ApiKey:

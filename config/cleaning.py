@@ -111,6 +111,14 @@ CLEANERS: Final = (
         HOUR,
     ),
     Cleaner(
+        "news",
+        "what people's own streams (`/ws/me`) told long ago; the newest 600 events of each stay",
+        "90 days, and 2,000 events at most",
+        "",
+        "accounts.cleaning.NEWS",
+        HOUR,
+    ),
+    Cleaner(
         "searches",
         "the search log",
         "{} days",

@@ -7,6 +7,7 @@ from django.urls import path, re_path
 
 from accounts.services import user_for_key
 from council.consumers import CouncilSessionConsumer
+from council.me import MyStreamConsumer
 from knowledge.consumers import KnowledgePackConsumer
 from realtime.consumers import StreamConsumer, Unknown
 
@@ -14,13 +15,14 @@ from realtime.consumers import StreamConsumer, Unknown
 def _routes(prefix: str, consumer: type[StreamConsumer]) -> list[object]:
     """With and without a trailing slash, like every path of the API."""
     app = consumer.as_asgi(user_for_key=user_for_key)
-    return [path(f"ws/{prefix}/<uuid:stream_id>{slash}", app) for slash in ("", "/")]
+    return [path(f"ws/{prefix}{slash}", app) for slash in ("", "/")]
 
 
 websocket = URLRouter(
     [
-        *_routes("council-sessions", CouncilSessionConsumer),
-        *_routes("knowledge-packs", KnowledgePackConsumer),
+        *_routes("council-sessions/<uuid:stream_id>", CouncilSessionConsumer),
+        *_routes("knowledge-packs/<uuid:stream_id>", KnowledgePackConsumer),
+        *_routes("me", MyStreamConsumer),
         re_path("", Unknown.as_asgi(user_for_key=user_for_key)),
     ]
 )

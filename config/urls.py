@@ -14,6 +14,7 @@ urlpatterns = [
     path("api/", include("knowledge.api.urls")),
     path("api/", include("council.api.urls")),
     path("api/", include("accounts.api.tickets")),
+    path("api/", include("accounts.api.me")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     re_path(r"^api(?:/(?P<rest>.*))?$", api.unknown_route),
     path("livez", health.livez, name="livez"),

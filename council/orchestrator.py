@@ -18,7 +18,7 @@ from django.db import transaction
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
-from council import budgets, claims, events, sql, steps, tallying, turns
+from council import budgets, claims, events, news, sql, steps, tallying, turns
 from council.budgets import Settlement
 from council.claims import Claim
 from council.deliberation import types as t
@@ -210,10 +210,12 @@ def exhaust(session: CouncilSession, run: Run, why: str) -> None:
         return
     run.exhausted = why
     run.save(update_fields=["exhausted"])
-    if why == "budget":
-        log.append(session, events.budget_event("exhausted", Budget.objects.get(session=session)))
-    turns.cancel_open(session, run, spare_tally=True)
-    advance(session, run)
+    with log.gathering():
+        if why == "budget":
+            log.append(session, events.budget_event("exhausted", Budget.objects.get(session=session)))
+            news.budget_exhausted(session)
+        turns.cancel_open(session, run, spare_tally=True)
+        advance(session, run)
 
 
 def _fail_turn(session: CouncilSession, turn: Turn, **usage: Json) -> None:

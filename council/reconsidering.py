@@ -25,6 +25,7 @@ from council.models import CouncilSession, Decision, Round, Run, Seat, Turn
 from council.selectors import latest_decision, session_for
 from council.states import FINISHED, TurnStatus
 from knowledge.selectors import Successor
+from realtime import log
 from realtime.errors import IllegalState
 
 Json = dict[str, Any]
@@ -33,7 +34,7 @@ LEFT_OUT = (Stage.ATTACK, Stage.DEBATE)
 
 def reconsider(user: User, session_id: UUID) -> CouncilSession:
     """Open the follow-up run. Raises ``IllegalState`` with the code ``no_decision`` or ``nothing_stale``, and while the council runs."""
-    with transaction.atomic():
+    with transaction.atomic(), log.gathering():
         session = claims.lock_owned(user, session_id)
         if session.status not in FINISHED:
             raise IllegalState(f"A {session.status} council cannot reconsider anything.")

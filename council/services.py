@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from council import asides, budgets, carrying, claims, events, orchestrator, steps, turns, validation
+from council import asides, budgets, carrying, claims, events, news, orchestrator, steps, turns, validation
 from council.defaults import DEFAULT_AGENTS, Agent, with_chair
 from council.deliberation.types import Protocol
 from council.endpoints import check_models
@@ -80,6 +80,7 @@ def create_session(owner: User, plan: Plan) -> CouncilSession:
         Budget.objects.create(session=session, **{f"{name}_limit": limit for name, limit in plan.budget.items()})
         _seat(session, seats)
         log.append(session, events.session_created(session))
+        news.session_changed(session, "created")
     return session_for(owner, session.pk)
 
 
@@ -160,6 +161,8 @@ def update_session(
         session.save()
         fresh = session_for(user, session_id)
         log.append(fresh, events.session_updated(fresh))
+        if "title" in changes:
+            news.session_changed(fresh, "updated")
     return session_for(user, session_id)
 
 
@@ -192,7 +195,7 @@ def _apply_changes(user: User, session: CouncilSession, changes: Mapping[str, An
 
 def start(user: User, session_id: UUID) -> CouncilSession:
     """Begin the first run of a draft, or a follow-up run of a finished session that has new messages."""
-    with transaction.atomic():
+    with transaction.atomic(), log.gathering():
         session = claims.lock_owned(user, session_id)
         _require(session, (SessionStatus.DRAFT, *FINISHED), "started")
         check_models(session.seats.values_list("model", flat=True))  # say so now instead of failing every turn
@@ -207,7 +210,7 @@ def start(user: User, session_id: UUID) -> CouncilSession:
 
 
 def open_run(session: CouncilSession, protocol: Protocol, origin: Json | None = None) -> Run:
-    """A new run without rounds, which its session mirrors. Under the session's lock; the caller advances it."""
+    """A new run without rounds, which its session mirrors. Under the session's lock, with its events gathered; the caller advances it."""
     now = timezone.now()
     run = Run.objects.create(
         session=session,
@@ -224,6 +227,7 @@ def open_run(session: CouncilSession, protocol: Protocol, origin: Json | None = 
     session.round = 0
     session.save(update_fields=["status", "reason", "started_at", "finished_at", "version", "round"])
     log.append(session, events.session_moved(session, "started", run=run.number))
+    news.session_changed(session, "started")
     return run
 
 
@@ -247,16 +251,18 @@ def pause(user: User, session_id: UUID) -> CouncilSession:
         _require(session, (SessionStatus.RUNNING,), "paused")
         _move(session, RunStatus.PAUSED, paused_at=timezone.now())
         log.append(session, events.session_moved(session, "paused"))
+        news.session_changed(session, "paused")
     return session_for(user, session_id)
 
 
 def resume(user: User, session_id: UUID) -> CouncilSession:
     """Go on after a pause. Deadlines, people's too, are later by what it lasted."""
-    with transaction.atomic():
+    with transaction.atomic(), log.gathering():
         session = claims.lock_owned(user, session_id)
         _require(session, (SessionStatus.PAUSED,), "resumed")
         run = _move(session, RunStatus.RUNNING, paused_at=None)
         log.append(session, events.session_moved(session, "resumed"))
+        news.session_changed(session, "resumed")
         orchestrator.resume(session, run)
     return session_for(user, session_id)
 

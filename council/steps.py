@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from council import claims, decisions, events, serial, sql, turns
+from council import claims, decisions, events, news, serial, sql, turns
 from council.claims import Claim
 from council.counting import ballot_texts
 from council.deliberation import ending, gates
@@ -93,6 +93,8 @@ def _ask(run: RunRef, state: t.RunState, step: t.Ask, taker: str) -> list[Claim]
         _open_round(run, step, {**asked, "sealed": bool(seated) and step.stage in t.SEALED_FROM_PEOPLE})
     if step.stage is t.Stage.GATE:
         _open_gate(run, state, step.number, ids[0])
+    if any(people):
+        news.people_asked(run.session_id, [one for one, human in zip(ids, people, strict=True) if human])
     if taker and len(ids) <= turns.TOGETHER and None not in seats and not any(people):
         return claims.take(run.session_id, ids, taker)
     turns.dispatch(
@@ -187,6 +189,7 @@ def mark_ended(session: CouncilSession, run: Run, status: RunStatus, reason: str
     session.version += 1
     session.save(update_fields=["status", "reason", "finished_at", "version"])
     log.append(session, events.session_moved(session, status.value, reason=reason))
+    news.session_changed(session, status.value)
 
 
 def stop(session: CouncilSession, run: Run, reason: str) -> None:
@@ -201,3 +204,4 @@ def archive(session: CouncilSession) -> None:
     session.version += 1
     session.save(update_fields=["status", "version"])
     log.append(session, events.session_moved(session, "archived"))
+    news.session_changed(session, "archived")

@@ -21,7 +21,7 @@ from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
 from django.utils import timezone
 
-from knowledge import chunking, embeddings, spaces
+from knowledge import chunking, embeddings, news, spaces
 from knowledge.embeddings import Embedder, Vector
 from knowledge.errors import EmbeddingError
 from knowledge.models import EmbeddingModel, EmbeddingSpace, Entry, KnowledgePack, Passage, SpaceState
@@ -210,6 +210,8 @@ def finish(pack_id: UUID, origin: Origin, outcomes: Iterable[Outcome]) -> int:
         pack.status = PackStatus.ACTIVE
     pack.save(update_fields=["index_epoch", "status"])
     _record(pack, ours)
+    if activated:
+        news.pack_changed(pack, "updated")
     return len(ours)
 
 

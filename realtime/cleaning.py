@@ -23,9 +23,8 @@ from realtime.models import Cleanup
 logger = logging.getLogger(__name__)
 
 SLICE: Final = 1000  # rows that one transaction deletes, or keys that are read at once
-SAID_EVERY: Final = timedelta(
-    minutes=1
-)  # a cleaner that runs every few seconds need not write each time that it found nothing
+# A cleaner that runs every few seconds need not write each time that it found nothing.
+SAID_EVERY: Final = timedelta(minutes=1)
 
 Find = Callable[[], QuerySet[Any]]
 
@@ -74,7 +73,9 @@ def _delete(find: Find) -> Iterator[int]:
 
 @transaction.atomic
 def _delete_slice(found: QuerySet[Any]) -> int:
-    keys = list(found.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True)[:SLICE])
+    key = [field.attname for field in found.model._meta.pk_fields]  # by name: Django cannot lock what it reads as a compound "pk"
+    locked = found.select_for_update(skip_locked=True, of=("self",)).values_list(*key)[:SLICE]
+    keys = [one if len(key) > 1 else one[0] for one in locked]
     found.model._base_manager.filter(pk__in=keys).delete()
     return len(keys)
 

@@ -130,7 +130,8 @@ class StreamConsumer(AsyncWebsocketConsumer):
             identity = await _redeem(hello.ticket)
         if identity is None:
             raise Refused(Close.SIGNED_OUT)
-        stream_id: UUID = self.scope["url_route"]["kwargs"]["stream_id"]
+        # A path that names no stream is the user's own.
+        stream_id: UUID = self.scope["url_route"]["kwargs"].get("stream_id", identity.user_id)
         self._watch = Watch(self._feed, self.source, stream_id, identity)
         await self._watch.open(hello.last_seq)
         self._start(self._forward(self._watch))

@@ -49,6 +49,7 @@ class StreamReader:
         self._reading = asyncio.Lock()
         self._snapshotting = asyncio.Lock()
         self._snapshot: tuple[float, Frame] | None = None
+        self._forgot = 0  # the last event at which the source forgot something
         self._on_end = on_end
         self._task = asyncio.create_task(self._run(), name=f"read {self.subscription.group}")
         self._task.add_done_callback(self._ended)
@@ -167,7 +168,7 @@ class StreamReader:
         """The place to read on from, and which turns are running there."""
         heads = await query(read_heads, self.source.model, [self.stream_id])
         head = heads.get(self.stream_id, 0)
-        after = max(0, head - limits.LIVE_TURNS_EVENTS)
+        after = max(0, head - limits.LIVE_TURNS_EVENTS) if self.source.shows_work else head
         for event in await query(self._read, after, head):
             self._live.see(event)
         self.known = head
@@ -192,6 +193,9 @@ class StreamReader:
     def _fan_out(self, event: LoggedEvent) -> None:
         frame = frames.event(event)
         self._live.see(event)
+        if self.source.forgets(event):
+            self._ring.clear()
+            self._forgot = event.seq
         self._ring.append(frame)
         while len(self._ring) > limits.REPLAY_EVENTS:
             self._ring.popleft()
@@ -220,10 +224,14 @@ class StreamReader:
         now = asyncio.get_running_loop().time
         async with self._snapshotting:
             if self._snapshot is not None and now() - self._snapshot[0] < limits.SNAPSHOT_S:
-                return self._snapshot[1]
-            state, seq = await query(read_snapshot, self.source, self.stream_id)
-            self._snapshot = (now(), frames.snapshot(seq, state))
-            return self._snapshot[1]
+                taken = self._snapshot[1]
+                if (taken.seq or 0) >= self._forgot:
+                    return taken
+            while True:
+                state, seq = await query(read_snapshot, self.source, self.stream_id)
+                self._snapshot = (now(), frames.snapshot(seq, state))
+                if seq >= self._forgot:  # else something was forgotten while it was read
+                    return self._snapshot[1]
 
     # --- Live text ------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ class StreamSource(ABC):
     database thread."""
 
     model: ClassVar[type[Stream]]
+    shows_work: ClassVar[bool] = True  # whether models write here, and whether it is said how many watch
 
     @abstractmethod
     def authorise(self, user: AbstractBaseUser, stream_id: UUID) -> bool:
@@ -38,6 +39,11 @@ class StreamSource(ABC):
     def snapshot(self, stream_id: UUID) -> tuple[dict[str, Any], int]:
         """The whole state, the same for every watcher, and the number of the last event that it contains. Runs inside a
         repeatable-read transaction, so several queries see one moment. Raises ``NotFound``."""
+
+    def forgets(self, event: LoggedEvent) -> bool:
+        """Whether the log says less, from this event on, of what came before it: frames that were made of that are not to be shown
+        to newcomers."""
+        return False
 
     def group(self, stream_id: UUID) -> str:
         return stream_group(self.model, stream_id)

@@ -47,21 +47,21 @@ HEADERS = {
 
 
 def stream_view(source: StreamSource, *, user_for_key: KeyUser) -> View:
-    """An async view ``(request, pk)`` that streams the source's events.
+    """An async view ``(request, pk)`` that streams the source's events; without a ``pk`` those of the caller's own stream.
 
     Resumes after ``Last-Event-ID`` (or ``?after=``); without either it begins with a snapshot. Refusals are ordinary
     responses with a problem for a body. The response holds no database connection while it is open.
     """
 
-    async def view(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    async def view(request: HttpRequest, pk: UUID | None = None) -> HttpResponseBase:
         if request.method != "GET":
             return _problem(request, HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed")
         try:
             last_seq = _last_seq(request)
-            identity = await _identify(request, source, pk, user_for_key)
+            identity, stream_id = await _identify(request, source, pk, user_for_key)
         except Refused as refused:
             return _problem(request, STATUS[refused.code], CODE[refused.code])
-        content = _stream(Watch(feed.current(), source, pk, identity), last_seq)
+        content = _stream(Watch(feed.current(), source, stream_id, identity), last_seq)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingHttpResponse(content, content_type="text/event-stream", headers=headers)
 
@@ -77,19 +77,22 @@ def _last_seq(request: HttpRequest) -> int | None:
     return int(given)
 
 
-async def _identify(request: HttpRequest, source: StreamSource, stream_id: UUID, user_for_key: KeyUser) -> Identity:
+async def _identify(
+    request: HttpRequest, source: StreamSource, pk: UUID | None, user_for_key: KeyUser
+) -> tuple[Identity, UUID]:
     headers = {name.lower(): value for name, value in request.headers.items()}
     try:
         identity = await query(auth.from_headers, headers, user_for_key, origin_required=False)
         if identity is None:
             raise Refused(Close.SIGNED_OUT)
+        stream_id = identity.user_id if pk is None else pk
         if (code := await query(access, source, identity.user, stream_id)) is not None:
             raise Refused(code)
     except DATABASE_DOWN as error:
         raise Refused(Close.RESTART) from error
     if feed.current().is_full(identity.user_id):
         raise Refused(Close.TOO_MANY)
-    return identity
+    return identity, stream_id
 
 
 async def _stream(watch: Watch, last_seq: int | None) -> AsyncIterator[bytes]:

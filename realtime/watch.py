@@ -60,7 +60,8 @@ class Watch:
     def close(self) -> None:
         if self._reader is not None:
             self._reader.leave(self.outbox)
-            self._feed.leave(self._reader, self._identity.user_id)
+            if self._source.shows_work:
+                self._feed.leave(self._reader, self._identity.user_id)
             self._feed.release(self._reader)
             self._reader = None
         if self._admitted:
@@ -69,7 +70,8 @@ class Watch:
 
     async def _join(self, last_seq: int | None) -> None:
         self._reader = self._feed.hold(self._source, self._stream_id)
-        self._feed.enter(self._reader, self._identity.user_id)
+        if self._source.shows_work:
+            self._feed.enter(self._reader, self._identity.user_id)
         await self._reader.join(self.outbox, last_seq)
 
     async def _asked_within(self, seconds: float) -> bool:

@@ -4,11 +4,15 @@ from accounts.api.urls import route
 from accounts.services import user_for_key
 from council.api import branches, exports, people, views
 from council.consumers import CouncilSessions
+from council.me import MyStreams
 from realtime.sse import stream_view
 
 stream = stream_view(CouncilSessions(), user_for_key=user_for_key)
 
+my_stream = stream_view(MyStreams(), user_for_key=user_for_key)
+
 urlpatterns = [
+    *route("me/stream", my_stream, "me-stream"),
     *route("council-sessions", views.SessionListView, "session-list"),
     *route("council-sessions/<uuid:pk>", views.SessionView, "session"),
     *route("council-sessions/<uuid:pk>/start", views.StartView, "session-start"),

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from accounts.models import User
-from knowledge import batch, chunking, passages, words
+from knowledge import batch, chunking, news, passages, words
 from knowledge.models import EmbeddingSpace, Entry, KnowledgePack, Passage, Snapshot, SpaceState
 from knowledge.services import locking
 from knowledge.shapes import pack_header
@@ -86,6 +86,7 @@ def fork(pack_id: UUID, owner: User, name: str, snapshot: Snapshot | None = None
     _settle(pack, len(copies))
     log.append(pack, ("pack.created", {"pack": pack_header(pack)}))
     locking.request_indexing(pack)
+    news.pack_changed(pack, "created")
     return pack
 
 

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
+from knowledge import news
 from knowledge.imports import files
 from knowledge.models import Import, ImportItem, KnowledgePack
 from knowledge.services import locking
@@ -117,6 +118,8 @@ def conclude(pack: KnowledgePack, job: Import, status: ImportStatus, error: str 
     ImportItem.objects.filter(job=job, status=ItemStatus.PLANNED).update(status=ItemStatus.SKIPPED, draft={})
     record(pack, job, f"import.{status.value}")
     transaction.on_commit(lambda: files.remove(stored), robust=True)
+    if status == ImportStatus.FAILED:
+        news.import_failed(pack, job)
 
 
 def record(pack: KnowledgePack, job: Import, kind: str) -> None:

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from knowledge import passages, retention, words
+from knowledge import news, passages, retention, words
 from knowledge.models import KnowledgePack, Visibility
 from knowledge.services import locking, sharing
 from knowledge.shapes import pack_header
@@ -38,6 +38,7 @@ def create_pack(
         owner=owner, name=name, description=description, visibility=visibility, tags=list(tags), language=language
     )
     log.append(pack, ("pack.created", {"pack": pack_header(pack)}))
+    news.pack_changed(pack, "created")
     return pack
 
 
@@ -69,6 +70,8 @@ def update_pack(
     log.append(pack, ("pack.updated", {"pack": pack_header(pack)}))
     if "visibility" in changed:
         sharing.recheck_watchers(pack)
+    if {"name", "status", "visibility"} & set(changed):
+        news.pack_changed(pack, "updated")
     return pack
 
 
@@ -86,6 +89,7 @@ def delete_pack(pack_id: UUID, *, precondition: Callable[[int], None] | None = N
     pack.save(update_fields=["status", "deleted_at", "deleted_from", "version", "updated_at"])
     log.append(pack, ("pack.deleted", {"pack": pack_header(pack)}))
     sharing.recheck_watchers(pack)
+    news.pack_deleted(pack)
 
 
 @transaction.atomic
@@ -100,6 +104,7 @@ def restore_pack(pack_id: UUID) -> KnowledgePack:
     pack.save(update_fields=["status", "deleted_at", "deleted_from", "version", "updated_at"])
     log.append(pack, ("pack.restored", {"pack": pack_header(pack)}))
     locking.request_indexing(pack)
+    news.pack_changed(pack, "restored")
     return pack
 
 

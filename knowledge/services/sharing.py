@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import transaction
 
 from accounts.models import User
+from knowledge import news
 from knowledge.models import KnowledgePack, PackShare, Role
 from knowledge.services import locking
 from realtime import log, nudge
@@ -32,6 +33,7 @@ def share(pack_id: UUID, by: User | None, email: str, role: str) -> tuple[PackSh
         return _give(pack, known, role), False
     new = PackShare.objects.create(pack=pack, user=person, role=role, created_by=by)
     log.append(pack, ("pack.shared", {"share": _event(new)}))
+    news.role_given(pack, person.pk, newly=person.pk)
     return new, True
 
 
@@ -49,6 +51,7 @@ def unshare(pack_id: UUID, share_id: UUID) -> None:
     known.delete()
     log.append(pack, ("pack.unshared", {"share": event}))
     recheck_watchers(pack)
+    news.role_taken(pack, known.user_id)
 
 
 @transaction.atomic
@@ -64,6 +67,7 @@ def transfer(pack_id: UUID, email: str) -> KnowledgePack:
     pack.save(update_fields=["owner"])
     log.append(pack, ("pack.transferred", {"from": str(old), "to": str(person.pk)}))
     recheck_watchers(pack)
+    news.role_given(pack, old, person.pk, newly=person.pk)
     return pack
 
 
@@ -99,6 +103,7 @@ def _give(pack: KnowledgePack, known: PackShare, role: str) -> PackShare:
         known.role = role
         known.save(update_fields=["role"])
         log.append(pack, ("pack.shared", {"share": _event(known)}))
+        news.role_given(pack, known.user_id)
     return known
 
 

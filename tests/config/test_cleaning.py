@@ -21,7 +21,7 @@ from django.db import connections
 from django.utils import timezone
 from prometheus_client import REGISTRY
 
-from accounts.models import IdempotencyRecord, User
+from accounts.models import IdempotencyRecord, User, UserEvent, UserStream
 from config import tasks
 from config.cleaning import BY_NAME, CLEANERS, TASK, table
 from council import claims, services
@@ -135,6 +135,14 @@ def logins(world: World) -> Callable[[], int]:
     return Session.objects.count
 
 
+def news(world: World) -> Callable[[], int]:
+    UserStream.objects.filter(pk=world.user.pk).update(last_seq=1000)
+    UserEvent.objects.all().delete()
+    for seq, days in enumerate((91, 91, 400, 89), start=1):
+        UserEvent.objects.create(stream_id=world.user.pk, seq=seq, type="pack.created", created_at=ago(days=days))
+    return UserEvent.objects.count
+
+
 def searches(world: World) -> Callable[[], int]:
     for days in (91, 91, 400, 89):
         row = SearchLog.objects.create(pack=world.pack, query="x", mode="lexical", hits=0, took_ms=1)
@@ -182,6 +190,7 @@ KINDS: dict[str, Callable[[World], Callable[[], int]]] = {
     "tickets": lost_tickets,
     "idempotency": answers,
     "logins": logins,
+    "news": news,
     "searches": searches,
     "import-files": import_files,
     "trashed-entries": trashed_entries,

@@ -188,12 +188,15 @@ API: dict[tuple[str, str], Row] = {
     ("session-export-schema", "GET"): Row(EVERYBODY),
     ("session-template", "GET"): Row(CONVENER, opened=False),
     ("ticket", "POST"): Row(EVERYBODY, 201),
+    # Everybody's own, so nobody is refused; that it is theirs alone is tested in tests/realtime/test_my_stream.py.
+    ("me-events", "GET"): Row(EVERYBODY),
+    ("me-notifications-read", "POST"): Row(EVERYBODY, 200, lambda _: {"up_to": 0}),
 }
 # Open to everybody, and nothing of anybody in them.
 OPEN = {"schema", "livez", "readyz"}
 DOORS = {"accounts:login"}  # tests/accounts
-# In tests/knowledge/test_sharing_matrix.py, with a server and sockets.
-LIVE = {"session-stream", "knowledge-stream"}
+# In tests/knowledge/test_sharing_matrix.py and tests/realtime/test_my_stream.py, with a server and sockets.
+LIVE = {"session-stream", "knowledge-stream", "me-stream"}
 
 
 @pytest.fixture(autouse=True)

@@ -368,6 +368,7 @@ def test_every_socket_has_a_stream_and_is_tested_here() -> None:
     assert {str(route.pattern).rstrip("/") for route in websocket.routes} == {
         "ws/knowledge-packs/<uuid:stream_id>",
         "ws/council-sessions/<uuid:stream_id>",
+        "ws/me",  # one's own: tests/realtime/test_my_stream.py
         "",  # refuses everything
     }
 

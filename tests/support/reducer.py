@@ -81,3 +81,29 @@ def reduce_pack(snapshot: Json, events: list[Json]) -> Json:
         elif "entry" in data:
             entries[data["entry"]["id"]] = {**entries.get(data["entry"]["id"], {}), **data["entry"]}
     return {"pack": header, "entries": sorted(entries.values(), key=lambda entry: str(entry["id"])), "last_seq": seq}
+
+
+# --- A person's own stream ------------------------------------------------------------------------------------------------
+
+WINDOW, RECENT, OPEN = 500, 20, ("running", "paused")
+
+
+def reduce_me(snapshot: Json, events: list[Json]) -> Json:
+    """Apply ``{seq, type, at, data}`` in order to the snapshot of a person's own stream."""
+    state = copy.deepcopy(snapshot)
+    for event in events:
+        kind, data, seq = event["type"], event["data"], event["seq"]
+        state["last_seq"] = seq
+        if kind.startswith("session."):
+            _put(state["sessions"], data["session"], "id")
+        elif kind == "notification.created":
+            state["notifications"].append({"seq": seq, "at": event["at"], **data["notification"]})
+        elif kind == "notifications.read":
+            state["read_up_to"] = data["up_to"]
+        elif kind in {"pack.unshared", "pack.deleted"}:
+            state["notifications"] = [one for one in state["notifications"] if one["about"]["id"] != data["pack"]["id"]]
+        after = max(state["read_up_to"], seq - WINDOW)
+        state["notifications"] = [one for one in state["notifications"] if one["seq"] > after]
+    newest = sorted(state["sessions"], key=lambda one: (one["created_at"], one["id"]), reverse=True)
+    state["sessions"] = [one for place, one in enumerate(newest) if place < RECENT or one["status"] in OPEN]
+    return state
