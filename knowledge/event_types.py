@@ -214,7 +214,7 @@ class ImportHeader(Shape):
 
 
 class PackEvent(Shape):
-    actor: Actor | None = Field(description="null: a worker")
+    actor: Actor | None
 
 
 class PackWhole(PackEvent):

@@ -34,7 +34,7 @@ def absent(description: str | None = None) -> Any:
 
 
 class Actor(Shape):
-    """Who brought a change about."""
+    """Who brought a change about; null where a worker did."""
 
     id: UUID
     name: str | None

@@ -190,7 +190,7 @@ API: dict[tuple[str, str], Row] = {
     ("ticket", "POST"): Row(EVERYBODY, 201),
 }
 # Open to everybody, and nothing of anybody in them.
-OPEN = {"schema", "livez", "readyz"}
+OPEN = {"schema", "asyncapi", "asyncapi-yaml", "livez", "readyz"}
 DOORS = {"accounts:login"}  # tests/accounts
 # In tests/knowledge/test_sharing_matrix.py, with a server and sockets.
 LIVE = {"session-stream", "knowledge-stream"}
