@@ -460,7 +460,9 @@ COUNCIL_SESSIONS = StreamSchema(
         EventType("session.completed", SessionEnded, "the run ended"),
         EventType("session.stopped", SessionEnded, "the run ended: somebody stopped it"),
         EventType("session.failed", SessionEnded, "the run ended without a decision"),
-        EventType("session.archived", SessionMoved, "a forgotten draft, or a finished council of a trial, was put away"),
+        EventType(
+            "session.archived", SessionMoved, "a forgotten draft, or a finished council of a trial, was put away"
+        ),
         EventType("round.started", RoundStarted, "a stage began"),
         EventType("gate.opened", GateOpened, "the run waits for a person before the decision is written"),
         EventType("turn.started", Turn, "a worker began an attempt, or a person answered"),
