@@ -26,7 +26,7 @@ STREAMS: Final[tuple[StreamSchema, ...]] = (COUNCIL_SESSIONS, KNOWLEDGE_PACKS)
 @cache
 def document(public_url: str, cookie: str) -> dict[str, Any]:
     url = urlsplit(public_url)
-    version = settings.SPECTACULAR_SETTINGS["VERSION"]
+    version = str(settings.SPECTACULAR_SETTINGS["VERSION"])
     return asyncapi.document(STREAMS, host=url.netloc, secure=url.scheme == "https", cookie=cookie, version=version)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from realtime.asyncapi import schemas
@@ -87,7 +87,7 @@ def _type(schema: Json) -> str:
         return f"list of {_type(schema.get('items', {}))}"
     if schema.get("type") == "object":
         return f"map to {_type(_values(schema))}"
-    return _FORMATS.get(schema.get("format", ""), schema.get("type", "anything"))
+    return _FORMATS.get(schema.get("format", "")) or str(schema.get("type", "anything"))
 
 
 def _values(schema: Json) -> Json:
@@ -95,8 +95,8 @@ def _values(schema: Json) -> Json:
     return values if isinstance(values, dict) else {}
 
 
-def _constants(schema: Json) -> Iterator[str]:
-    yield from schema.get("enum", ()) or [schema["const"]]
+def _constants(schema: Json) -> list[object]:
+    return list(schema["enum"]) if "enum" in schema else [schema["const"]]
 
 
 def _cell(text: str) -> str:

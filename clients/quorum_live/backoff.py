@@ -17,7 +17,7 @@ class Backoff:
 
     def pause(self) -> float:
         """The next pause; counts a failure."""
-        whole = min(self.longest, self.first * 2 ** min(self.failures, 30))
+        whole: float = min(self.longest, self.first * 2 ** min(self.failures, 30))
         self.failures += 1
         return whole * self.dice.uniform(0.5, 1.0)
 

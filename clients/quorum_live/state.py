@@ -64,7 +64,7 @@ class Council(State):
     def __init__(self, value: Json | None = None) -> None:
         super().__init__(value)
         self.live: dict[str, str] = {}
-        self._attempts: dict[str, int] = {}
+        self._attempts: dict[str, int] = {}  # of which text is awaited: by turn, the one that runs or the next
 
     def apply(self, news: News) -> None:
         if isinstance(news, Delta):
@@ -80,13 +80,14 @@ class Council(State):
     def change(self, value: Json, kind: str, data: Json) -> None:
         if kind.startswith("turn."):  # a new attempt begins anew, and what has ended is in the record
             self.live.pop(data["turn"], None)
-            self._attempts[data["turn"]] = data["attempt"]
+            self._attempts[data["turn"]] = data["attempt"] + (kind != "turn.started")
         _change_council(value, kind, data)
 
     def _hear(self, delta: Delta) -> None:
         """One of another attempt, or one that leaves a hole, changes nothing: the server sends the whole text again."""
-        known = self.live.get(delta.turn, "")
-        if delta.attempt < self._attempts.get(delta.turn, 0) or delta.start > len(known):
+        awaited = self._attempts.get(delta.turn, 0)
+        known = self.live.get(delta.turn, "") if delta.attempt == awaited else ""
+        if delta.attempt < awaited or delta.start > len(known):
             return
         self._attempts[delta.turn] = delta.attempt
         self.live[delta.turn] = known[: delta.start] + delta.text

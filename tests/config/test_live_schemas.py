@@ -13,7 +13,7 @@ import yaml
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import transaction
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from accounts.models import User
 from config.live import STREAMS, document

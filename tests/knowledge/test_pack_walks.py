@@ -19,6 +19,7 @@ from accounts.models import User
 from knowledge import selectors, services
 from knowledge.models import Entry, KnowledgePack
 from knowledge.services.bulk import ACTIONS
+from knowledge.services.order import Side
 from realtime.errors import QuorumError
 from tests.knowledge.conftest import index_all
 from tests.support.reducer import reduce_pack
@@ -80,8 +81,9 @@ def in_bulk(walk: Walk) -> None:
 
 
 def reorder(walk: Walk) -> None:
-    first, *rest = walk.some() or [None]
-    services.reorder_entries(walk.pack.pk, [one for one in rest if one], walk.dice.choice(["before", "after"]), first)
+    some = walk.some()
+    sides: list[Side] = ["before", "after"]
+    services.reorder_entries(walk.pack.pk, some[1:], walk.dice.choice(sides), some[0] if some else None)
 
 
 def purge(walk: Walk) -> None:
@@ -169,7 +171,7 @@ names = st.lists(st.sampled_from(sorted(STEPS)), min_size=3, max_size=14)
 
 
 @settings(
-    max_examples=150 if DEEP else 15,
+    max_examples=150 if DEEP else 10,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

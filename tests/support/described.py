@@ -12,6 +12,7 @@ from council.models import CouncilSession
 from knowledge import selectors as knowledge
 from knowledge.event_types import KNOWLEDGE_PACKS
 from knowledge.models import KnowledgePack
+from realtime.models import Stream
 from realtime.schemas import StreamSchema
 from realtime.sources import event_model
 
@@ -19,7 +20,7 @@ from realtime.sources import event_model
 CHECKED = ("tests/accounts/", "tests/config/", "tests/council/", "tests/knowledge/", "tests/chaos/", "tests/e2e/")
 SHOWN = 20  # faults of one test
 LARGEST = 1000  # entries of a pack whose snapshot is looked at: some tests hold tens of thousands
-MODELS = {COUNCIL_SESSIONS.name: CouncilSession, KNOWLEDGE_PACKS.name: KnowledgePack}
+MODELS: dict[str, type[Stream]] = {COUNCIL_SESSIONS.name: CouncilSession, KNOWLEDGE_PACKS.name: KnowledgePack}
 
 
 def undescribed() -> list[str]:
