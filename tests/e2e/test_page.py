@@ -250,7 +250,7 @@ async (session) => {
   const url = `ws://${location.host}/ws/council-sessions/${session}`;
   const state = await new Promise((resolve) => {
     let stream;
-    const cutting = setInterval(() => sockets.at(-1)?.close(), 200 + Math.random() * 300);
+    const cutting = setInterval(() => sockets.at(-1)?.readyState === 1 && sockets.at(-1).close(), 200 + Math.random() * 300);
     stream = follow(url, {
       state: begun,
       changed: (state) => state.decisions.length && state.session.status === "completed" && setTimeout(() => {
