@@ -1,7 +1,7 @@
-"""The events of a person's own stream: their types, and a model of each one's ``data``.
+"""Every event of a person's own stream and its snapshot, as types.
 
 The apps above fill these in when they tell people of a change (``accounts.streams.tell``), and their snapshot shows the same cards. So
-nothing can be told here that these do not describe, and ``docs/events.md`` has the same table for clients.
+nothing can be told here that these do not describe.
 """
 
 from __future__ import annotations
@@ -9,28 +9,25 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from realtime.log import NewEvent
+from realtime.schemas import EventType, Seq, Shape, StreamSchema, Time
 
 
-class Data(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class SessionCard(Data):
+class SessionCard(Shape):
     """A council in a list."""
 
     id: UUID
     title: str
     status: Literal["draft", "running", "paused", "completed", "stopped", "failed", "archived"]
     reason: Annotated[str, Field(description="Why its latest run failed or was stopped; empty otherwise.")]
-    created_at: AwareDatetime
-    started_at: AwareDatetime | None
-    finished_at: Annotated[AwareDatetime | None, Field(description="Null while it is a draft, runs or is paused.")]
+    created_at: Time
+    started_at: Time | None
+    finished_at: Annotated[Time | None, Field(description="Null while it is a draft, runs or is paused.")]
 
 
-class PackCard(Data):
+class PackCard(Shape):
     """A knowledge pack in a list."""
 
     id: UUID
@@ -40,14 +37,14 @@ class PackCard(Data):
     role: Annotated[Literal["viewer", "editor", "owner"], Field(description="What the person may do with it.")]
 
 
-class About(Data):
+class About(Shape):
     """What a notification is about."""
 
     type: Literal["session", "pack"]
     id: UUID
 
 
-class Notification(Data):
+class Notification(Shape):
     """Something that a person should look at. It is known by the number of its event."""
 
     kind: Literal[
@@ -65,39 +62,39 @@ class Notification(Data):
         str, Field(description="Why it failed, or what was imported; empty where there is no more to say.")
     ] = ""
     turn: Annotated[UUID | None, Field(description="The turn that waits for a person.")] = None
-    deadline_at: Annotated[AwareDatetime | None, Field(description="Until when it waits.")] = None
+    deadline_at: Annotated[Time | None, Field(description="Until when it waits.")] = None
     by: Annotated[str | None, Field(description="The name of whoever shared the pack, where that is known.")] = None
 
 
-class SessionData(Data):
+class SessionData(Shape):
     session: SessionCard
 
 
-class PackData(Data):
+class PackData(Shape):
     pack: PackCard
 
 
-class PackId(Data):
+class PackId(Shape):
     id: UUID
 
 
-class PackGone(Data):
+class PackGone(Shape):
     """Of a pack that is not the person's to see any more, only the id is said. Notifications about it are gone as well."""
 
     pack: PackId
 
 
-class NotificationCreated(Data):
+class NotificationCreated(Shape):
     notification: Notification
 
 
-class NotificationsRead(Data):
+class NotificationsRead(Shape):
     up_to: Annotated[
         int, Field(ge=0, description="Notifications whose events have this number or a lower one are read.")
     ]
 
 
-class Withdrawn(Data):
+class Withdrawn(Shape):
     """What stood at this number was about something that is not the person's to see any more."""
 
 
@@ -105,32 +102,59 @@ PACK_GONE: Final = frozenset({"pack.unshared", "pack.deleted"})
 WITHDRAWN: Final = "withdrawn"
 NOTIFICATION: Final = "notification.created"
 READ: Final = "notifications.read"
-MODELS: Final[dict[str, type[Data]]] = {
-    "session.created": SessionData,
-    "session.updated": SessionData,
-    "session.started": SessionData,
-    "session.paused": SessionData,
-    "session.resumed": SessionData,
-    "session.completed": SessionData,
-    "session.stopped": SessionData,
-    "session.failed": SessionData,
-    "session.archived": SessionData,
-    "pack.created": PackData,
-    "pack.updated": PackData,
-    "pack.restored": PackData,
-    "pack.shared": PackData,
-    "pack.unshared": PackGone,
-    "pack.deleted": PackGone,
-    NOTIFICATION: NotificationCreated,
-    READ: NotificationsRead,
-    WITHDRAWN: Withdrawn,
-}
 
 
-def event(kind: str, data: Data) -> NewEvent:
+class Unread(Notification):
+    """A notification that has not been read, known by the number of its event."""
+
+    seq: Seq
+    at: Time
+
+
+class OwnSnapshot(Shape):
+    """``sessions``: those that run or are paused and the newest 20 of any status, newest first; ``notifications``: oldest first."""
+
+    sessions: list[SessionCard]
+    notifications: list[Unread]
+    read_up_to: Seq
+    last_seq: Seq
+
+
+OWN: Final = StreamSchema(
+    name="me",
+    path="/ws/me",
+    title="One's own councils, packs and notifications",
+    snapshot=OwnSnapshot,
+    events=(
+        EventType("session.created", SessionData, "a draft was made"),
+        EventType("session.updated", SessionData, "a council has another title"),
+        EventType("session.started", SessionData, "a run began"),
+        EventType("session.paused", SessionData, "its owner stopped the clock"),
+        EventType("session.resumed", SessionData, "its owner started the clock"),
+        EventType("session.completed", SessionData, "the run ended by itself"),
+        EventType("session.stopped", SessionData, "somebody stopped the run"),
+        EventType("session.failed", SessionData, "the run failed"),
+        EventType("session.archived", SessionData, "it was put away"),
+        EventType("pack.created", PackData, "a pack of one's own, or one that one works with, is there"),
+        EventType("pack.updated", PackData, "it has another name, status or visibility"),
+        EventType("pack.restored", PackData, "it is back from the trash"),
+        EventType("pack.shared", PackData, "the person has a role in it, or another one (also by a transfer)"),
+        EventType("pack.unshared", PackGone, "it is not shared with the person any more"),
+        EventType("pack.deleted", PackGone, "it went to the trash"),
+        EventType(NOTIFICATION, NotificationCreated, "the person should look at something"),
+        EventType(READ, NotificationsRead, "the person has seen those up to an event, on this device or another"),
+        EventType(
+            WITHDRAWN, Withdrawn, "in a replay or the list: this was about a pack that the person may not see any more"
+        ),
+    ),
+)
+
+
+def event(kind: str, data: Shape) -> NewEvent:
     """The event, for ``tell``. Raises ``TypeError`` when its data is another event's."""
-    if type(data) is not MODELS[kind]:
-        raise TypeError(f"{kind} takes {MODELS[kind].__name__}, not {type(data).__name__}")
+    takes = OWN.by_name[kind].data
+    if type(data) is not takes:
+        raise TypeError(f"{kind} takes {takes.__name__}, not {type(data).__name__}")
     return kind, data.model_dump(mode="json")
 
 

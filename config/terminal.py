@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
-from websockets.sync.client import connect
+
+from clients.quorum_live import Event, LiveStream
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
@@ -35,14 +35,20 @@ class Client:
             raise CouncilFailed(f"{method} {path}: {answer.get('detail') or answer.get('title')}")
         return answer
 
-    def watch(self, session: str, timeout: float) -> Iterator[Json]:
-        """Frames of the session's live stream, from its first event on."""
-        address = f"ws://{urlsplit(self.url).netloc}/ws/council-sessions/{session}"
-        headers = {"Authorization": f"Bearer {self.key}"}
-        with connect(address, additional_headers=headers, open_timeout=10) as socket:
-            socket.send(json.dumps({"t": "hello", "v": 1, "last_seq": 0}))
+    def watch(self, session: str, timeout: float) -> Iterator[Event]:
+        """The session's events, from its first to the end of its run. Raises ``CouncilFailed`` when nothing comes for ``timeout``
+        seconds."""
+        news = LiveStream(f"{self.url}/ws/council-sessions/{session}", key=self.key, last_seq=0).follow()
+        with asyncio.Runner() as loop:
             while True:
-                yield json.loads(socket.recv(timeout=timeout))
+                try:
+                    one = loop.run(asyncio.wait_for(anext(news), timeout))
+                except TimeoutError as error:
+                    raise CouncilFailed(f"nothing was heard of the council for {timeout:.0f} s") from error
+                if isinstance(one, Event):
+                    yield one
+                    if one.type in ENDS:
+                        return
 
 
 class Narrator:
@@ -53,10 +59,10 @@ class Narrator:
         self.say = say
         self.candidates: dict[str, str] = {}
 
-    def tell(self, event: Json) -> None:
-        handler = getattr(self, "_" + event["type"].replace(".", "_"), None)
+    def tell(self, event: Event) -> None:
+        handler = getattr(self, "_" + event.type.replace(".", "_"), None)
         if handler is not None:
-            handler(event["data"])
+            handler(event.data)
 
     def _round_started(self, data: Json) -> None:
         self.say(f"\n── {data['stage']} " + "─" * 40)
@@ -148,20 +154,16 @@ def _share(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.0%}"
 
 
-def hold_council(client: Client, template: str, say: Say, *, timeout: float = 120) -> Json:
-    """Convene the template's council, print it live and return the finished session."""
+def hold_council(client: Client, template: str, say: Say, *, timeout: float = 300) -> Json:
+    """Convene the template's council, print it live and return the finished session. ``timeout``: seconds without any news."""
     found = client.call("POST", "/api/council-sessions", {"template": template, "question": _question(template)})
     say(f"Question: {found['question']}")
     for option in found["options"]:
         say(f"  • {option}")
     narrator = Narrator(found, say)
     client.call("POST", f"/api/council-sessions/{found['id']}/start")
-    for frame in client.watch(found["id"], timeout):
-        if frame["t"] != "event":
-            continue
-        narrator.tell(frame)
-        if frame["type"] in ENDS:
-            break
+    for event in client.watch(found["id"], timeout):
+        narrator.tell(event)
     session = client.call("GET", f"/api/council-sessions/{found['id']}")
     if session["decision"] is None:
         raise CouncilFailed(f"the council {session['status']} without a decision")

@@ -73,7 +73,8 @@ def _delete(find: Find) -> Iterator[int]:
 
 @transaction.atomic
 def _delete_slice(found: QuerySet[Any]) -> int:
-    key = [field.attname for field in found.model._meta.pk_fields]  # by name: Django cannot lock what it reads as a compound "pk"
+    # By name: Django cannot lock what it reads as a compound "pk".
+    key = [field.attname for field in found.model._meta.pk_fields]
     locked = found.select_for_update(skip_locked=True, of=("self",)).values_list(*key)[:SLICE]
     keys = [one if len(key) > 1 else one[0] for one in locked]
     found.model._base_manager.filter(pk__in=keys).delete()

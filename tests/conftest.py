@@ -17,7 +17,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from accounts.models import User
 from accounts.services import create_api_key
 from council.llm import client as llm_client
-from tests.support import blindness
+from tests.support import blindness, described
 from tests.support.councils import assert_decisions_recount, convene, fake, fake_server
 
 __all__ = ["convene", "fake", "fake_server"]  # fixtures
@@ -36,8 +36,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """At the end of every test of councils, while its database is still there: nobody was told who else sits at the table."""
+    """At the end of every test of councils, while its database is still there: nobody was told who else sits at the table. And at the
+    end of every test: its events and snapshots are as we publish them."""
     result = yield
+    if blindness.concerns(item, described.CHECKED) and not item.get_closest_marker("forges"):
+        assert blindness.anywhere(described.undescribed) == []
     if blindness.concerns(item):
         assert blindness.anywhere(blindness.leaks) == []
         if "fake" not in getattr(item, "fixturenames", ()) and not item.get_closest_marker("forges"):

@@ -174,7 +174,7 @@ def choose_embedding(pack_id: UUID, name: str | None) -> KnowledgePack:
         rechosen = pack.embedding_id != (embedding.pk if embedding else None)
         if rechosen:
             pack.embedding = embedding
-            pack.save(update_fields=["embedding", "updated_at"])
+            pack.save(update_fields=["embedding"])
         if not begin_migration(pack, goal) and rechosen:
             log.append(pack, ("pack.space_changed", pack_embedding(pack)))
     return pack
@@ -231,7 +231,7 @@ def cancel_migration(pack_id: UUID) -> KnowledgePack:
         raise IllegalState("the settings name another model; choose one for the pack", code="settings_changed")
     retire(future)
     pack.embedding = present.embedding
-    pack.save(update_fields=["embedding", "updated_at"])
+    pack.save(update_fields=["embedding"])
     log.append(pack, ("pack.space_changed", pack_embedding(pack)))
     return pack
 

@@ -1,6 +1,6 @@
 // The bell in every page's header: what waits for this person, live from their own stream (docs/events.md).
 import { h, patch } from "./dom.js";
-import { LiveSocket } from "./socket.js";
+import { address, LiveSocket } from "./quorum-stream.js";
 import { minute, reason } from "./words.js";
 
 const bell = document.getElementById("bell");
@@ -65,8 +65,7 @@ seen.addEventListener("click", async () => {
 addEventListener("click", (event) => bell.contains(event.target) || bell.removeAttribute("open"));
 addEventListener("keydown", (event) => event.key === "Escape" && bell.removeAttribute("open"));
 
-const scheme = location.protocol === "https:" ? "wss" : "ws";
-const socket = new LiveSocket(`${scheme}://${location.host}/ws/me`, () => state?.last_seq ?? null, {
+const socket = new LiveSocket(address("/ws/me"), () => state?.last_seq ?? null, {
   snapshot: change,
   event(event) {
     if (!state || event.seq !== state.last_seq + 1) return false;

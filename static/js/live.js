@@ -1,8 +1,7 @@
 // The live page of a council session.
 import { patch } from "./dom.js";
-import { begin, follows, hear, reduce } from "./reducer.js";
+import { address, follow } from "./quorum-stream.js";
 import * as render from "./render.js";
-import { LiveSocket } from "./socket.js";
 import { view } from "./view.js";
 
 const page = document.getElementById("session");
@@ -21,7 +20,6 @@ let state = null;
 let drawing = false;
 
 function change(next) {
-  if (next === state) return;
   state = next;
   if (drawing) return;
   drawing = true;
@@ -71,15 +69,9 @@ function showControls({ status, news }) {
   }
 }
 
-const scheme = location.protocol === "https:" ? "wss" : "ws";
-const socket = new LiveSocket(`${scheme}://${location.host}${page.dataset.socket}`, () => state?.last_seq ?? null, {
-  snapshot: (snapshot) => change({ ...begin(snapshot), reason: page.dataset.reason }),
-  event(event) {
-    if (!state || !follows(state, event)) return false;
-    change(reduce(state, event));
-    return true;
-  },
-  delta: (delta) => state && change(hear(state, delta)),
+follow(address(page.dataset.socket), {
+  changed: change,
+  begun: (state) => ({ ...state, reason: page.dataset.reason }),
   presence: (watching) => say("presence", watching > 1 ? `${watching} people are watching` : ""),
   connection(what) {
     const banner = document.getElementById("connection");
@@ -88,7 +80,6 @@ const socket = new LiveSocket(`${scheme}://${location.host}${page.dataset.socket
     page.dataset.connection = what;
   },
 });
-socket.open();
 
 // A mark opens the source that it names.
 page.addEventListener("click", (event) => {

@@ -10,11 +10,11 @@ const SILENCE_MS = 45_000; // two heartbeats and a little: the connection is dea
 /**
  * `handlers`: {snapshot(state), event(event) -> bool, delta(delta), presence(n), connection(what)}.
  * `event` answers whether the event followed on what is known; if not, the socket starts anew from `lastSeq()`.
- * `what` is "open", "lost", "signed-out" or "gone".
+ * `what` is "open", "lost", "signed-out" or "gone". `ticket`: a function that promises one, for pages of other origins.
  */
 export class LiveSocket {
-  constructor(url, lastSeq, handlers) {
-    Object.assign(this, { url, lastSeq, handlers, failures: 0, socket: null, timer: 0, watchdog: 0 });
+  constructor(url, lastSeq, handlers, ticket) {
+    Object.assign(this, { url, lastSeq, handlers, ticket, failures: 0, socket: null, timer: 0, watchdog: 0 });
     addEventListener("online", () => this.hurry());
     document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
   }
@@ -24,10 +24,15 @@ export class LiveSocket {
     this.timer = 0;
     const socket = new WebSocket(this.url);
     this.socket = socket;
-    socket.onopen = () => socket.send(JSON.stringify({ t: "hello", v: 1, last_seq: this.lastSeq() }));
+    socket.onopen = () => this.sayHello(socket).catch(() => socket.close());
     socket.onmessage = (message) => this.socket === socket && this.hear(JSON.parse(message.data));
     socket.onclose = ({ code }) => this.socket === socket && this.closed(code);
     this.listen();
+  }
+
+  async sayHello(socket) {
+    const ticket = this.ticket && (await this.ticket());
+    socket.send(JSON.stringify({ t: "hello", v: 1, last_seq: this.lastSeq(), ...(ticket && { ticket }) }));
   }
 
   /** Give this connection up and take the next one from the last event that is known. */
@@ -39,6 +44,16 @@ export class LiveSocket {
 
   hurry() {
     if (this.timer) this.open();
+  }
+
+  /** For good: nothing is heard any more. */
+  close() {
+    const socket = this.socket;
+    this.socket = null;
+    clearTimeout(this.timer);
+    clearTimeout(this.watchdog);
+    this.timer = 0;
+    socket?.close();
   }
 
   hear(frame) {

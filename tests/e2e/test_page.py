@@ -231,6 +231,46 @@ async (session) => {
 """
 
 
+def test_the_published_script_misses_nothing_however_often_it_is_cut(page: Page) -> None:
+    """quorum-stream.js: events once each and in order, and in the end the state that the log gives."""
+    sign_in(page)
+    convene(page)
+    heard: Any = page.evaluate(CUT, page.url.rsplit("/", 1)[1])
+    assert heard["cuts"] > 3
+    assert heard["events"] == heard["log"]
+    assert heard["state"] == heard["reduced"]
+
+
+CUT = """
+async (session) => {
+  const { empty, follow, reduce } = await import("/static/js/quorum-stream.js");
+  const begun = { ...empty() }, events = [], sockets = [];
+  const Real = window.WebSocket;
+  window.WebSocket = class extends Real { constructor(url) { super(url); sockets.push(this); } };
+  const url = `ws://${location.host}/ws/council-sessions/${session}`;
+  const state = await new Promise((resolve) => {
+    let stream;
+    const cutting = setInterval(() => sockets.at(-1)?.readyState === 1 && sockets.at(-1).close(), 200 + Math.random() * 300);
+    stream = follow(url, {
+      state: begun,
+      changed: (state) => state.decisions.length && state.session.status === "completed" && setTimeout(() => {
+        clearInterval(cutting); resolve(stream.state); stream.close();
+      }),
+      happened: (event) => events.push(event.seq),
+    });
+  });
+  window.WebSocket = Real;
+  const answer = await fetch(`/api/council-sessions/${session}/events?after=0&limit=500`);
+  const { results } = await answer.json();
+  const plain = ({ live, ...rest }) => JSON.stringify(rest);
+  return {
+    cuts: sockets.length, events, log: results.map((one) => one.seq),
+    state: plain(state), reduced: plain(results.reduce(reduce, empty())),
+  };
+}
+"""
+
+
 def test_the_page_heals_by_itself_when_the_server_comes_back(page: Page, stack: LiveStack) -> None:
     """The browser reports the failed reconnects on its console, so this page is not asked to be silent."""
     quiet = page.context.new_page()

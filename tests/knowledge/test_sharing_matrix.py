@@ -407,7 +407,7 @@ async def socketed(url: str, key: str | None) -> int:
     """0 for a welcome, otherwise the code that the socket was closed with."""
     async with LiveClient(url, key=key) as client:
         await client.open()
-        await client.send(client.hello())
+        await client.say_hello()
         return await closed_or_welcome(client)
 
 

@@ -113,7 +113,7 @@ async def test_a_bad_frame_closes_with_4400(client: LiveClient) -> None:
 async def test_a_second_hello_closes_with_4400(client: LiveClient) -> None:
     async with client:
         await client.connect()
-        await client.send(client.hello())
+        await client.say_hello()
         assert await client.closed() == 4400
 
 

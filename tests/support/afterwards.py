@@ -1,4 +1,5 @@
-"""What holds of every council that a test leaves behind: nobody was told who else sits at the table, and its decision recounts.
+"""What holds of every council that a test leaves behind: nobody was told who else sits at the table, its decision recounts, and
+its events are as they are described.
 
     python -m tests.support.afterwards DATABASE_URL      # of a stack that has a database of its own; exits 1 and says what does not
 
@@ -55,8 +56,9 @@ def faults() -> list[str]:
     from council.models import CouncilSession
     from council.recount import recount
     from tests.support.blindness import leaks
+    from tests.support.described import undescribed
 
-    found = leaks()
+    found = leaks() + undescribed()
     for session in CouncilSession.objects.filter(runs__decision__isnull=False).distinct():
         counted = recount(session)
         found += [] if counted["agrees"] else [f"{session.pk}: {counted['differences']}"]

@@ -24,12 +24,13 @@ CHECKED = ("tests/council/", "tests/chaos/", "tests/e2e/", "tests/realtime/")
 WRITERS = {"synthesis"}  # whoever writes for the table is told nothing of its own seat either
 
 
-def concerns(item: pytest.Item) -> bool:
-    """Whether a test may have asked models in the database that it leaves behind."""
+def concerns(item: pytest.Item, checked: tuple[str, ...] = CHECKED) -> bool:
+    """Whether a test may have asked models (or, with other folders ``checked``, done what these do) in the database that it leaves
+    behind."""
     database = item.get_closest_marker("django_db") or {"db", "transactional_db"} & set(
         getattr(item, "fixturenames", ())
     )
-    return bool(database) and item.nodeid.startswith(CHECKED) and not connection.needs_rollback
+    return bool(database) and item.nodeid.startswith(checked) and not connection.needs_rollback
 
 
 def anywhere(look: Callable[[], T]) -> T:
