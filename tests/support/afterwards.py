@@ -1,4 +1,5 @@
-"""What holds of every council that a test leaves behind: nobody was told who else sits at the table, and its decision recounts.
+"""What holds of every council that a test leaves behind: nobody was told who else sits at the table, its decision recounts, and its
+event log and its rows agree.
 
     python -m tests.support.afterwards DATABASE_URL      # of a stack that has a database of its own; exits 1 and says what does not
 
@@ -54,9 +55,10 @@ def faults() -> list[str]:
     """Of the councils in the database that the settings name."""
     from council.models import CouncilSession
     from council.recount import recount
+    from tests.support import histories
     from tests.support.blindness import leaks
 
-    found = leaks()
+    found = [*leaks(), *histories.of_councils(), *histories.of_packs()]
     for session in CouncilSession.objects.filter(runs__decision__isnull=False).distinct():
         counted = recount(session)
         found += [] if counted["agrees"] else [f"{session.pk}: {counted['differences']}"]
