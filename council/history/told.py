@@ -171,8 +171,8 @@ class Log:
     def _open(self, place: Place, data: Json) -> None:
         before = max((number for run, number in self.rounds if run == place[0]), default=0)
         if place in self.rounds:
-            self._fault("round", "was started before")
-        elif place[1] != before + 1:
+            return self._fault("round", "was started before")
+        if place[1] != before + 1:
             self._fault("round", f"round {place[1]} follows round {before}")
         if place[0] != self.run:
             self._fault("round", f"run {place[0]} is not open")
@@ -184,6 +184,7 @@ class Log:
         self.rounds[place] = RoundTold(data["stage"], data["asked"])
         self.open_round = place
         self.session["round"] = place[1]
+        return None
 
     def _close(self, place: Place, data: Json) -> None:
         told = self.rounds.get(place)
