@@ -20,6 +20,7 @@ from council.serial import Json
 from council.state import load
 from council.states import RunStatus, SessionStatus
 from realtime import log
+from realtime.failpoints import failpoint
 from realtime.ids import uuid7
 
 
@@ -165,6 +166,7 @@ def _conclude(ref: RunRef, state: t.RunState, step: t.Conclude) -> None:
     if step.status == "completed":
         decision = decisions.record(session, run, state, step)
         log.append(session, events.decision_reached(decision))
+        failpoint("council.conclude.decided")
     end_run(session, run, RunStatus(step.status), step.reason)
 
 
@@ -182,6 +184,7 @@ def end_run(session: CouncilSession, run: Run, status: RunStatus, reason: str = 
     session.version += 1
     session.save(update_fields=["status", "reason", "finished_at", "version"])
     log.append(session, events.session_moved(session, status.value, reason=reason))
+    failpoint("council.conclude.ended")
 
 
 def archive(session: CouncilSession) -> None:

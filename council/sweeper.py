@@ -20,6 +20,7 @@ from council import budgets, claims, orchestrator, steps, turns
 from council.deliberation.types import TurnKind
 from council.models import CouncilSession, LlmCall, Run, Turn
 from council.states import OPEN_TURNS, RunStatus, SessionStatus, TurnStatus
+from realtime.failpoints import failpoint
 
 BATCH = 200
 REDISPATCH_S = 5.0  # a turn that was dispatched this long ago and is still pending is dispatched again ...
@@ -58,7 +59,9 @@ def _give_back(turn_id: UUID) -> bool:
         if turn.lease_expires_at is None or turn.lease_expires_at >= timezone.now():
             return False
         turns.release(session, turn)
-        return True
+        failpoint("council.give_back.stored")
+    failpoint("council.give_back.committed")
+    return True
 
 
 def _past_deadline() -> list[UUID]:

@@ -28,6 +28,7 @@ from knowledge.services import locked_pack
 from knowledge.shapes import entry_progress, pack_counts
 from knowledge.states import IndexStatus, PackStatus
 from realtime import log as event_log
+from realtime.failpoints import failpoint
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,9 @@ def index_once(pack_id: UUID, only: UUID | None = None) -> int:
         return 0
     claims = claim(pack_id, only)
     if claims:
+        failpoint("knowledge.claim.committed")
         finish(pack_id, origin, [_of_width(origin, outcome) for outcome in embed(embedder, claims)])
+        failpoint("knowledge.finish.committed")
     return len(claims)
 
 
@@ -136,6 +139,7 @@ def claim(pack_id: UUID, only: UUID | None = None) -> list[Claim]:
     chosen = _within_budget([entry for entry in entries if entry.attempt < MAX_ATTEMPTS])
     _lease(chosen, now)
     _record(pack, [*exhausted, *chosen])
+    failpoint("knowledge.claim.leased")
     return _claims(pack, chosen)
 
 
@@ -203,6 +207,7 @@ def finish(pack_id: UUID, origin: Origin, outcomes: Iterable[Outcome]) -> int:
         pack.status = PackStatus.ACTIVE
     pack.save(update_fields=["index_epoch", "status"])
     _record(pack, ours)
+    failpoint("knowledge.finish.stored")
     return len(ours)
 
 
