@@ -366,7 +366,7 @@ RERANKER_TIMEOUT_MS = env.integer("RERANKER_TIMEOUT_MS", 300, at_least=1)
 
 # --- Council --------------------------------------------------------------------------------------------------------
 
-TURN_LEASE_S = 15.0
+TURN_LEASE_S = float(env.integer("TURN_LEASE_S", 15, at_least=2))  # after so long a turn of a dead worker is given back
 TURN_HEARTBEAT_S = 0.5
 TURN_MODEL_ERRORS_MAX = 4
 COUNCIL_DRAFT_DAYS = 30  # drafts that nobody started are archived after this

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from knowledge.models import Entry, KnowledgePack, PackEvent
+from knowledge.services.packs import purged_before
 from knowledge.states import PACK_TRANSITIONS
 
 Json = dict[str, Any]
@@ -119,13 +120,18 @@ def _compared(rows: Rows, log: _Log) -> Iterator[Fault]:
             yield Fault("entry", f"entry {identity} is {rows.live[identity]}, told was {log.statuses[identity]}")
 
 
+_READ = ("id", "status", "version", "entry_count", "last_seq", "deleted_at")
+
+
 def faults(pack_id: UUID) -> list[Fault]:
-    """Of one pack, read as of one moment."""
+    """Of one pack, read as of one moment. None of a pack that is due to be purged: it goes piece by piece, its log as well."""
     with transaction.atomic():
         if len(connection.savepoint_ids) == 0:
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        pack = KnowledgePack.objects.values("id", "status", "version", "entry_count", "last_seq").get(pk=pack_id)
+        pack = KnowledgePack.objects.values(*_READ).get(pk=pack_id)
+        if pack["deleted_at"] is not None and pack["deleted_at"] <= purged_before():
+            return []
         live: dict[str, str] = {}
         trash = set()
         for pk, status, deleted in Entry.objects.filter(pack=pack_id).values_list("pk", "index_status", "deleted_at"):

@@ -15,7 +15,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -41,12 +42,20 @@ POOLS = {
 class LiveStack:
     """``model`` is the default model (see ``fake_openai.MODELS``); ``env`` overrides settings of the processes."""
 
-    def __init__(self, folder: Path, *, model: str = "fake", env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        model: str = "fake",
+        env: Mapping[str, str] | None = None,
+        only: Collection[str] | None = None,
+    ) -> None:
         self.port = free_port()
         self.url = f"http://{LOOPBACK}:{self.port}"
         self.fake = FakeModelServer()
         self._folder = folder
         self._model = model
+        self._only = only  # these processes instead of all
         self._env = dict(env or {})
         self._specs: dict[str, ChildSpec] = {}
         self._children: dict[str, Child] = {}
@@ -54,7 +63,9 @@ class LiveStack:
     def __enter__(self) -> Self:
         self.fake.__enter__()
         try:
-            self._specs = self._described()
+            self._specs = {
+                name: spec for name, spec in self._described().items() if self._only is None or name in self._only
+            }
             for name in self._specs:
                 self._start(name)
             for name in self._specs:
@@ -73,14 +84,18 @@ class LiveStack:
         self._children.clear()
         self.fake.__exit__(kind, error, trace)
 
-    def start_worker(self, queue: str) -> None:
-        """Start a process that was killed (any of ``POOLS``, "web" or "beat") and wait until it works."""
-        self._start(queue)
+    def start_worker(self, queue: str, env: Mapping[str, str] | None = None) -> None:
+        """Start a process that was killed (any of ``POOLS``, "web" or "beat"), with ``env`` besides, and wait until it works."""
+        self._start(queue, env)
         self._wait_healthy(queue)
 
     def kill_worker(self, queue: str) -> None:
         """``kill -9`` of the process and its group; returns when it is gone."""
         self._children.pop(queue).end()
+
+    def has_died(self, name: str) -> bool:
+        """By itself; what ``kill_worker`` killed is forgotten."""
+        return name in self._children and self._children[name].has_ended()
 
     def pid(self, name: str) -> int:
         return self._children[name].pid
@@ -90,10 +105,11 @@ class LiveStack:
         path = self._specs[name].log
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def _start(self, name: str) -> None:
+    def _start(self, name: str, env: Mapping[str, str] | None = None) -> None:
         if name in self._children:
             raise RuntimeError(f"{name} is running already")
-        self._children[name] = Child(self._specs[name])
+        spec = self._specs[name]
+        self._children[name] = Child(replace(spec, env={**spec.env, **(env or {})}))
 
     def _wait_healthy(self, name: str) -> None:
         child, deadline = self._children[name], time.monotonic() + START_TIMEOUT_S
