@@ -49,6 +49,7 @@ def test_after_its_slice_the_council_lines_up_again(user: User, convene: Convene
     assert {turn.kind for turn in pending(session)} == {"ballot"}
 
 
+@pytest.mark.forges
 def test_a_paused_council_is_not_gone_on_with(user: User, convene: Convene) -> None:
     session = services.start(user, convene().pk)
     held = claims.claim(session.pk, [turn.pk for turn in pending(session)], "one").claims

@@ -24,11 +24,13 @@ def of_packs() -> list[str]:
 
 
 def assert_councils_sound() -> None:
-    assert of_councils() == []
+    found = of_councils()
+    assert not found, found
 
 
 def assert_packs_sound() -> None:
-    assert of_packs() == []
+    found = of_packs()
+    assert not found, found
 
 
 def concerns_packs(item: pytest.Item) -> bool:
