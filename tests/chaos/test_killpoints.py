@@ -132,9 +132,12 @@ def assert_sound(session: CouncilSession, points: Sequence[str], scene: Scene) -
         assert recount(session)["agrees"], points
 
 
+@pytest.mark.timeout(400)
 def test_a_sample_of_points(stack: LiveStack, user: User) -> None:
     for point in SAMPLE:
-        assert survive(stack, user, [point], scene_of(point)) >= 1, f"{point} was never reached"
+        deaths = survive(stack, user, [point], scene_of(point))
+        print(f"{point}: {deaths} killed")
+        assert deaths >= 1, f"{point} was never reached"
 
 
 @pytest.mark.deep
