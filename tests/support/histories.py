@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-from django.db import connection
-
 from council.history import stored
 from council.models import CouncilSession
-from knowledge import history as packs
-from knowledge.models import KnowledgePack
-
-CHECKED_PACKS = ("tests/knowledge/",)
 
 
 def of_councils() -> list[str]:
@@ -18,24 +11,6 @@ def of_councils() -> list[str]:
     return [f"council {pk}: {fault}" for pk in list(ids) for fault in stored.faults(pk)]
 
 
-def of_packs() -> list[str]:
-    ids = KnowledgePack.objects.order_by("pk").values_list("pk", flat=True)
-    return [f"pack {pk}: {fault}" for pk in list(ids) for fault in packs.faults(pk)]
-
-
 def assert_councils_sound() -> None:
     found = of_councils()
     assert not found, found
-
-
-def assert_packs_sound() -> None:
-    found = of_packs()
-    assert not found, found
-
-
-def concerns_packs(item: pytest.Item) -> bool:
-    """Whether a test may have left packs behind that nobody forged."""
-    names = getattr(item, "fixturenames", ())
-    database = item.get_closest_marker("django_db") or {"db", "transactional_db"} & set(names)
-    whole = bool(database) and not connection.needs_rollback
-    return whole and item.nodeid.startswith(CHECKED_PACKS) and not item.get_closest_marker("forges")
