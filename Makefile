@@ -7,6 +7,7 @@ REQUIREMENTS := requirements.txt requirements-dev.txt requirements-models.txt
 PORT ?= 8000
 DATA_DIR ?= var
 COLLECTIONS ?= var/collections
+CHAOS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup run demo test check format bench chaos load deep lock browser
@@ -60,11 +61,11 @@ bench: setup ## measured figures, written into docs/benchmarks.md (about an hour
 	@if [ -n "$(wildcard $(COLLECTIONS)/*/qrels.tsv)" ]; then $(PY) -m bench.retrieval $(dir $(wildcard $(COLLECTIONS)/*/qrels.tsv)) --write; \
 	  else echo "No test collections in $(COLLECTIONS): retrieval quality is not measured (docs/benchmarks.md says what they look like)."; fi
 
-chaos: setup ## kill -9 and lost queues in mid-council
-	$(PY) -m pytest -m chaos
+chaos: setup ## councils while everything is killed by a seeded schedule (CHAOS="--seed 2 --minutes 5"); figures: CHAOS="--seed 1 --write"
+	$(PY) -m bench.chaos $(CHAOS)
 
-load: setup ## WebSocket and API load
-	$(PY) -m bench.load
+load: setup ## sockets, storms, stalled readers, watchers, stops and the API (about 25 minutes)
+	@set -e; for kind in sockets idle stalled watchers stop api; do $(PY) -m bench.load $$kind --write; done
 
 deep: setup browser ## the long suites
 	$(PY) -m pytest -n 2 --dist loadgroup --hypothesis-profile deep

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,8 @@ def quorum_in_folder(**env: str) -> Iterator[tuple[Client, Path]]:
         ) as up:
             try:
                 _wait_ready(up)
+                # It tells of every restart, and would stand still with its supervision once nobody empties the pipe.
+                threading.Thread(target=_drain, args=(up,), daemon=True).start()
                 known = json.loads(Path(folder, "d", "credentials.json").read_text())
                 yield Client(known["url"], known["api_key"]), Path(folder, "d")
             finally:
@@ -86,3 +89,9 @@ def _wait_ready(up: subprocess.Popen[str]) -> None:
         if line.startswith("Ready:"):
             return
     raise SystemExit(f"manage.py up ended with status {up.wait()}")
+
+
+def _drain(up: subprocess.Popen[str]) -> None:
+    assert up.stdout is not None
+    for _line in up.stdout:
+        pass

@@ -116,7 +116,9 @@ DATABASES = {
         "PASSWORD": env.unquote(_database.password),
         "HOST": _database.hostname or "127.0.0.1",
         "PORT": str(_database.port or 5432),
-        "CONN_HEALTH_CHECKS": False,
+        # After a restart of the server every pooled connection is dead, and each would cost a task or a request its life. Asking first
+        # takes 0.16 ms.
+        "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             # Without a database a pool would wait for one; a plain connection says at once that there is none.
             "pool": _POOL if DATABASE_URL else False,
@@ -261,6 +263,10 @@ RATE_LIMITS = {
     "start": env.text("RATE_LIMIT_START", "120/m"),
 }
 
+SOCKETS_PER_USER = env.integer(
+    "SOCKETS_PER_USER", 50, at_least=1
+)  # sockets and event streams of one user in one process
+
 # --- Work -----------------------------------------------------------------------------------------------------------
 
 CELERY_BROKER_URL = REDIS_URL
@@ -364,9 +370,12 @@ RERANKER_API_KEY = env.text("RERANKER_API_KEY")
 RERANKER_MODEL = env.text("RERANKER_MODEL")
 RERANKER_TIMEOUT_MS = env.integer("RERANKER_TIMEOUT_MS", 300, at_least=1)
 
+INDEX_LEASE_S = env.integer("INDEX_LEASE_S", 30, at_least=2)
+
 # --- Council --------------------------------------------------------------------------------------------------------
 
-TURN_LEASE_S = float(env.integer("TURN_LEASE_S", 15, at_least=2))  # after so long a turn of a dead worker is given back
+# How long a worker that says nothing keeps a turn, or a batch of entries. Shorter finds dead workers sooner and takes slow ones for dead.
+TURN_LEASE_S = float(env.integer("TURN_LEASE_S", 15, at_least=2))
 TURN_HEARTBEAT_S = 0.5
 TURN_MODEL_ERRORS_MAX = 4
 COUNCIL_DRAFT_DAYS = 30  # drafts that nobody started are archived after this

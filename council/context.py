@@ -196,7 +196,7 @@ def _attack(scene: _Scene) -> TurnContext:
     """The leading answer, and what this seat was shown when it answered; it may be its own answer that it attacks."""
     shown = evidence.extend(scene.shown, scene.fetched, len(scene.shown) + scene.place.evidence_k)
     tally = latest_tally(scene.before)
-    winner = next((one for one in tally.candidates if one.id == tally.winner), None) if tally else None
+    winner = tally.winning if tally else None
     return scene.base.model_copy(
         update={"winner": _unsigned(winner) if winner else None, "evidence": shown, **scene.searching}
     )
@@ -206,7 +206,7 @@ def _ratify(scene: _Scene) -> TurnContext:
     """The outcome and the text, with the evidence that its writer had: the marks point into that list."""
     draft, shown = _written(scene)
     tally = final_tally(scene.before)
-    winner = next((one for one in tally.candidates if one.id == tally.winner), None) if tally else None
+    winner = tally.winning if tally else None
     return scene.base.model_copy(
         update={"winner": _unsigned(winner) if winner else None, "draft": draft, "evidence": shown}
     )
@@ -272,7 +272,7 @@ def answer_turns(run_id: UUID) -> dict[str, Turn]:
 def _synthesis(scene: _Scene) -> TurnContext:
     """The outcome is computed already; its writer gets the reasons for it and what spoke against it, all unnamed."""
     tally = final_tally(scene.state)
-    winner = next((c for c in tally.candidates if c.id == tally.winner), None) if tally else None
+    winner = tally.winning if tally else None
     holders = set(winner.seats) if winner else set()
     turns = answer_turns(scene.claim.run_id)
     answers = positions(scene.state)
@@ -316,7 +316,7 @@ def _position_with_marks(answer: Answer) -> str:
 
 def _dissent(scene: _Scene) -> TurnContext:
     tally = final_tally(scene.state)
-    winner = next((c for c in tally.candidates if c.id == tally.winner), None) if tally else None
+    winner = tally.winning if tally else None
     return scene.base.model_copy(
         update={
             "winner": _unsigned(winner) if winner else None,

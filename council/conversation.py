@@ -181,7 +181,8 @@ class Conversation:
         return Place(limits, opened.id, most_tokens(prompt)) if limits.any else None
 
     def cancel(self) -> None:
-        """The claim is gone (stop, interrupt, take-over): end the upstream call now. Called by the heartbeat's thread."""
+        """The claim is gone (stop, interrupt, take-over), or this worker is to end: end the upstream call now. Called by the
+        heartbeat's thread, or the one that watches for the end."""
         self._lost.set()
         if (call := self._call) is not None:
             call.cancel()
@@ -201,11 +202,15 @@ class Conversation:
 
     def settle_lost(self) -> None:
         """The turn is not ours any more; what the call cost is charged all the same, and none of its text is kept."""
+        if (cost := self.ended_early()) is not None:
+            budgets.settle([cost])
+
+    def ended_early(self) -> Settlement | None:
+        """Of the call that was cancelled; of the one before it where none was made after that."""
         if self.last_settlement is None and self._record is not None:
             usage = self._call.usage if self._call is not None else Usage(0, 0, estimated=False)
             self.last_settlement = self._settlement(LlmCall.Status.CANCELLED, usage)
-        if self.last_settlement is not None:
-            budgets.settle([self.last_settlement])
+        return self.last_settlement
 
     def _settlement(
         self, status: LlmCall.Status, usage: Usage, *, reply: Reply | None = None, error: LlmError | None = None

@@ -188,7 +188,7 @@ def _given(session: CouncilSession) -> str:
 
 
 def _winner(tally: Tally | None) -> Candidate | None:
-    return next((one for one in tally.candidates if one.id == tally.winner), None) if tally else None
+    return tally.winning if tally else None
 
 
 def _answer_text(done: Sequence[Turn], state: RunState) -> tuple[str, Turn | None, Decision.Source]:
@@ -277,11 +277,11 @@ def dissent(session: CouncilSession, state: RunState, done: Sequence[Turn]) -> l
     """The minority report in the dissenters' own words; a dissenter that could not write is quoted from its answer."""
     names = dict(Seat.objects.filter(session=session).values_list("pk", "name"))
     reports = {str(turn.seat_id): turn for turn in done if turn.kind == TurnKind.DISSENT}
-    answers = _answers(done)
+    answers, held = _answers(done), positions(state)
     found = []
     for seat in dissenters(state):
         report = reports.get(seat)
-        answer = positions(state)[seat]
+        answer = held[seat]
         text = report.result["dissent"]["text"] if report is not None and report.result else answer.answer
         checks = _checks(session, text, report or answers[seat])
         found.append(

@@ -127,4 +127,4 @@ def _said(state: RunState) -> str | None:
 
 def _winner(state: RunState) -> Candidate | None:
     tally = final_tally(state)
-    return next((one for one in tally.candidates if one.id == tally.winner), None) if tally else None
+    return tally.winning if tally else None

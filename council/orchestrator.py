@@ -99,8 +99,8 @@ def finish(results: Results, taker: str = "") -> Stored:
         moved = {claim.round_id: _run_of(claim) for claim, _ in ours if claim.kind != t.TurnKind.REPLY}
         for round_id, run in moved.items():
             # The round barrier: whoever finishes last comes past here with nothing open, and opens what follows.
-            if sql.row(_STILL_OPEN, [round_id]) is None:
-                following.append(_advance(run, taker if running else ""))
+            if running and sql.row(_STILL_OPEN, [round_id]) is None:
+                following.append(_advance(run, taker))
         failpoint("council.finish.stored")
     failpoint("council.finish.committed")
     return Stored(held, [one for one in following if one is not None])
@@ -175,6 +175,21 @@ def fail_attempt(claim: Claim, failure: Failure) -> None:
     failpoint("council.fail_attempt.committed")
 
 
+def hand_back(parts: Sequence[tuple[Claim, Settlement | None]]) -> None:
+    """Attempts of one session that a worker breaks off because it is to end: their turns are pending again and dispatched at once.
+
+    Nothing is counted against them, for neither a model nor a seat failed. What their calls cost is charged, also of those that
+    were fenced off.
+    """
+    with transaction.atomic(), log.gathering():
+        held = claims.lock_held(parts[0][0].session_id, [claim for claim, _ in parts]).turns
+        for claim, cost in parts:
+            usage = _settle(CouncilSession(pk=claim.session_id), [cost] if cost is not None else [])
+            if claim.turn_id in held:
+                turn = claims.lock_turn(claim.turn_id)
+                turns.release(turn.session, turn, **usage)
+
+
 def _may_retry(turn: Turn, failure: Failure) -> bool:
     if failure.retry_in is None or turn.model_errors >= settings.TURN_MODEL_ERRORS_MAX:
         return False
@@ -216,12 +231,21 @@ def _fail_turn(session: CouncilSession, turn: Turn, **usage: Json) -> None:
         advance(session, turn.round.run, lost_a_seat=True)
 
 
+def resume(session: CouncilSession, run: Run) -> None:
+    """Go on where a pause held the run up. Under the session's lock."""
+    waiting = Turn.objects.filter(round__run=run, status=TurnStatus.PENDING, human=False)
+    turns.dispatch(session.pk, list(waiting.values_list("pk", "kind")))
+    _advance(RunRef(session.pk, run.pk, run.number))
+
+
 def advance(session: CouncilSession, run: Run, *, lost_a_seat: bool = False, ballot_waits: bool = False) -> None:
     """Move a run on from outside a finished turn. Under the session's lock.
 
     While turns are open there is nothing to do but after the loss of a seat, which can matter at once (a stand-in for the chair,
     a quorum out of reach), or when a ballot must be asked again, which may not be needed.
     """
+    if session.status == SessionStatus.PAUSED:
+        return  # nothing new begins, and nothing ends, before it is resumed
     awaited = Turn.objects.filter(round__run=run, status__in=OPEN_TURNS).exclude(kind=t.TurnKind.REPLY)
     if lost_a_seat or ballot_waits or not awaited.exists():
         _advance(RunRef(session.pk, run.pk, run.number))

@@ -70,7 +70,7 @@ def under(rule: Rule, run: RunState) -> Json:
     protocol = run.protocol.model_copy(update={"rule": rule})
     other = run.model_copy(update={"protocol": protocol, "rounds": rounds})
     tally = counting.count(other, number, decided.merging)
-    winner = next((one for one in tally.candidates if one.id == tally.winner), None)
+    winner = tally.winning
     return {
         "rule": rule.value,
         "winner": tally.winner,

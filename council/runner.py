@@ -34,7 +34,7 @@ from council.llm.backoff import backoff
 from council.llm.errors import LlmError
 from council.models import Run
 from council.orchestrator import Failure, Finished, Next
-from realtime import log
+from realtime import log, stopping
 from realtime.errors import QuorumError, Unavailable
 from realtime.failpoints import failpoint
 
@@ -108,13 +108,31 @@ class TurnGroup:
     def run(self, claimed: Sequence[Claim]) -> None:
         self._due.append(Next(claimed))
         try:
-            while self._due or self._open:
-                self._go_on(self._begin(self._due.pop()) if self._due else self._wait())
+            with stopping.held(self._give_back, self._cancel):
+                while self._due or self._open:
+                    if self._due and stopping.requested():
+                        self._hand_back_due()
+                    else:
+                        self._go_on(self._begin() if self._due else self._wait())
         finally:
             for talk in self._open.copy():
                 self._leave(talk)
 
-    def _begin(self, due: Next) -> list[Conversation]:
+    def _cancel(self) -> None:
+        """This worker is to end. Called from another thread; ours comes back from ``_wait`` then, and hands the turns back."""
+        for talk in self._open.copy():
+            talk.cancel()
+
+    def _give_back(self) -> None:
+        """Whatever our thread is at, it has taken too long. Also called from another thread."""
+        talking = {talk.claim: None for talk in self._open.copy()}
+        waiting = {claim: None for due in self._due.copy() for claim in due.claims}
+        if left := list((talking | waiting).items()):
+            orchestrator.hand_back(left)
+
+    def _begin(self) -> list[Conversation]:
+        """Conversations of what is due next; it stays due until they are open, so that it is always known what we hold."""
+        due = self._due[-1]
         runs = groupby(sorted(due.claims, key=_run), key=_run)  # several where people asked seats about earlier ones
         desks = {run: Desk(list(some), due.state) for run, some in runs}
         begun = []
@@ -130,6 +148,7 @@ class TurnGroup:
                 begun.append(talk)
                 heartbeat.hold(claim, talk.cancel)
         self._open += begun
+        self._due.pop()
         return begun
 
     def _wait(self) -> list[Conversation]:
@@ -146,15 +165,19 @@ class TurnGroup:
         """Take what these have got, ask on, and store what is done."""
         asking: list[tuple[Conversation, Prompt]] = []
         finished: list[tuple[Conversation, Finished]] = []
+        broken_off: list[Conversation] = []
         for talk in talks:
             with self._leaving_on_failure(talk):
-                step = talk.advance()
+                step = _advance(talk)
                 if isinstance(step, Finished):
                     finished.append((talk, step))
+                elif step is None:
+                    broken_off.append(talk)
                 else:
                     asking.append((talk, step))
         self._together(self._ask, asking)
         self._together(self._finish, finished)
+        self._hand_back(broken_off)
 
     def _together(self, action: Callable[[Parts[T]], None], parts: Parts[T]) -> None:
         """Do it for all in one transaction; when that fails, for each alone, so that no seat pays for another's failure."""
@@ -177,12 +200,24 @@ class TurnGroup:
                 talk.submit(prompt, one, partial(self._ended.put, talk))
 
     def _finish(self, parts: Parts[Finished]) -> None:
-        taker = self._worker if time.monotonic() < self._until else ""
+        taker = "" if stopping.over(self._until) else self._worker
         stored = orchestrator.finish([(talk.claim, finished) for talk, finished in parts], taker)
         self._due += stored.next
         for talk, _ in parts:
             if talk.claim.turn_id not in stored.completed:
                 logger.info("turn %s was fenced off; its result is discarded", talk.claim.turn_id)
+            self._leave(talk)
+
+    def _hand_back_due(self) -> None:
+        while self._due:
+            orchestrator.hand_back([(claim, None) for claim in self._due[-1].claims])
+            self._due.pop()
+
+    def _hand_back(self, talks: Sequence[Conversation]) -> None:
+        """This worker is to end: another goes on with the turns, and begins them anew."""
+        if talks:
+            orchestrator.hand_back([(talk.claim, talk.ended_early()) for talk in talks])
+        for talk in talks:
             self._leave(talk)
 
     def _leave(self, talk: Conversation) -> None:
@@ -200,6 +235,17 @@ class TurnGroup:
         except Exception:
             logger.exception(_LEFT, talk.claim.turn_id)
             self._leave(talk)
+
+
+def _advance(talk: Conversation) -> Prompt | Finished | None:
+    """The next step; None when there is to be none, because this worker is to end. What was said to the end by then counts."""
+    try:
+        step = talk.advance()
+    except Fenced:
+        if stopping.requested():
+            return None
+        raise
+    return step if isinstance(step, Finished) or not stopping.requested() else None
 
 
 BUSY_S, BUSY_MAX_S = 0.1, 5.0  # a turn that waits for the budget asks again after twice the first, then ever later

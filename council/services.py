@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from council.endpoints import check_models
 from council.models import Budget, CouncilSession, CouncilTemplate, Message, Run, Seat, SessionPack, Turn
 from council.selectors import session_for, templates_for
 from council.state import protocol_of
-from council.states import FINISHED, RunStatus, SessionStatus
+from council.states import FINISHED, OPEN_RUNS, RunStatus, SessionStatus
 from council.templates import keep_version
 from knowledge.models import KnowledgePack, Snapshot
 from realtime import log
@@ -235,12 +235,44 @@ def stop(user: User, session_id: UUID) -> CouncilSession:
         if asides.cancel_open(session) and session.status in FINISHED:
             return session_for(user, session_id)
         _require(session, (SessionStatus.RUNNING, SessionStatus.PAUSED), "stopped")
-        run = Run.objects.select_for_update(no_key=True).get(
-            session=session, status__in=[RunStatus.RUNNING, RunStatus.PAUSED]
-        )
+        run = Run.objects.select_for_update(no_key=True).get(session=session, status__in=OPEN_RUNS)
         turns.cancel_open(session, run)
         steps.end_run(session, run, RunStatus.STOPPED, "stopped by its user")
     return session_for(user, session_id)
+
+
+def pause(user: User, session_id: UUID) -> CouncilSession:
+    """Ask nothing new until it is resumed. Seats that are at work finish what they are at; time does not run meanwhile."""
+    with transaction.atomic():
+        session = claims.lock_owned(user, session_id)
+        _require(session, (SessionStatus.RUNNING,), "paused")
+        _move(session, RunStatus.PAUSED, paused_at=timezone.now())
+        log.append(session, events.session_moved(session, "paused"))
+    return session_for(user, session_id)
+
+
+def resume(user: User, session_id: UUID) -> CouncilSession:
+    """Go on after a pause. Deadlines, people's too, are later by what it lasted."""
+    with transaction.atomic():
+        session = claims.lock_owned(user, session_id)
+        _require(session, (SessionStatus.PAUSED,), "resumed")
+        run = _move(session, RunStatus.RUNNING, paused_at=None)
+        log.append(session, events.session_moved(session, "resumed"))
+        orchestrator.resume(session, run)
+    return session_for(user, session_id)
+
+
+def _move(session: CouncilSession, status: RunStatus, *, paused_at: datetime | None) -> Run:
+    """The open run and its session into or out of a pause. Under the session's lock."""
+    run = Run.objects.select_for_update(no_key=True).get(session=session, status__in=OPEN_RUNS)
+    if run.paused_at is not None:
+        turns.postpone(run, timezone.now() - run.paused_at)
+    run.status, run.paused_at = status, paused_at
+    run.save(update_fields=["status", "paused_at", "deadline_at"])
+    session.status = SessionStatus(status)
+    session.version += 1
+    session.save(update_fields=["status", "version"])
+    return run
 
 
 def archive(user: User, session_id: UUID) -> CouncilSession:

@@ -38,6 +38,7 @@ SERVING = (
     SessionStatus.RUNNING,
     *FINISHED,
 )  # replies to people's questions are given in these, everything else while it runs
+OPEN_RUNS = (RunStatus.RUNNING, RunStatus.PAUSED)
 OPEN_TURNS = (TurnStatus.PENDING, TurnStatus.RUNNING)
 
 _ENDS = ("completed", "stopped", "failed")

@@ -119,7 +119,7 @@ def _open_gate(run: RunRef, state: t.RunState, number: int, turn: UUID) -> None:
 def gate_json(state: t.RunState) -> Json:
     """The computed outcome that a person is asked about, and the decisions that are open to them."""
     tally, end = final_tally(state), ending.conclude(state)
-    winner = next((one for one in tally.candidates if one.id == tally.winner), None) if tally else None
+    winner = tally.winning if tally else None
     allowed = ["approve", *([] if gates.why_no_debate(state) else ["debate"]), "stop"]
     return {
         "outcome": end.outcome.value if end.outcome else "",

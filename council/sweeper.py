@@ -24,7 +24,9 @@ from realtime.failpoints import failpoint
 
 BATCH = 200
 REDISPATCH_S = 5.0  # a turn that was dispatched this long ago and is still pending is dispatched again ...
-REDISPATCH_MAX_S = 60.0  # ... and then at twice the interval each time, up to this
+REDISPATCH_MAX_S = (
+    20.0  # ... and then at twice the interval each time, up to this: a nudge may be lost several times in a row
+)
 ORPHAN_S = 60.0  # a call this much older than its turn's lease belongs to nobody
 
 

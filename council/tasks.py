@@ -12,11 +12,13 @@ from celery import shared_task
 from django.db import connection
 
 from council import runner, sweeper
+from realtime.stoppable import stoppable
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
 
 @shared_task(name="council.tasks.run_turns")
+@stoppable
 def run_turns(session_id: str, turn_ids: list[str]) -> None:
     """One attempt of each of these model turns, and for a while of what follows them (queue ``turns``)."""
     with _connection_given_back():
@@ -24,6 +26,7 @@ def run_turns(session_id: str, turn_ids: list[str]) -> None:
 
 
 @shared_task(name="council.tasks.run_tally")
+@stoppable
 def run_tally(session_id: str, turn_id: str) -> None:
     """One consensus round (queue ``control``: never behind hung models)."""
     with _connection_given_back():

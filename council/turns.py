@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from council import events
@@ -94,6 +94,13 @@ def end(session: CouncilSession, turn: Turn, status: TurnStatus, **more: Any) ->
     ends = ("status", "lease_token", "lease_expires_at", "finished_at", "result", "evidence")
     turn.save(update_fields=[*ends, *_ERRORS])
     log.append(session, events.turn_moved(turn, status.value, **more))
+
+
+def postpone(run: Run, by: timedelta) -> None:
+    """Give the run, which the caller saves, and its open turns so much more time."""
+    run.deadline_at += by
+    waiting = Turn.objects.filter(round__run=run, status__in=OPEN_TURNS, deadline_at__isnull=False)
+    waiting.update(deadline_at=F("deadline_at") + by)
 
 
 def release_unneeded(session: CouncilSession, ids: Iterable[str]) -> None:

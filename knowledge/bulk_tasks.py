@@ -11,11 +11,13 @@ from celery import shared_task
 from knowledge.services import bulk_jobs
 from realtime import nudge
 from realtime.errors import NotFound
+from realtime.stoppable import stoppable
 
 SLICE_S: Final = 20.0  # then it goes to the end of the queue, so that it does not hold up everybody
 
 
 @shared_task(name=bulk_jobs.TASK)
+@stoppable
 def run_bulk_job(job: str) -> None:
     """Bring a bulk action on, unless nothing is known of it (any more)."""
     try:

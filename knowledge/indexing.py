@@ -12,9 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
 from django.utils import timezone
@@ -28,6 +30,7 @@ from knowledge.services import locked_pack
 from knowledge.shapes import entry_progress, pack_counts
 from knowledge.states import IndexStatus, PackStatus
 from realtime import log as event_log
+from realtime import nudge, stopping
 from realtime.failpoints import failpoint
 
 log = logging.getLogger(__name__)
@@ -35,8 +38,8 @@ log = logging.getLogger(__name__)
 # Large enough for texts of like length to find each other and for the work around a batch to be a few per cent of it.
 BATCH_PASSAGES: Final = 512
 BATCH_ENTRIES: Final = 512
-LEASE: Final = timedelta(seconds=30)
-RENEW_S: Final = 5.0  # how often leases are prolonged while a batch is embedded
+LEASE: Final = timedelta(seconds=settings.INDEX_LEASE_S)
+RENEW_S: Final = settings.INDEX_LEASE_S / 6  # how often leases are prolonged while a batch is embedded
 MAX_ATTEMPTS: Final = 5
 BACKOFF: Final = timedelta(seconds=2)  # doubled with each attempt
 
@@ -94,7 +97,9 @@ def index_once(pack_id: UUID, only: UUID | None = None) -> int:
     claims = claim(pack_id, only)
     if claims:
         failpoint("knowledge.claim.committed")
-        finish(pack_id, origin, [_of_width(origin, outcome) for outcome in embed(embedder, claims)])
+        with stopping.held(partial(give_back, pack_id, claims)):
+            stopping.check()
+            finish(pack_id, origin, [_of_width(origin, outcome) for outcome in embed(embedder, claims)])
         failpoint("knowledge.finish.committed")
     return len(claims)
 
@@ -166,6 +171,8 @@ class _Heart:
         self._claims, self._renewed = claims, time.monotonic()
 
     def beat(self) -> None:
+        """Raises ``Stopping`` when the worker is to end."""
+        stopping.check()
         if time.monotonic() - self._renewed >= RENEW_S:
             renew(self._claims)
             self._renewed = time.monotonic()
@@ -209,6 +216,24 @@ def finish(pack_id: UUID, origin: Origin, outcomes: Iterable[Outcome]) -> int:
     _record(pack, ours)
     failpoint("knowledge.finish.stored")
     return len(ours)
+
+
+@transaction.atomic
+def give_back(pack_id: UUID, claims: Sequence[Claim]) -> None:
+    """The worker is to end before it has finished these: another one takes them at once. The attempt does not count, for nothing
+    failed. Those that are not ours any more are left alone."""
+    pack = locked_pack(pack_id)
+    held = {(claim.entry_id, claim.token) for claim in claims}
+    ids = [entry for entry, _ in held]
+    entries = Entry.objects.select_for_update(no_key=True).filter(_INDEXING, pk__in=ids, deleted_at=None)
+    ours = [entry for entry in entries.order_by("pk") if (entry.pk, entry.lease_token) in held]
+    for entry in ours:
+        entry.attempt = max(entry.attempt - 1, 0)
+    Entry.objects.bulk_update(ours, ["attempt"])
+    _settle(ours, IndexStatus.PENDING)
+    _record(pack, ours)
+    if ours:
+        nudge.send_task_on_commit("knowledge.tasks.index_pack", [str(pack_id)], "index")
 
 
 @transaction.atomic

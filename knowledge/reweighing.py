@@ -19,6 +19,7 @@ from knowledge import advisory, words
 from knowledge.models import KnowledgePack, PassageLexical
 from knowledge.services import locked_pack
 from knowledge.states import PackStatus
+from realtime import stopping
 
 SLICE_S: Final = 0.25  # for which a slice should hold the pack's lock
 FIRST: Final = 50  # passages of the first slice, whose time tells how many the next may have
@@ -40,7 +41,7 @@ def work(pack_id: UUID, until: float = float("inf")) -> bool:
             passages = _beyond(pack, size)
             if took := _slice(pack, passages):
                 size = max(1, min(int(len(passages) * SLICE_S / took), 2 * size, MOST))
-            if time.monotonic() > until:
+            if stopping.over(until):
                 return True
             time.sleep(PAUSE_S)
     return False

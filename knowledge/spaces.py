@@ -12,12 +12,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 from pgvector import HalfVector
 
@@ -30,13 +31,13 @@ from knowledge.services.spaces import Wanted, begin_migration, retire, wanted
 from knowledge.shapes import pack_embedding
 from knowledge.states import IndexStatus, PackStatus
 from realtime import log as event_log
-from realtime import nudge
+from realtime import nudge, stopping
 
 log = logging.getLogger(__name__)
 
 BATCH: Final = 256  # passages; sorted by length among themselves
-LEASE: Final = timedelta(seconds=30)
-RENEW_S: Final = 5.0
+LEASE: Final = timedelta(seconds=settings.INDEX_LEASE_S)
+RENEW_S: Final = settings.INDEX_LEASE_S / 6
 TELL: Final = timedelta(seconds=1)  # between two events of progress
 BACKOFF: Final = timedelta(seconds=2)  # doubled with each failure in a row
 BACKOFF_MAX: Final = timedelta(minutes=5)
@@ -98,7 +99,8 @@ class Filling:
     failed: bool = False  # a text was refused in this pass
 
     def beat(self) -> None:
-        """Prolong the lease, every few seconds."""
+        """Prolong the lease, every few seconds. Raises ``Stopping`` when the worker is to end."""
+        stopping.check()
         if time.monotonic() - self.renewed >= RENEW_S:
             mine = EmbeddingSpace.objects.filter(pk=self.space.pk, lease_token=self.token)
             mine.update(lease_expires_at=timezone.now() + LEASE)
@@ -110,9 +112,11 @@ def work(pack_id: UUID, until: float) -> bool:
     filling = claim(pack_id)
     while filling is not None:
         advance = fill_batch if filling.space.state == SpaceState.FUTURE else recut_batch
-        if not advance(filling):
+        with stopping.held(partial(give_back, filling)):
+            more = advance(filling)
+        if not more:
             filling = claim(pack_id)  # the next stage, if there is one
-        elif time.monotonic() > until:
+        elif stopping.over(until):
             release(filling)
             return True
     return False
@@ -333,9 +337,15 @@ def _pause(pack: KnowledgePack, space: EmbeddingSpace) -> bool:
 
 
 def release(filling: Filling) -> None:
-    """Give the lease back before it runs out."""
+    """Give the lease back before it runs out. Whoever still works with it is fenced off."""
     mine = EmbeddingSpace.objects.filter(pk=filling.space.pk, lease_token=filling.token)
-    mine.update(lease_expires_at=None)
+    mine.update(lease_expires_at=None, lease_token=F("lease_token") + 1)
+
+
+def give_back(filling: Filling) -> None:
+    """The worker is to end in the middle of a batch: another one begins the batch anew at once."""
+    release(filling)
+    nudge.send_task("knowledge.tasks.fill_space", [str(filling.space.pack_id)], "index")
 
 
 def _locked(filling: Filling) -> tuple[KnowledgePack, EmbeddingSpace | None]:

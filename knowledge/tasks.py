@@ -25,20 +25,22 @@ from knowledge.models import Entry
 from knowledge.quality import jobs as evaluation_jobs
 from knowledge.quality import tasks as quality_tasks  # noqa: F401  # makes its tasks known to Celery
 from knowledge.services import bulk_jobs, purging
-from realtime import nudge
+from realtime import nudge, stopping
 from realtime.errors import NotFound
+from realtime.stoppable import stoppable
 
 SWEEP_S = 5.0  # a wake-up that nobody took before the next sweep is one too many
 SLICE_S = 20.0  # then the pack goes to the end of the queue, so that one import does not hold up everybody
 
 
 @shared_task(name="knowledge.tasks.index_pack")
+@stoppable
 def index_pack(pack_id: str) -> None:
     """Embed what the pack has waiting."""
     until = time.monotonic() + SLICE_S
     try:
         while indexing.index_once(UUID(pack_id)):
-            if time.monotonic() > until:
+            if stopping.over(until):
                 nudge.send_task("knowledge.tasks.index_pack", [pack_id], "index")
                 return
     except NotFound:
@@ -46,6 +48,7 @@ def index_pack(pack_id: str) -> None:
 
 
 @shared_task(name="knowledge.tasks.index_entry")
+@stoppable
 def index_entry(entry_id: str) -> None:
     """Embed one entry, if it is waiting."""
     pack_id = Entry.objects.filter(pk=entry_id).values_list("pack", flat=True).first()
@@ -54,6 +57,7 @@ def index_entry(entry_id: str) -> None:
 
 
 @shared_task(name="knowledge.tasks.reweigh_pack")
+@stoppable
 def reweigh_pack(pack_id: str) -> None:
     """New BM25 weights for a large pack whose average lengths have drifted."""
     try:
@@ -64,6 +68,7 @@ def reweigh_pack(pack_id: str) -> None:
 
 
 @shared_task(name="knowledge.tasks.fill_space")
+@stoppable
 def fill_space(pack_id: str) -> None:
     """Bring the pack's vectors on, on their way to another model."""
     try:
@@ -74,9 +79,11 @@ def fill_space(pack_id: str) -> None:
 
 
 @shared_task(name="knowledge.tasks.drop_spaces")
+@stoppable
 def drop_spaces() -> None:
     """Remove the vectors that no search uses any more."""
     for space_id in list(spaces.droppable(timezone.now()).values_list("pk", flat=True)):
+        stopping.check()  # the sweeper finds the others
         spaces.drop(space_id)
 
 
@@ -99,6 +106,7 @@ def sweep() -> None:
 
 
 @shared_task(name="knowledge.tasks.purge_trash")
+@stoppable
 def purge_trash() -> None:
     """Remove entries for good that have been in the trash for ``TRASH_DAYS``."""
     services.purge_trash(timezone.now() - timedelta(days=settings.TRASH_DAYS))
@@ -112,6 +120,7 @@ def sweep_trash() -> None:
 
 
 @shared_task(name="knowledge.tasks.purge_pack")
+@stoppable
 def purge_pack(pack_id: str) -> None:
     """Purge a pack for a while; what is left goes to the end of the queue."""
     if purging.purge(UUID(pack_id), time.monotonic() + SLICE_S):
@@ -119,6 +128,7 @@ def purge_pack(pack_id: str) -> None:
 
 
 @shared_task(name="knowledge.tasks.build_ann")
+@stoppable
 def build_ann(space_id: int) -> None:
     """Build the HNSW index of a space that has grown large, or is about to be searched."""
     if ann.build(space_id):

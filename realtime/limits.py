@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from django.conf import settings
+
 # What one socket may do
 HELLO_S = 10.0
 FRAME_BYTES = 4096
 FRAMES_PER_S = 20
-SOCKETS_PER_USER = 50  # in one process; Server-Sent Events count too
+SOCKETS_PER_USER: int = settings.SOCKETS_PER_USER  # in one process; Server-Sent Events count too
 GUESTS = 1000  # sockets in one process that have not said hello yet
 
 # What one socket may owe us before it is dropped

@@ -112,6 +112,8 @@ class Postgres:
             "unix_socket_directories": "",
             "password_encryption": "scram-sha-256",
             "dynamic_shared_memory_type": _shared_memory_type(),
+            # After the crash of any backend every file of the cluster is synced first: one by one this took 10 to 19 s, with 5 ms of redo.
+            **({"recovery_init_sync_method": "syncfs"} if sys.platform.startswith("linux") else {}),
         }
 
 

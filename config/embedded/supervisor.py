@@ -38,8 +38,10 @@ class RestartPolicy:
     """Seconds, except `max_early_deaths`: deaths before the first sign of health that we put up with."""
 
     first_pause: float = 0.5
-    longest_pause: float = 30.0
-    settled_after: float = 30.0
+    longest_pause: float = 10.0
+    settled_after: float = (
+        5.0  # longer than a life that fails at once; a server that was ended four times in a minute is not broken
+    )
     start_timeout: float = 60.0
     max_early_deaths: int = 3
 

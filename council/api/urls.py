@@ -13,6 +13,8 @@ urlpatterns = [
     *route("council-sessions/<uuid:pk>", views.SessionView, "session"),
     *route("council-sessions/<uuid:pk>/start", views.StartView, "session-start"),
     *route("council-sessions/<uuid:pk>/stop", views.StopView, "session-stop"),
+    *route("council-sessions/<uuid:pk>/pause", views.PauseView, "session-pause"),
+    *route("council-sessions/<uuid:pk>/resume", views.ResumeView, "session-resume"),
     *route("council-sessions/<uuid:pk>/message", views.MessageView, "session-message"),
     *route("council-sessions/<uuid:pk>/fork", branches.CouncilForkView, "session-fork"),
     *route("council-sessions/<uuid:pk>/reconsider", branches.ReconsiderView, "session-reconsider"),

@@ -72,6 +72,24 @@ class StopView(ApiView):
         return self.single(selectors.session_detail(session), session.version, status=202)
 
 
+class PauseView(ApiView):
+    """POST /api/council-sessions/{id}/pause"""
+
+    @extend_schema(request=None, responses={202: s.SessionOut})
+    def post(self, request: Request, pk: UUID) -> Response:
+        session = services.pause(self.user, pk)
+        return self.single(selectors.session_detail(session), session.version, status=202)
+
+
+class ResumeView(ApiView):
+    """POST /api/council-sessions/{id}/resume"""
+
+    @extend_schema(request=None, responses={202: s.SessionOut})
+    def post(self, request: Request, pk: UUID) -> Response:
+        session = services.resume(self.user, pk)
+        return self.single(selectors.session_detail(session), session.version, status=202)
+
+
 class MessageView(ApiView):
     """POST /api/council-sessions/{id}/message"""
 

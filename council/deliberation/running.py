@@ -119,6 +119,11 @@ class Tally(Frozen):
     estimates: Distribution | None = None
     strayed: tuple[str, ...] = ()  # seats whose answer has no content word of the question
 
+    @property
+    def winning(self) -> Candidate | None:
+        """The candidate that won; None = no consensus."""
+        return next((one for one in self.candidates if one.id == self.winner), None)
+
 
 class RoundState(Frozen):
     number: int  # from 1, within the run

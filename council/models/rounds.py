@@ -32,6 +32,7 @@ class Run(models.Model):
     )  # what it was carried over from: carrying.Origin; null = begun anew
     deadline_at = models.DateTimeField()
     started_at = models.DateTimeField()
+    paused_at = models.DateTimeField(null=True, blank=True)  # since when it is paused
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -128,6 +128,16 @@ def start(request: HttpRequest, session_id: UUID) -> HttpResponse:
 
 
 @writing
+def pause(request: HttpRequest, session_id: UUID) -> HttpResponse:
+    return _act(request, session_id, services.pause, "write")
+
+
+@writing
+def resume(request: HttpRequest, session_id: UUID) -> HttpResponse:
+    return _act(request, session_id, services.resume, "write")
+
+
+@writing
 def stop(request: HttpRequest, session_id: UUID) -> HttpResponse:
     return _act(request, session_id, services.stop, "write")
 

@@ -92,6 +92,8 @@ def sentence(session: Json, rounds: list[Json], reason: str) -> str:
         return "Stopped before a decision."
     if status == "completed":
         return f"Concluded after {len(rounds)} {'round' if len(rounds) == 1 else 'rounds'}."
+    if status == "paused":
+        return "Paused: seats that are at work finish, and nobody else is asked."
     current = open_round(rounds)
     return progress(current) if current else "Getting ready."
 

@@ -18,6 +18,8 @@ urlpatterns = [
     *route("councils/<uuid:session_id>", councils.council, "council"),
     *route("councils/<uuid:session_id>/claims", councils.claims, "council_claims"),
     *route("councils/<uuid:session_id>/start", councils.start, "council_start"),
+    *route("councils/<uuid:session_id>/pause", councils.pause, "council_pause"),
+    *route("councils/<uuid:session_id>/resume", councils.resume, "council_resume"),
     *route("councils/<uuid:session_id>/stop", councils.stop, "council_stop"),
     *route("councils/<uuid:session_id>/waiting", people.waiting, "council_waiting"),
     *route("councils/<uuid:session_id>/turns/<uuid:turn_id>", people.reply, "council_turn"),

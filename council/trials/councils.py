@@ -179,7 +179,7 @@ def _elected(tally: Tally, question: Question) -> Said | None:
     """What the council decided: the candidate that the count elected, which the chair's text is bound to; of estimates the median."""
     if isinstance(question, Estimate):
         return Said(estimate=tally.estimates.median) if tally.estimates else None
-    winner = next((one for one in tally.candidates if one.id == tally.winner), None)
+    winner = tally.winning
     return _of(winner) if winner else None
 
 

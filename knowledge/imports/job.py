@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, cast
@@ -32,7 +33,7 @@ from knowledge.models import Entry, Import, ImportItem, Language
 from knowledge.services import imports as service
 from knowledge.services.locking import require_open
 from knowledge.states import ImportStatus, ItemStatus
-from realtime import nudge
+from realtime import nudge, stopping
 from realtime.errors import IllegalState, NotFound
 from realtime.failpoints import failpoint
 
@@ -64,7 +65,8 @@ class Work:
     told: float = 0.0
 
     def alive(self) -> None:
-        """Renew the lease now and then. Raises ``Fenced``."""
+        """Renew the lease now and then. Raises ``Fenced``, or ``Stopping`` when the worker is to end."""
+        stopping.check()
         if time.monotonic() - self.renewed < RENEW_S:
             return
         self.renewed = time.monotonic()
@@ -93,10 +95,11 @@ def run(import_id: UUID) -> None:
         if work is None:
             return
         failpoint("knowledge.import.claimed")
-        if work.job.status == ImportStatus.READING:
-            _read(work)
-        if work.job.status == ImportStatus.WRITING:
-            _write(work)
+        with stopping.held(partial(give_back, work)):
+            if work.job.status == ImportStatus.READING:
+                _read(work)
+            if work.job.status == ImportStatus.WRITING:
+                _write(work)
     except Fenced:
         log.info("import %s is no longer ours", import_id)
     except NotFound:
@@ -251,7 +254,7 @@ def _write(work: Work) -> None:
         while items := _next_batch(work.job):
             _write_batch(work, items)
             failpoint("knowledge.import.committed")
-            if time.monotonic() > until:
+            if stopping.over(until):
                 _hand_over(work)
                 return
     except IllegalState as error:  # archived or deleted meanwhile
@@ -322,6 +325,20 @@ def _hand_over(work: Work) -> None:
     job.save(update_fields=["lease_expires_at"])
     service.request_run(job)
     work.job = job
+
+
+@transaction.atomic
+def give_back(work: Work) -> None:
+    """The worker is to end: another one goes on at once, from the last batch that was written or, while it was read, from the start.
+    The attempt does not count, for nothing failed. Whoever still works on it is fenced off."""
+    _, job = service.locked_import(work.job.pk)
+    if job.lease_token != work.token or job.lease_expires_at is None:
+        return
+    job.lease_token += 1
+    job.lease_expires_at = None
+    job.attempt = max(job.attempt - 1, 0)
+    job.save(update_fields=["attempt", "lease_token", "lease_expires_at"])
+    service.request_run(job)
 
 
 def nudge_lost() -> None:

@@ -8,9 +8,11 @@ from celery import shared_task
 
 from knowledge.imports import job
 from knowledge.services.imports import TASK
+from realtime.stoppable import stoppable
 
 
 @shared_task(name=TASK)
+@stoppable
 def run_import(import_id: str) -> None:
     """Read or write what the import has waiting."""
     job.run(UUID(import_id))

@@ -10,6 +10,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from knowledge.quality import evaluation
 from knowledge.services import locked_pack
 from knowledge.services import quality as service
 from knowledge.states import PackStatus
+from realtime import nudge, stopping
 from realtime.errors import NotFound, QuorumError
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,8 @@ class Work:
     renewed: float = field(default_factory=time.monotonic)
 
     def beat(self) -> None:
-        """Renew the lease now and then. Raises ``Fenced``."""
+        """Renew the lease now and then. Raises ``Fenced``, or ``Stopping`` when the worker is to end."""
+        stopping.check()
         if time.monotonic() - self.renewed < RENEW_S:
             return
         self.renewed = time.monotonic()
@@ -69,7 +72,8 @@ def run(job_id: UUID) -> None:
         pack = work.job.pack
         epoch = evaluation.epoch(pack)
         try:
-            done = evaluation.run(pack, work.job.mode, work.beat)
+            with stopping.held(partial(give_back, work)):
+                done = evaluation.run(pack, work.job.mode, work.beat)
         except QuorumError as error:
             _fail(work, error.detail)
         else:
@@ -115,6 +119,19 @@ def _finish(work: Work, epoch: int, done: evaluation.Run) -> None:
 def _fail(work: Work, reason: str) -> None:
     pack, job = _ours(work)
     service.fail_evaluation(pack, job, reason)
+
+
+@transaction.atomic
+def give_back(work: Work) -> None:
+    """The worker is to end: another one asks anew at once. The attempt does not count, for nothing failed."""
+    _, job = _locked(work.job.pk)
+    if job.lease_token != work.token:
+        return
+    job.lease_token += 1
+    job.lease_expires_at = None
+    job.attempt = max(job.attempt - 1, 0)
+    job.save(update_fields=["attempt", "lease_token", "lease_expires_at"])
+    nudge.send_task_on_commit("knowledge.tasks.run_evaluation", [str(job.pk)], "index")
 
 
 def _ours(work: Work) -> tuple[KnowledgePack, EvaluationJob]:

@@ -7,9 +7,11 @@ from uuid import UUID
 from celery import shared_task
 
 from knowledge.quality import jobs, searches
+from realtime.stoppable import stoppable
 
 
 @shared_task(name="knowledge.tasks.run_evaluation")
+@stoppable
 def run_evaluation(job_id: str) -> None:
     """Ask a pack's golden questions. When this message is lost the sweeper finds the job."""
     jobs.run(UUID(job_id))

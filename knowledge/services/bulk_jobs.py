@@ -23,7 +23,7 @@ from accounts.middleware import as_actor
 from accounts.models import User
 from knowledge.models import Entry, KnowledgePack
 from knowledge.services.bulk import Action, bulk_entries
-from realtime import nudge
+from realtime import nudge, stopping
 from realtime.actor import acting
 from realtime.errors import NotFound, QuorumError, Unavailable
 from realtime.ids import uuid7
@@ -212,7 +212,7 @@ def work(job: UUID, until: float) -> bool:
 
 def _work(job: UUID, until: float, lock: Lock) -> bool:
     while (seen := progress(job)).state == "running":
-        if time.monotonic() > until:
+        if stopping.over(until):
             return True
         _slice(seen)
         lock.reacquire()

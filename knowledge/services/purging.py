@@ -9,7 +9,6 @@ first, for nobody can have searched the pack since it is in the trash.
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,7 @@ from knowledge import ann, results_cache
 from knowledge.models import Entry, EntryRevision, Import, KnowledgePack
 from knowledge.services.packs import purged_before
 from knowledge.states import PackStatus
+from realtime import stopping
 from realtime.failpoints import failpoint
 
 ENTRIES: Final = 200  # with their revisions and passages, in one step
@@ -65,7 +65,7 @@ def purge(pack_id: UUID, until: float = float("inf")) -> bool:
         results_cache.forget(pack_id)
     while step(pack_id):
         failpoint("knowledge.purge.committed")
-        if time.monotonic() > until:
+        if stopping.over(until):
             return True
     return False
 

@@ -61,6 +61,8 @@ function sentence(session, rounds, why) {
       return "Stopped before a decision.";
     case "completed":
       return `Concluded after ${plural(rounds.length, "round", "rounds")}.`;
+    case "paused":
+      return "Paused: seats that are at work finish, and nobody else is asked.";
     default: {
       const current = openRound(rounds);
       return current ? progress(current) : "Getting ready.";

@@ -69,6 +69,11 @@ def start(world: World) -> None:
     councils.start(world.people["viewer"], world.ids["session_id"])
 
 
+def start_and_pause(world: World) -> None:
+    start(world)
+    councils.pause(world.people["viewer"], world.ids["session_id"])
+
+
 def ask_a_person(world: World) -> None:
     """The council runs, and a turn of it with the id that the addresses have waits for a person."""
     session = CouncilSession.objects.get(pk=world.ids["session_id"])
@@ -112,6 +117,8 @@ PAGES: dict[tuple[str, str], Row] = {
     ("pages:council", "GET"): Row(CONVENER, opened=False),
     ("pages:council_claims", "GET"): Row(CONVENER, opened=False),
     ("pages:council_start", "POST"): Row(CONVENER, 302, writes="council_run", opened=False),
+    ("pages:council_pause", "POST"): Row(CONVENER, 302, writes="council_run", opened=False, before=start),
+    ("pages:council_resume", "POST"): Row(CONVENER, 302, writes="council_run", opened=False, before=start_and_pause),
     ("pages:council_stop", "POST"): Row(CONVENER, 302, writes="council_run", opened=False, before=start),
     ("pages:council_message", "POST"): Row(
         CONVENER, 302, lambda _: {"content": "Hm.", "kind": "note"}, "council_message", opened=False
@@ -154,6 +161,8 @@ API: dict[tuple[str, str], Row] = {
         opened=False,
     ),
     ("session-start", "POST"): Row(CONVENER, 202, writes="council_run", opened=False),
+    ("session-pause", "POST"): Row(CONVENER, 202, writes="council_run", opened=False, before=start),
+    ("session-resume", "POST"): Row(CONVENER, 202, writes="council_run", opened=False, before=start_and_pause),
     ("session-stop", "POST"): Row(CONVENER, 202, writes="council_run", opened=False, before=start),
     ("session-message", "POST"): Row(
         CONVENER, 201, lambda _: {"content": "Hm."}, writes="council_message", opened=False

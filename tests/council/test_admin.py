@@ -18,7 +18,7 @@ from council.defaults import Agent
 from council.models import Ballot, CouncilSession, CouncilTemplate, LlmCall, Turn
 from council.templates import save_template
 from knowledge.services import add_entry, create_pack
-from tests.support.councils import Convene, conclude, work
+from tests.support.councils import Convene, conclude, vote_in_part, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -142,11 +142,10 @@ def test_records_cannot_be_changed_or_deleted(
 def test_ballots_of_an_open_round_are_sealed(staff: Client, user: User, convene: Convene) -> None:
     session = convene()
     services.start(user, session.pk)
-    while not Ballot.objects.exists():
-        work(session, limit=1)
+    vote_in_part(session)
     ballot = Ballot.objects.select_related("round").first()
     assert ballot is not None
-    assert ballot.round.closed_at is None  # the tally that closes it has not run yet
+    assert ballot.round.closed_at is None
     ranking = " > ".join(ballot.ranking).replace(">", "&gt;")
     assert ranking not in text(staff.get(detail(session)))
     call = LlmCall.objects.filter(turn=ballot.turn).latest("ordinal")

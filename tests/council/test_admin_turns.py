@@ -15,11 +15,11 @@ from django.urls import reverse
 
 from accounts.models import User
 from council import claims, services
-from council.models import Ballot, CouncilSession, LlmCall, Seat, Turn
+from council.models import CouncilSession, LlmCall, Seat, Turn
 from knowledge import services as knowledge
 from realtime.errors import IllegalState, NotFound
 from tests.council.test_snapshot import events, snapshot
-from tests.support.councils import Convene, conclude, pending, run, work
+from tests.support.councils import Convene, conclude, pending, run, vote_in_part, work
 from tests.support.fake_openai import FakeModelServer
 from tests.support.reducer import reduce
 
@@ -86,9 +86,7 @@ def test_every_attempt_shows_what_went_wrong(staff: Client, half_failed: Council
 def test_a_sealed_ballot_stays_sealed_until_its_round_closes(staff: Client, user: User, convene: Convene) -> None:
     session = convene()
     services.start(user, session.pk)
-    while not Ballot.objects.exists():
-        work(session, limit=1)
-    turn = Turn.objects.get(ballot=Ballot.objects.earliest("id"))
+    [turn, _] = vote_in_part(session)
     call = LlmCall.objects.filter(turn=turn).latest("ordinal")
     reply = json.dumps(json.loads(call.response)["ranking"])[1:-1].replace('"', "&quot;")
     shown = text(staff.get(at(turn)))
@@ -169,9 +167,6 @@ def test_what_cannot_be_undone_is_refused_with_the_reason(
 ) -> None:
     turn, other = failed(half_failed), pending(half_failed)[0]
     assert refused(user, other) == "Only a failed turn can be asked again."
-    while Turn.objects.filter(session=half_failed, kind="tally").first() is None:
-        work(half_failed, limit=1)
-    assert refused(user, turn) == "Its round is being counted without it."
     work(half_failed, limit=1)
     assert refused(user, turn).startswith("Its round has closed")
     work(half_failed)

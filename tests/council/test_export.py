@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
@@ -24,7 +23,7 @@ from council.export.schema import schema
 from council.models import Ballot, CouncilSession, Run
 from knowledge import services as knowledge
 from tests.conftest import Api
-from tests.support.councils import Convene, conclude, run, work
+from tests.support.councils import Convene, conclude, vote_in_part, work
 from tests.support.fake_openai import FakeModelServer
 
 Json = dict[str, Any]
@@ -196,11 +195,7 @@ def test_prompts_stand_in_the_record_when_they_are_asked_for(hostile: CouncilSes
 @pytest.mark.parametrize("form", ["json", "md", "html"])
 def test_nothing_of_a_sealed_ballot_is_in_any_export(user: User, convene: Convene, form: str) -> None:
     session = services.start(user, convene().pk)
-    work(session, limit=2)  # the opening and its count; the ballot is asked for
-    turns = list(session.turns.filter(kind="ballot", status="pending"))
-    assert len(turns) == 3
-    with ThreadPoolExecutor(1) as worker:  # which gives its connection back
-        worker.submit(run, session, turns[:2]).result()
+    vote_in_part(session)
     assert Ballot.objects.filter(round__run__session=session).count() == 2
     text = text_of(session, form, prompts=form == "json")
     assert "ranking" not in text

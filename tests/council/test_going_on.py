@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -47,17 +46,6 @@ def test_after_its_slice_the_council_lines_up_again(user: User, convene: Convene
     go_on(session, slice_s=0.0)
     assert session.status == "running"
     assert {turn.kind for turn in pending(session)} == {"ballot"}
-
-
-@pytest.mark.forges
-def test_a_paused_council_is_not_gone_on_with(user: User, convene: Convene) -> None:
-    session = services.start(user, convene().pk)
-    held = claims.claim(session.pk, [turn.pk for turn in pending(session)], "one").claims
-    CouncilSession.objects.filter(pk=session.pk).update(status="paused")
-    said: dict[str, Any] = {"answer": {"answer": "Tabs.", "option": "Tabs"}, "citations": []}
-    stored = orchestrator.finish([(claim, Finished(said)) for claim in held], "one")
-    assert (len(stored.completed), stored.next) == (3, [])
-    assert {turn.status for turn in Turn.objects.filter(session=session, round__number=2)} == {"pending"}
 
 
 def test_turns_that_were_taken_by_a_worker_that_died_are_given_back(user: User, convene: Convene) -> None:

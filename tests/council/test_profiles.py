@@ -220,7 +220,7 @@ def test_the_fallback_is_asked_within_the_same_attempt(
     make(fake, **broken, fallback=make(fake, "spare"))
     session = services.start(user, convene(("house", "fake-option-2", "fake-option-3", "fake")).pk)
     work(session, limit=1)
-    turn = Turn.objects.get(session=session, seat__model="house")
+    turn = Turn.objects.get(session=session, seat__model="house", kind="answer")
     assert (turn.status, turn.attempt, turn.model_errors) == ("completed", 1, 0)
     calls = LlmCall.objects.filter(turn=turn).order_by("ordinal")
     assert [(call.profile, call.status, call.error) for call in calls] == [
@@ -236,11 +236,11 @@ def test_only_the_errors_that_are_named_move_on(user: User, convene: Convene, fa
     make(fake, model="fake-refusal", fallback=make(fake, "spare"))
     session = services.start(user, convene(("house", "fake", "fake", "fake")).pk)
     work(session, limit=1)
-    assert Turn.objects.get(session=session, seat__model="house").error == "refused"
+    assert Turn.objects.get(session=session, seat__model="house", kind="answer").error == "refused"
     make(fake, "house", moves_on=["refused"])
     again = services.start(user, convene(("house", "fake", "fake", "fake")).pk)
     work(again, limit=1)
-    assert Turn.objects.get(session=again, seat__model="house").status == "completed"
+    assert Turn.objects.get(session=again, seat__model="house", kind="answer").status == "completed"
 
 
 def test_a_prompt_that_does_not_fit_goes_to_the_larger_model(
@@ -259,7 +259,7 @@ def test_when_the_whole_route_fails_the_turn_is_tried_again(
     make(fake, model="fake-500", fallback=make(fake, "spare", model="fake-503"))
     session = services.start(user, convene(("house", "fake", "fake", "fake")).pk)
     work(session, limit=1)
-    turn = Turn.objects.get(session=session, seat__model="house")
+    turn = Turn.objects.get(session=session, seat__model="house", kind="answer")
     assert (turn.status, turn.model_errors, turn.error) == ("pending", 1, "server_error")
     assert [call.profile for call in LlmCall.objects.filter(turn=turn).order_by("ordinal")] == ["house", "spare"]
 
@@ -271,7 +271,7 @@ def test_a_guided_turn_begins_anew_with_a_structured_fallback(
     make(fake, model="fake-small", style="guided", fallback=make(fake, "spare", style="structured"))
     session = services.start(user, convene(("house", "fake", "fake", "fake")).pk)
     work(session, limit=1)
-    turn = Turn.objects.get(session=session, seat__model="house")
+    turn = Turn.objects.get(session=session, seat__model="house", kind="answer")
     calls = LlmCall.objects.filter(turn=turn).order_by("ordinal")
     assert [(call.profile, call.status) for call in calls] == [("house", "ok"), ("house", "error"), ("spare", "ok")]
     assert turn.status == "completed"

@@ -19,7 +19,12 @@ from knowledge.services import bulk_jobs
 from tests.support.browser import Complaints, chromium
 from tests.support.stack import LiveStack
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.timeout(300),
+    pytest.mark.xdist_group("browser"),
+]
 
 PASSWORD = "correct horse battery"
 TEXTS = {
@@ -54,12 +59,6 @@ def pack(curator: User) -> KnowledgePack:
     for query, hits in (("ferry", 3), ("zeppelin", 0)):
         SearchLog.objects.create(pack=pack, user=curator, query=query, mode="hybrid", hits=hits, took_ms=3)
     return pack
-
-
-@pytest.fixture(scope="module")
-def shared_stack(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
-    with LiveStack(tmp_path_factory.mktemp("stack"), model="fake-slow") as stack:
-        yield stack
 
 
 @pytest.fixture

@@ -22,13 +22,17 @@ from tests.e2e.test_page import (  # noqa: F401  # fixtures
     pack,
     page,
     reader,
-    shared_stack,
     sign_in,
     stack,
 )
 from tests.support.stack import LiveStack
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.timeout(300),
+    pytest.mark.xdist_group("browser"),
+]
 
 
 @pytest.fixture

@@ -20,7 +20,12 @@ from knowledge.services import add_entries, create_pack
 from tests.support.browser import Complaints, chromium
 from tests.support.stack import LiveStack
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.timeout(300),
+    pytest.mark.xdist_group("browser"),
+]
 
 PASSWORD = "correct horse battery"
 TEXTS = {
@@ -46,12 +51,6 @@ def pack(reader: User) -> KnowledgePack:
     pack = create_pack(reader, name="Ferries", description="What is known about the ferries of Fernhaven.")
     add_entries(pack, reader, [{"title": title, "content": content} for title, content in TEXTS.items()])
     return pack
-
-
-@pytest.fixture(scope="module")
-def shared_stack(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
-    with LiveStack(tmp_path_factory.mktemp("stack"), model="fake-slow") as stack:
-        yield stack
 
 
 @pytest.fixture
@@ -219,6 +218,7 @@ async (session) => {
   const answer = await fetch(`/api/council-sessions/${session}/events?after=0&limit=500`);
   const { results } = await answer.json();
   const { live, reason, ...reduced } = results.reduce(reduce, empty());
+  await new Promise((resolve) => setTimeout(resolve, 2200)); // joiners within two seconds share a snapshot, and this one is to be new
   const snapshot = await new Promise((resolve) => {
     const socket = new WebSocket(`ws://${location.host}/ws/council-sessions/${session}`);
     socket.onopen = () => socket.send(JSON.stringify({ t: "hello", v: 1, last_seq: null }));

@@ -19,13 +19,12 @@ from tests.e2e.test_page import COMPARE, PASSWORD, TEXTS, sign_in
 from tests.support.browser import Complaints, chromium
 from tests.support.stack import LiveStack
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def shared_stack(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
-    with LiveStack(tmp_path_factory.mktemp("people"), model="fake") as stack:
-        yield stack
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.timeout(300),
+    pytest.mark.xdist_group("browser"),
+]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.xdist_group("live"),
 ]
 
-RECOVERY_S = 180  # two leases of 30 s, two sweeps, and the work itself on a busy machine
+RECOVERY_S = 180  # two leases of 5 s here (30 as shipped), two sweeps, and the work itself on a busy machine
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -40,7 +40,7 @@ def ready() -> int:
 
 def test_entries_get_ready_although_the_worker_is_killed_twice(pack: KnowledgePack, user: User, tmp_path: Path) -> None:
     entries = made_up(1500)
-    with LiveStack(tmp_path) as stack:
+    with LiveStack(tmp_path, env={"INDEX_LEASE_S": "5"}) as stack:
         for first in range(0, len(entries), 500):
             services.add_entries(pack, user, entries[first : first + 500])
         for enough in (1, 600):
@@ -60,7 +60,7 @@ def test_a_space_is_filled_although_the_worker_is_killed(pack: KnowledgePack, us
     with EmbeddingServer() as server:
         server.delay = 0.5
         services.create_embedding_model(name="other", base_url=server.url, model="other", dimension=8, batch_size=16)
-        with LiveStack(tmp_path) as stack:
+        with LiveStack(tmp_path, env={"INDEX_LEASE_S": "5"}) as stack:
             services.choose_embedding(pack.pk, "other")
             until(lambda: PassageVector.objects.filter(space__state="future").exists(), 60, "the first batch")
             stack.kill_worker("index")

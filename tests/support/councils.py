@@ -80,6 +80,16 @@ def run(session: CouncilSession, turns: list[Turn]) -> None:
         connection.close()
 
 
+def vote_in_part(session: CouncilSession) -> list[Turn]:
+    """Until all but the last ballot of the vote are cast: its round is open. Returns the turns of those that are."""
+    while not Turn.objects.filter(session=session, kind=TurnKind.BALLOT).exists():
+        work(session, limit=1)
+    *first, _last = Turn.objects.filter(session=session, kind=TurnKind.BALLOT, status="pending")
+    with ThreadPoolExecutor(1) as worker:  # which gives its connection back
+        worker.submit(run, session, first).result()
+    return first
+
+
 def run_one(turn: Turn) -> None:
     run(turn.session, [turn])
 

@@ -13,6 +13,7 @@ each is a program of its own. They die with the tests.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -40,7 +41,8 @@ POOLS = {
 
 
 class LiveStack:
-    """``model`` is the default model (see ``fake_openai.MODELS``); ``env`` overrides settings of the processes."""
+    """``model`` is the default model (see ``fake_openai.MODELS``); ``env`` overrides settings of the processes; ``only`` names those
+    that are started at once, where a test can do without the others."""
 
     def __init__(
         self,
@@ -55,20 +57,20 @@ class LiveStack:
         self.fake = FakeModelServer()
         self._folder = folder
         self._model = model
-        self._only = only  # these processes instead of all
         self._env = dict(env or {})
+        self._only = only
         self._specs: dict[str, ChildSpec] = {}
         self._children: dict[str, Child] = {}
 
     def __enter__(self) -> Self:
         self.fake.__enter__()
         try:
-            self._specs = {
-                name: spec for name, spec in self._described().items() if self._only is None or name in self._only
-            }
-            for name in self._specs:
+            self._specs = self._described()
+            every = ["web", "beat", *POOLS]
+            wanted = [name for name in self._specs if name in (every if self._only is None else self._only)]
+            for name in wanted:
                 self._start(name)
-            for name in self._specs:
+            for name in wanted:
                 self._wait_healthy(name)
         except BaseException:
             self.__exit__(None, None, None)
@@ -85,9 +87,29 @@ class LiveStack:
         self.fake.__exit__(kind, error, trace)
 
     def start_worker(self, queue: str, env: Mapping[str, str] | None = None) -> None:
-        """Start a process that was killed (any of ``POOLS``, "web" or "beat"), with ``env`` besides, and wait until it works."""
+        """Start a process that was killed or left out (any of ``POOLS``, each also with "-another", "web" or "beat"), with ``env``
+        besides, and wait until it works."""
         self._start(queue, env)
         self._wait_healthy(queue)
+
+    def stop_worker(self, name: str, number: signal.Signals = signal.SIGTERM) -> float:
+        """Ask a process to end, as ``manage.py up`` and every deployment does; the seconds that it took. Fails when it does not."""
+        self.tell(name, number)
+        return self.wait_ended(name)
+
+    def wait_ended(self, name: str, within: float = 10) -> float:
+        """Until a process that was told to has ended; the seconds that it took."""
+        child, began = self._children[name], time.monotonic()
+        while not child.has_ended():
+            if time.monotonic() - began > within:
+                raise AssertionError(f"{name} did not end within {within} s:\n{self.log(name)[-LOG_TAIL:]}")
+            time.sleep(0.02)
+        del self._children[name]
+        return time.monotonic() - began
+
+    def tell(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal and go on."""
+        self._children[name].send(number)
 
     def kill_worker(self, queue: str) -> None:
         """``kill -9`` of the process and its group; returns when it is gone."""
@@ -123,9 +145,13 @@ class LiveStack:
         found = {"web": self._spec("web", web, healthy=lambda _pid: answers(f"{self.url}/livez"))}
         found["beat"] = self._celery("beat", ["beat", "-s", str(self._folder / "schedule")])
         for queue, (pool, size) in POOLS.items():
-            work = ["worker", "-Q", queue, "-n", f"{queue}@%h", "--pool", pool, "--concurrency", str(size)]
-            found[queue] = self._celery(queue, [*work, "--prefetch-multiplier", "1", *QUICK_START])
+            for name in (queue, f"{queue}-another"):
+                found[name] = self._worker(name, queue, pool, size)
         return found
+
+    def _worker(self, name: str, queue: str, pool: str, size: int) -> ChildSpec:
+        work = ["worker", "-Q", queue, "-n", f"{name}@%h", "--pool", pool, "--concurrency", str(size)]
+        return self._celery(name, [*work, "--prefetch-multiplier", "1", *QUICK_START])
 
     def _celery(self, name: str, command: list[str]) -> ChildSpec:
         ready = self._folder / f"{name}.ready"

@@ -1,0 +1,1 @@
+"""Sockets and API under load, against the whole stack as shipped (``python -m bench.load``)."""
