@@ -1,7 +1,6 @@
 """What must hold of a pack's event log and of its rows together. ``check`` is pure; ``faults`` reads one pack for it.
 
-Entries that a fork of a pack began with are told of by ``pack.created`` alone, so an entry may appear in the log without having been
-created there; from its first event on it is followed.
+Entries that a fork of a pack began with are told of by ``pack.created`` alone, as a number; each is followed from its first event on.
 """
 
 from __future__ import annotations
@@ -12,13 +11,17 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from knowledge.models import Entry, KnowledgePack, PackEvent
+from knowledge.models import Entry, Import, KnowledgePack, PackEvent
 from knowledge.services.packs import purged_before
-from knowledge.states import PACK_TRANSITIONS
+from knowledge.states import IMPORT_TRANSITIONS, INDEX_TRANSITIONS, PACK_TRANSITIONS
 
 Json = dict[str, Any]
 LIVE, TRASH, GONE = "live", "trash", "gone"
-_COMES = frozenset({"created", "restored"})
+_BEFORE = {
+    "restored": {TRASH},
+    "purged": {TRASH},
+    "reordered": {LIVE, TRASH},
+}  # others: of entries that live; those that come: none
 CHUNK = 500  # events in memory
 
 
@@ -29,7 +32,7 @@ class Event(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """``rule``: seq, entry, pack or counts."""
+    """``rule``: seq, pack, entry, index, import or counts."""
 
     rule: str
     detail: str
@@ -42,6 +45,7 @@ class Rows(NamedTuple):
     pack: Mapping[str, Any]  # id, status, version, entry_count, last_seq
     live: Mapping[str, str]  # entry: index status
     trash: frozenset[str]
+    imports: Mapping[str, str]  # import: status
 
 
 def check(rows: Rows, events: Iterable[Event]) -> list[Fault]:
@@ -55,53 +59,67 @@ class _Log:
     def __init__(self, pack: str) -> None:
         self.pack, self.seq, self.faults = pack, 0, list[Fault]()
         self.header: Json = {}
+        self.copied = 0  # entries that the pack began with
+        self.known: set[str] = set()  # of those, the ones that were told of later
         self.entries: dict[str, str] = {}  # where they are
         self.statuses: dict[str, str] = {}
+        self.imports: dict[str, str] = {}
         self.at = ""
 
     def take(self, event: Event) -> None:
         self.at = f"event {event.seq} ({event.type})"
         if event.seq != self.seq + 1:
             self._fault("seq", f"follows {self.seq}")
+        if (event.type == "pack.created") != (self.seq == 0):
+            self._fault("pack", "pack.created is the first event, and no other")
         self.seq = event.seq
         family, _, verb = event.type.partition(".")
-        if "pack" in event.data:
+        if isinstance(event.data.get("pack"), dict):  # some name the pack by its id alone
             self._header(event.data["pack"])
+        if event.type == "pack.created":
+            self.copied = event.data["pack"]["entry_count"]
         if family == "entry":
             several = event.data.get("entries")
             for entry in [event.data["entry"]] if several is None else several:
                 self._entry(verb, {"id": entry} if isinstance(entry, str) else entry)
+        if family == "import":
+            self._import(event.data["import"])
 
     def _fault(self, rule: str, detail: str) -> None:
         self.faults.append(Fault(rule, f"{self.at}: {detail}"))
 
-    def _header(self, told: Any) -> None:
-        if not isinstance(told, dict):  # some name the pack by its id alone
-            return
+    def _header(self, told: Json) -> None:
         before, now = self.header.get("status"), told.get("status")
         if before and now and before != now and now not in PACK_TRANSITIONS[before]:
             self._fault("pack", f"was {before} and became {now}")
         self.header |= told
 
     def _entry(self, verb: str, entry: Json) -> None:
-        identity, before = entry["id"], self.entries.get(entry["id"])
-        left = verb == "moved" and entry["pack"] != self.pack
-        arrived = verb in _COMES or (verb == "moved" and not left)
-        if arrived and before == LIVE:
-            self._fault("entry", f"entry {identity} was here already")
-        elif verb == "purged" and before not in {None, TRASH}:
-            self._fault("entry", f"entry {identity} was {before}, not in the trash")
-        elif verb == "restored" and before == GONE:
-            self._fault("entry", f"entry {identity} is gone for good")
-        elif not arrived and verb not in {"purged", "reordered"} and before in {TRASH, GONE}:
-            self._fault("entry", f"entry {identity} is in the trash or gone")
-        if left or verb == "purged":
-            self.entries[identity] = GONE
-        elif verb == "deleted":
-            self.entries[identity] = TRASH
-        elif verb != "reordered":
-            self.entries[identity] = LIVE
-            self.statuses[identity] = entry.get("status", self.statuses.get(identity, ""))
+        identity, left = entry["id"], verb == "moved" and entry["pack"] != self.pack
+        arrived = verb == "created" or (verb == "moved" and not left)
+        before = self.entries.get(identity)
+        if before is None and not arrived:
+            self.known.add(identity)
+        elif before not in ({None, GONE} if arrived else _BEFORE.get(verb, {LIVE})):
+            self._fault("entry", f"entry {identity} was {before or 'unknown'}")
+        self.entries[identity] = GONE if left or verb == "purged" else TRASH if verb == "deleted" else LIVE
+        if self.entries[identity] == GONE:
+            self.statuses.pop(identity, None)
+        elif "status" in entry:
+            self._status(identity, entry["status"])
+
+    def _status(self, identity: str, now: str) -> None:
+        before = self.statuses.get(identity, now)
+        if before != now and now not in INDEX_TRANSITIONS[before]:
+            self._fault("index", f"entry {identity} was {before} and became {now}")
+        self.statuses[identity] = now
+
+    def _import(self, told: Json) -> None:
+        identity, now = told["id"], told["status"]
+        before = self.imports.get(identity, now)
+        if before != now and now not in IMPORT_TRANSITIONS[before]:
+            self._fault("import", f"import {identity} was {before} and became {now}")
+        self.imports[identity] = now
 
 
 def _compared(rows: Rows, log: _Log) -> Iterator[Fault]:
@@ -112,12 +130,24 @@ def _compared(rows: Rows, log: _Log) -> Iterator[Fault]:
             yield Fault("pack", f"{name} is {rows.pack[name]!r}, told was {log.header[name]!r}")
     if rows.pack["entry_count"] != len(rows.live):
         yield Fault("counts", f"entry_count is {rows.pack['entry_count']}, there are {len(rows.live)} entries")
+    untold = (rows.live.keys() | rows.trash) - log.entries.keys()
+    if len(untold | log.known) != log.copied:
+        yield Fault(
+            "counts", f"of {len(untold | log.known)} entries nobody told how they came; {log.copied} were copied"
+        )
+    yield from _of_entries(rows, log)
+    for identity, status in rows.imports.items():
+        if log.imports.get(identity) != status:
+            yield Fault("import", f"import {identity} is {status}, told was {log.imports.get(identity)}")
+
+
+def _of_entries(rows: Rows, log: _Log) -> Iterator[Fault]:
     for identity, where in log.entries.items():
         stored = LIVE if identity in rows.live else TRASH if identity in rows.trash else GONE
         if where != stored:
             yield Fault("entry", f"entry {identity} is {stored}, told was {where}")
-        elif where == LIVE and log.statuses.get(identity) not in {"", None, rows.live[identity]}:
-            yield Fault("entry", f"entry {identity} is {rows.live[identity]}, told was {log.statuses[identity]}")
+        elif where == LIVE and log.statuses.get(identity, rows.live[identity]) != rows.live[identity]:
+            yield Fault("index", f"entry {identity} is {rows.live[identity]}, told was {log.statuses[identity]}")
 
 
 _READ = ("id", "status", "version", "entry_count", "last_seq", "deleted_at")
@@ -141,4 +171,5 @@ def faults(pack_id: UUID) -> list[Fault]:
                 trash.add(str(pk))
         told = PackEvent.objects.filter(stream=pack_id).order_by("seq").values_list("seq", "type", "payload")
         events = (Event(*one) for one in told.iterator(chunk_size=CHUNK))
-        return check(Rows(pack, live, frozenset(trash)), events)
+        imports = {str(pk): status for pk, status in Import.objects.filter(pack=pack_id).values_list("pk", "status")}
+        return check(Rows(pack, live, frozenset(trash), imports), events)

@@ -44,6 +44,8 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
             # A whole stack ran beside the test, or nothing at all; in-process councils are recounted by a fixture below.
             blindness.anywhere(assert_decisions_recount)
             blindness.anywhere(histories.assert_councils_sound)
+    if histories.concerns_packs(item):
+        blindness.anywhere(histories.assert_packs_sound)
     return result
 
 
