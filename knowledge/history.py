@@ -23,6 +23,7 @@ _BEFORE = {
     "reordered": {LIVE, TRASH},
 }  # others: of entries that live; those that come: none
 CHUNK = 500  # events in memory
+_READ = ("id", "status", "version", "entry_count", "last_seq", "deleted_at")
 
 
 class Event(NamedTuple):
@@ -150,26 +151,31 @@ def _of_entries(rows: Rows, log: _Log) -> Iterator[Fault]:
             yield Fault("index", f"entry {identity} is {rows.live[identity]}, told was {log.statuses[identity]}")
 
 
-_READ = ("id", "status", "version", "entry_count", "last_seq", "deleted_at")
-
-
 def faults(pack_id: UUID) -> list[Fault]:
     """Of one pack, read as of one moment. None of a pack that is due to be purged: it goes piece by piece, its log as well."""
     with transaction.atomic():
-        if len(connection.savepoint_ids) == 0:
+        if len(connection.savepoint_ids) == 0:  # only the outermost transaction may choose
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        pack = KnowledgePack.objects.values(*_READ).get(pk=pack_id)
-        if pack["deleted_at"] is not None and pack["deleted_at"] <= purged_before():
-            return []
-        live: dict[str, str] = {}
-        trash = set()
-        for pk, status, deleted in Entry.objects.filter(pack=pack_id).values_list("pk", "index_status", "deleted_at"):
-            if deleted is None:
-                live[str(pk)] = status
-            else:
-                trash.add(str(pk))
-        told = PackEvent.objects.filter(stream=pack_id).order_by("seq").values_list("seq", "type", "payload")
-        events = (Event(*one) for one in told.iterator(chunk_size=CHUNK))
-        imports = {str(pk): status for pk, status in Import.objects.filter(pack=pack_id).values_list("pk", "status")}
-        return check(Rows(pack, live, frozenset(trash), imports), events)
+        rows = rows_of(pack_id)
+        deleted = rows.pack["deleted_at"]
+        return [] if deleted is not None and deleted <= purged_before() else check(rows, told_of(pack_id))
+
+
+def told_of(pack_id: UUID) -> Iterator[Event]:
+    told = PackEvent.objects.filter(stream=pack_id).order_by("seq").values_list("seq", "type", "payload")
+    return (Event(*one) for one in told.iterator(chunk_size=CHUNK))
+
+
+def rows_of(pack_id: UUID) -> Rows:
+    """Raises ``KnowledgePack.DoesNotExist``."""
+    pack = KnowledgePack.objects.values(*_READ).get(pk=pack_id)
+    live: dict[str, str] = {}
+    trash = set()
+    for pk, status, deleted in Entry.objects.filter(pack=pack_id).values_list("pk", "index_status", "deleted_at"):
+        if deleted is None:
+            live[str(pk)] = status
+        else:
+            trash.add(str(pk))
+    imports = {str(pk): status for pk, status in Import.objects.filter(pack=pack_id).values_list("pk", "status")}
+    return Rows(pack, live, frozenset(trash), imports)
