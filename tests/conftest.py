@@ -140,13 +140,14 @@ def anonymous(db: None) -> Api:
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """The database is dropped at the end. The server takes a moment to notice that a worker was killed, and does not drop it before."""
     yield
-    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    others = """
+        SELECT pid, application_name, state, state_change, query FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()
+    """
     connection.close()
     connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL's; what threads gave back to it would be waited for
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         until = time.monotonic() + 10
-        while time.monotonic() < until:
-            cursor.execute(others)
-            if not cursor.fetchone()[0]:
-                return
+        while left := cursor.execute(others).fetchall():
+            assert time.monotonic() < until, f"connections that nobody gave back: {left}"
             time.sleep(0.1)

@@ -20,6 +20,7 @@ from realtime.errors import IllegalState
 from tests.conftest import Api
 from tests.council.test_snapshot import events, snapshot
 from tests.support.councils import Convene, conclude, pending, run, run_one, work
+from tests.support.fake_openai import FakeModelServer
 from tests.support.reducer import reduce
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -72,13 +73,16 @@ def test_a_finished_council_replies_and_its_decision_stays(api: Api, user: User,
     assert session.status == "completed"
 
 
-def test_it_is_charged_streamed_and_told_of(user: User, convene: Convene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_charged_streamed_and_told_of(
+    user: User, convene: Convene, fake: FakeModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[str] = []
     monkeypatch.setattr("council.live.nudge.publish_delta", lambda *_, **delta: told.append(delta["turn"]))
     session = conclude(user, convene())
     early, tokens = snapshot(session), Budget.objects.get(session=session).tokens_used
     asides.ask(user, session.pk, voter(session).pk, HOW)
     between = snapshot(session)
+    fake.set_rules({"token_delay_s": 0.02})  # longer than text is gathered for
     work(session)
     assert Budget.objects.get(session=session).tokens_used > tokens
     assert str(reply_turn(session).pk) in told

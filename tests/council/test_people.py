@@ -346,7 +346,8 @@ def test_nothing_of_an_open_round_can_be_read_while_a_person_sits_in_it(
     monkeypatch.setattr("council.live.nudge.publish_delta", lambda *_, **delta: sent.append(delta["text"]))
     claim = {"text": f"{SECRET} is indented with tabs.", "evidence": []}
     said = {**SAYS, "answer": f"{SECRET} has spoken.", "option": "Tabs", "claims": [claim]}
-    fake.set_rules({"contains": "Choose exactly one", "reply": json.dumps(said)})
+    slowly = {"token_delay_s": 0.005}  # longer than text is gathered for
+    fake.set_rules({"contains": "Choose exactly one", "reply": json.dumps(said), **slowly})
     session = begin(user, convene(MIXED))
     assert Turn.objects.filter(session=session, status="completed", kind="answer").count() == 2
     assert SECRET not in everything(session, api, staff)
