@@ -112,6 +112,7 @@ class _Armed:
 
 
 def _kill(name: str, spec: Spec) -> None:
+    os.write(2, f"failpoint {name}: kill\n".encode())  # not through sys.stderr: nothing is flushed after this
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -156,6 +156,8 @@ class Log:
         if self.open_round is not None:
             self._fault("round", f"round {self.open_round[1]} of run {run} is open still")
             self.open_round = None
+        if status == "completed":
+            self._counted((run, self._last(run)))
         if (status == "completed") != (run in self.decided):
             self._fault("decision", f"run {run} is {status} {'with' if run in self.decided else 'without'} a decision")
 
@@ -169,7 +171,7 @@ class Log:
             self._close(place, data)
 
     def _open(self, place: Place, data: Json) -> None:
-        before = max((number for run, number in self.rounds if run == place[0]), default=0)
+        before = self._last(place[0])
         if place in self.rounds:
             return self._fault("round", "was started before")
         if place[1] != before + 1:
@@ -178,13 +180,20 @@ class Log:
             self._fault("round", f"run {place[0]} is not open")
         if self.open_round is not None:
             self._fault("round", f"round {self.open_round[1]} is open still")
-        last = self.rounds.get((place[0], before))
-        if last is not None and last.stage in COUNTED and not last.tallies:
-            self._fault("tally", f"round {before} ({last.stage}) was never counted")
+        self._counted((place[0], before))
         self.rounds[place] = RoundTold(data["stage"], data["asked"])
         self.open_round = place
         self.session["round"] = place[1]
         return None
+
+    def _last(self, run: int) -> int:
+        """The number of its last round; 0 before the first."""
+        return max((number for of, number in self.rounds if of == run), default=0)
+
+    def _counted(self, place: Place) -> None:
+        told = self.rounds.get(place)
+        if told is not None and told.stage in COUNTED and not told.tallies:
+            self._fault("tally", f"round {place[1]} ({told.stage}) was never counted")
 
     def _close(self, place: Place, data: Json) -> None:
         told = self.rounds.get(place)

@@ -4,7 +4,9 @@ itself, log and rows agree, nothing is counted twice."""
 from __future__ import annotations
 
 import itertools
+import os
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -29,7 +31,7 @@ pytestmark = [
     pytest.mark.xdist_group("live"),
 ]
 
-WORKERS = ("turns", "control")
+WORKER = "council"
 END_S = 90.0  # a lease of 2 s, sweeps, restarts, on a busy machine
 SWEEP_EVERY_S = 0.5
 
@@ -69,7 +71,7 @@ def scene_of(point: str) -> Scene:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[LiveStack]:
-    with LiveStack(tmp_path, env={"TURN_LEASE_S": "2"}, only=WORKERS) as running:
+    with LiveStack(tmp_path, env={"TURN_LEASE_S": "2"}, only=()) as running:
         yield running
 
 
@@ -83,43 +85,62 @@ def convene(user: User, scene: Scene) -> CouncilSession:
     return services.create_session(user, plan)
 
 
-def survive(stack: LiveStack, user: User, points: Sequence[str], scene: Scene) -> int:
-    """Hold the council with workers that die at these points, and start them again; how many deaths there were."""
-    armed = ";".join(f"{point}=kill" for point in dict.fromkeys([*scene.besides, *points]))
-    for queue in WORKERS:
-        stack.kill_worker(queue)
-        stack.start_worker(queue, {"QUORUM_ALLOW_FAILPOINTS": "true", "QUORUM_FAILPOINTS": armed})
+def survive(stack: LiveStack, user: User, points: Sequence[str], scene: Scene) -> set[str]:
+    """Hold the council with a worker that dies once at each of these points, and start it again; the points at which it died."""
+    council = Kills(stack, [*scene.besides, *points], scene.restart_after_s)
     session = convene(user, scene)
     services.start(user, session.pk)
-    deaths, began, swept = 0, time.monotonic(), 0.0
-    while not ended(session):
-        assert time.monotonic() - began < END_S, (points, session.status, logs(stack))
-        for queue in WORKERS:
-            if stack.has_died(queue):
-                deaths += 1
-                stack.kill_worker(queue)  # what it had started
-                time.sleep(scene.restart_after_s)
-                stack.start_worker(queue)
-        if time.monotonic() - swept > SWEEP_EVERY_S:
-            swept = time.monotonic()
-            nudge.send_task("council.tasks.sweep", [], "control", expires_s=5)
-        time.sleep(0.05)
-    deaths += sum(map(stack.has_died, WORKERS))  # at a point behind the last commit
-    for queue in WORKERS:
-        if stack.has_died(queue):
-            stack.kill_worker(queue)
-            stack.start_worker(queue)
+    council.see_through(session)
     assert_sound(session, points, scene)
-    return deaths
+    return council.died_at
+
+
+class Kills:
+    """The worker, as its supervisor and beat see it. It is started with the points that are still to come, each time."""
+
+    def __init__(self, stack: LiveStack, points: Sequence[str], restart_after_s: float) -> None:
+        self.stack, self.points, self.restart_after_s = stack, dict.fromkeys(points), restart_after_s
+        self.died_at: set[str] = set()
+        self.said = len(stack.log(WORKER))
+        if stack.runs(WORKER):
+            stack.kill_worker(WORKER)
+        self._start()
+
+    def see_through(self, session: CouncilSession) -> None:
+        """To the council's end."""
+        began, swept = time.monotonic(), 0.0
+        while not ended(session):
+            assert time.monotonic() - began < END_S, (self.points, self.died_at, session.status, self._log()[-3000:])
+            self._mend()
+            if time.monotonic() - swept > SWEEP_EVERY_S:
+                swept = time.monotonic()
+                nudge.send_task("council.tasks.sweep", [], "control", expires_s=5)
+            time.sleep(0.05)
+        time.sleep(0.2)  # what comes behind the last commit
+        self._look()
+
+    def _mend(self) -> None:
+        if self.stack.has_died(WORKER):
+            self._look()
+            time.sleep(self.restart_after_s)
+            self._start()
+
+    def _look(self) -> None:
+        if self.stack.has_died(WORKER):
+            self.stack.kill_worker(WORKER)  # what it had started
+            self.died_at |= set(re.findall(r"failpoint (\S+): kill", self._log()))
+
+    def _start(self) -> None:
+        armed = ";".join(f"{point}=kill" for point in self.points if point not in self.died_at)
+        self.stack.start_worker(WORKER, {"QUORUM_ALLOW_FAILPOINTS": "true", "QUORUM_FAILPOINTS": armed})
+
+    def _log(self) -> str:
+        return self.stack.log(WORKER)[self.said :]
 
 
 def ended(session: CouncilSession) -> bool:
     session.refresh_from_db()
     return session.status in {"completed", "failed", "stopped"}
-
-
-def logs(stack: LiveStack) -> str:
-    return "\n".join(stack.log(queue)[-1500:] for queue in WORKERS)
 
 
 def assert_sound(session: CouncilSession, points: Sequence[str], scene: Scene) -> None:
@@ -132,35 +153,37 @@ def assert_sound(session: CouncilSession, points: Sequence[str], scene: Scene) -
         assert recount(session)["agrees"], points
 
 
+def sweep(stack: LiveStack, user: User, points: Sequence[str]) -> None:
+    for point in points:
+        began = time.monotonic()
+        died_at = survive(stack, user, [point], scene_of(point))
+        print(f"{point}: {time.monotonic() - began:.1f} s", flush=True)
+        assert point in died_at, f"{point} was never reached"
+
+
 @pytest.mark.timeout(400)
 def test_a_sample_of_points(stack: LiveStack, user: User) -> None:
-    for point in SAMPLE:
-        deaths = survive(stack, user, [point], scene_of(point))
-        print(f"{point}: {deaths} killed")
-        assert deaths >= 1, f"{point} was never reached"
+    sweep(stack, user, SAMPLE)
 
 
 @pytest.mark.deep
 @pytest.mark.timeout(3600)
 def test_every_point(stack: LiveStack, user: User) -> None:
-    for point in POINTS:
-        scene = scene_of(point)
-        deaths = survive(stack, user, [point], scene)
-        print(f"{point}: {deaths} killed")
-        assert deaths > (point not in scene.besides and len(scene.besides)), f"{point} was never reached"
+    sweep(stack, user, POINTS)
 
 
-PAIRS = 200
+PAIRS = int(os.environ.get("KILLPOINT_PAIRS", "200"))
 
 
 @pytest.mark.deep
 @pytest.mark.timeout(7200)
 def test_pairs_of_points(stack: LiveStack, user: User) -> None:
     """Of two points that belong to different scenes the first one's is held; a point that is not reached there kills nobody."""
-    chosen = random.Random(5).sample(list(itertools.permutations(POINTS, 2)), PAIRS)
+    chosen = random.Random(5).sample(list(itertools.permutations(POINTS, 2)), 200)[:PAIRS]
     deaths = Counter[int]()
     for number, pair in enumerate(chosen, 1):
-        deaths[survive(stack, user, pair, scene_of(pair[0]))] += 1
-        print(f"{number}: {pair}")
-    print(f"councils by how many workers were killed: {dict(deaths)}")
-    assert deaths[0] < PAIRS / 10
+        died_at = survive(stack, user, pair, scene_of(pair[0]))
+        deaths[len(died_at & set(pair))] += 1
+        print(f"{number}: {pair} died at {sorted(died_at)}", flush=True)
+    print(f"councils by how many points of the pair were reached: {dict(deaths)}")
+    assert deaths[2] > deaths[0]

@@ -87,8 +87,8 @@ class LiveStack:
         self.fake.__exit__(kind, error, trace)
 
     def start_worker(self, queue: str, env: Mapping[str, str] | None = None) -> None:
-        """Start a process that was killed or left out (any of ``POOLS``, each also with "-another", "web" or "beat"), with ``env``
-        besides, and wait until it works."""
+        """Start a process that was killed or left out (any of ``POOLS``, each also with "-another", "council" for turns and control in
+        one, "web" or "beat"), with ``env`` besides, and wait until it works."""
         self._start(queue, env)
         self._wait_healthy(queue)
 
@@ -114,6 +114,10 @@ class LiveStack:
     def kill_worker(self, queue: str) -> None:
         """``kill -9`` of the process and its group; returns when it is gone."""
         self._children.pop(queue).end()
+
+    def runs(self, name: str) -> bool:
+        """It was started and not ended by us."""
+        return name in self._children
 
     def has_died(self, name: str) -> bool:
         """By itself; what ``kill_worker`` killed is forgotten."""
@@ -147,6 +151,7 @@ class LiveStack:
         for queue, (pool, size) in POOLS.items():
             for name in (queue, f"{queue}-another"):
                 found[name] = self._worker(name, queue, pool, size)
+        found["council"] = self._worker("council", "turns,control", "threads", TURN_THREADS)
         return found
 
     def _worker(self, name: str, queue: str, pool: str, size: int) -> ChildSpec:
