@@ -78,7 +78,7 @@ def _missing(kind: str, nth: int = 0) -> Callable[[Story], None]:
 
 def _after_its_round(story: Story) -> None:
     """An answer that came when its round was closed."""
-    at = story.at("turn.completed", kind="answer")
+    at = story.at("turn.completed", -1, kind="answer")
     moved = story.events.pop(at)
     story.events.insert(story.at("round.closed") + 1, moved)
 
@@ -116,6 +116,59 @@ def _a_late_ballot(story: Story) -> None:
     story.events.insert(story.at("round.closed", 1) + 1, moved)
 
 
+def _ends_otherwise(story: Story) -> None:
+    story.data("session.completed")["session"]["status"] = "stopped"
+
+
+def _a_run_too_far(story: Story) -> None:
+    """Run 1 was never there: what is told of it stands nowhere."""
+    story.data("session.started")["run"] = 2
+
+
+def _a_round_too_far(story: Story) -> None:
+    for _, data in story.events:
+        if data.get("round") == 3:
+            data["round"] = 4
+
+
+def _an_unopened_ballot(story: Story) -> None:
+    story.data("round.closed", 1)["ballots"].pop()
+
+
+def _revised_before_it_was_reached(story: Story) -> None:
+    at = story.at("decision.reached")
+    story.events.insert(at, ("decision.revised", copy.deepcopy(story.events[at][1])))
+
+
+def _decided_after_the_end(story: Story) -> None:
+    story.events.append(story.events.pop(story.at("decision.reached")))
+
+
+def _another_limit(story: Story) -> None:
+    story.data("session.created")["session"]["budget"]["tokens"] = 7
+
+
+def _more_used(story: Story) -> None:
+    [data for _, data in story.events if "usage" in data][-1]["usage"]["tokens"] += 1
+
+
+def _a_seat_less(story: Story) -> None:
+    story.data("session.created")["session"]["agents"].pop()
+
+
+def _another_title(story: Story) -> None:
+    story.data("session.created")["session"]["title"] = "Another"
+
+
+def _another_synthesis(story: Story) -> None:
+    story.data("turn.completed", kind="synthesis")["result"] = {}
+
+
+def _a_last_round_that_is_not_counted(story: Story) -> None:
+    """As if ballots came last."""
+    story.data("round.started", 2)["stage"] = "ballot"
+
+
 TOLD: Sequence[tuple[Callable[[Story], None], set[str]]] = (
     (_twice("session.created"), {"transition"}),
     (_missing("session.created"), {"transition"}),
@@ -141,6 +194,19 @@ TOLD: Sequence[tuple[Callable[[Story], None], set[str]]] = (
     (_twice("decision.reached"), {"decision"}),
     (_missing("decision.reached"), {"decision"}),
     (_less_used, {"budget"}),
+    (_more_used, {"budget"}),
+    (_another_limit, {"budget"}),
+    (_ends_otherwise, {"transition", "session"}),
+    (_a_run_too_far, {"transition"}),
+    (_a_round_too_far, {"round", "turn", "session"}),
+    (_missing("round.started", 2), {"round", "barrier"}),
+    (_an_unopened_ballot, {"ballot"}),
+    (_revised_before_it_was_reached, {"decision"}),
+    (_decided_after_the_end, {"decision"}),
+    (_a_seat_less, {"session"}),
+    (_another_title, {"session"}),
+    (_another_synthesis, {"result"}),
+    (_a_last_round_that_is_not_counted, {"tally", "round"}),
 )
 
 

@@ -136,6 +136,7 @@ TOLD: Sequence[tuple[Callable[[Story], None], set[str]]] = (
     (_missing("import.created"), set()),  # its next event tells the same
     (_missing("import.completed"), {"import"}),
     (_says("import.created", "import", status="completed"), {"import"}),
+    (_says("import.created", "import", status="writing"), {"import"}),
 )
 
 

@@ -117,6 +117,7 @@ def test_only_the_owner_restores_and_not_for_ever(
     assert api.get(f"{PACKS}?trash=1").json()["results"] == []
 
 
+@pytest.mark.forges
 def test_a_purge_leaves_no_row_no_file_no_index(user: User, other_user: User, root: Path) -> None:
     kept = furnish(user, other_user, root, "kept")
     before, files, indexed = rows(), set(root.iterdir()), indexes()
