@@ -148,8 +148,8 @@ def test_every_rule_of_the_log_is_broken_alone(lived: KnowledgePack) -> None:
         story = Story(rows, events)
         alter(story)
         if story.faults() != expected:
-            wrong.append((number, expected, story.faults()))
-    assert wrong == []
+            wrong.append(f"{number}: {story.faults()} instead of {expected}")
+    assert not wrong, "\n".join(wrong)
     shifted = [event._replace(seq=event.seq + (event.seq > 3)) for event in events]
     later = rows._replace(pack={**rows.pack, "last_seq": len(events) + 1})
     assert [fault.rule for fault in check(later, shifted)] == ["seq"]
