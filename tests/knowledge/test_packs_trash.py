@@ -37,7 +37,7 @@ from tests.knowledge.conftest import ITEMS, Fill, index_all
 from tests.knowledge.test_api_packs import PACKS, problem, url
 from tests.support.councils import Convene
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.forges]  # packs with rows in every table
 
 Counts = dict[str, int]
 
