@@ -72,6 +72,7 @@ def _celery(data: DataDir, name: str, command: list[str]) -> ChildSpec:
         log=data.logs / f"{name}.log",
         healthy=wrote_its_pid(ready),
         env={READY_FILE: str(ready)},
+        sign_of_life=ready,
         # What is at work is given back within 2 s, and the process ends itself after 3 (``realtime.stopping``).
         stop_grace=4.0,
     )

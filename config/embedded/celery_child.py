@@ -15,11 +15,14 @@ from celery import signals
 from celery.bin.celery import main as celery_main
 
 from config.embedded.exec_child import die_with_parent
+from config.embedded.liveness import keep_beating
 from config.embedded.process import READY_FILE
 
 
 def report_ready(**_sender: Any) -> None:
-    Path(os.environ[READY_FILE]).write_text(str(os.getpid()))
+    ready = Path(os.environ[READY_FILE])
+    ready.write_text(str(os.getpid()))
+    keep_beating(ready)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -54,6 +54,8 @@ class ChildSpec:
     # Instead of the supervisor's own: seconds until the first health, and deaths before it.
     start_timeout: float | None = None
     max_early_deaths: int | None = None
+    # A file that it touches every now and then once it is healthy (``liveness``); None: its silence means nothing.
+    sign_of_life: Path | None = None
 
 
 class Child:

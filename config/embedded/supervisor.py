@@ -1,7 +1,8 @@
 """Keep children alive, and end them in order.
 
 A child that has once been healthy is restarted for ever, with a growing pause; one that never becomes healthy ends
-the whole stack, because no amount of restarting mends a bad setting. Everything happens in the thread that calls,
+the whole stack, because no amount of restarting mends a bad setting. One that gives no sign of life any more is
+killed, and restarted like any other that died. Everything happens in the thread that calls,
 which must be the main thread (see `exec_child`).
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from config.embedded.errors import ServiceFailed
+from config.embedded.liveness import Silence
 from config.embedded.process import Child, ChildSpec
 
 TICK_S = 0.05
@@ -44,6 +46,7 @@ class RestartPolicy:
     )
     start_timeout: float = 60.0
     max_early_deaths: int = 3
+    longest_silence: float = 15.0  # leases of turns run out as fast
 
 
 @dataclass
@@ -55,6 +58,7 @@ class _Watched:
     deaths: int = 0
     restart_at: float = 0.0
     next_probe_at: float = 0.0
+    silence: Silence | None = None
     first_started_at: float = field(default_factory=time.monotonic)
 
 
@@ -114,6 +118,8 @@ class Supervisor:
                 self._bury(watched, watched.child)
             elif not watched.healthy:
                 self._probe(watched, watched.child)
+            elif watched.silence is not None:
+                self._listen(watched.spec.name, watched.silence, watched.child)
 
     def stop(self, groups: Sequence[Iterable[str]]) -> None:
         """End the named children group after group; each group is signalled in the order given and waited for together."""
@@ -149,11 +155,21 @@ class Supervisor:
             if watched.ever_healthy:
                 self._say(f"{watched.spec.name} is back")
             watched.healthy = watched.ever_healthy = True
+            if watched.spec.sign_of_life is not None:
+                watched.silence = Silence(watched.spec.sign_of_life)
             return
         patience = watched.spec.start_timeout or self._policy.start_timeout
-        if not watched.ever_healthy and now - watched.first_started_at > patience:
+        if watched.ever_healthy and now - child.started_at > patience:
+            self._say(f"{watched.spec.name} was not back within {patience:g} s; it is killed")
+            child.end()
+        elif not watched.ever_healthy and now - watched.first_started_at > patience:
             reason = f"was not ready within {patience:g} s"
             raise ServiceFailed(watched.spec.name, reason, watched.spec.log)
+
+    def _listen(self, name: str, silence: Silence, child: Child) -> None:
+        if silence.measure() > self._policy.longest_silence:
+            self._say(f"{name} has given no sign of life for {self._policy.longest_silence:g} s; it is killed")
+            child.end()  # the next step finds it dead
 
     def _stop_group(self, group: list[_Watched]) -> None:
         alive = [w.child for w in group if w.child is not None]

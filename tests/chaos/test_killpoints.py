@@ -139,7 +139,8 @@ class Kills:
 
     def _start(self) -> None:
         armed = ";".join(f"{point}=kill" for point in self.points if point not in self.died_at)
-        self.stack.start_worker(WORKER, {"QUORUM_ALLOW_FAILPOINTS": "true", "QUORUM_FAILPOINTS": armed})
+        on = {"QUORUM_ALLOW_FAILPOINTS": "true", "QUORUM_FAILPOINTS": armed}
+        self.stack.start_worker(WORKER, on if armed else None)
 
     def _log(self) -> str:
         return self.stack.log(WORKER)[self.said :]

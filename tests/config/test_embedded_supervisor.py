@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from config.embedded.errors import ServiceFailed
+from config.embedded.liveness import Silence
 from config.embedded.process import LOG_CAP_BYTES, ChildSpec, open_log
 from config.embedded.supervisor import RestartPolicy, Supervisor
 
@@ -104,6 +105,58 @@ def test_a_child_that_is_never_healthy_ends_the_whole(tmp_path: Path) -> None:
     with pytest.raises(ServiceFailed, match=r"mute was not ready within 0\.5 s"):
         supervisor.wait_healthy()
     supervisor.stop([])
+
+
+BEATING = """
+import time
+from pathlib import Path
+from config.embedded import liveness
+liveness.BEAT_S = 0.1
+ready = Path({!r})
+ready.write_text("")
+liveness.keep_beating(ready)
+time.sleep(60)
+"""
+
+
+def test_a_frozen_child_is_replaced_and_one_that_works_is_not(tmp_path: Path, said: list[str]) -> None:
+    supervisor = Supervisor(replace(QUICK, longest_silence=3, start_timeout=30), say=said.append)
+    specs = []
+    for name in ("frozen", "steady"):
+        ready = tmp_path / name
+        program = [sys.executable, "-c", BEATING.format(str(ready))]
+        specs.append(ChildSpec(name, program, tmp_path / f"{name}.log", _exists(ready), sign_of_life=ready))
+    supervisor.start(*specs)
+    try:
+        assert supervisor.wait_healthy()
+        pids = supervisor.pids()
+        os.kill(pids["frozen"], signal.SIGSTOP)
+        assert _step_until(supervisor, lambda: supervisor.pids().get("frozen", pids["frozen"]) != pids["frozen"])
+        assert not _step_until(supervisor, lambda: supervisor.pids()["steady"] != pids["steady"], within=4)
+    finally:
+        supervisor.stop([])
+    assert [line.split(" in ")[0] for line in said] == [
+        "frozen has given no sign of life for 3 s; it is killed",
+        "frozen ended with signal 9; starting it again",
+        "frozen is back",
+    ]
+
+
+def test_time_in_which_the_supervisor_was_frozen_itself_is_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready, now = tmp_path / "ready", 100.0
+    ready.write_text("")
+    monkeypatch.setattr("config.embedded.liveness.time.monotonic", lambda: now)
+    silence = Silence(ready)
+    now += 3600
+    assert silence.measure() == Silence.STEP_S
+    for _ in range(5):
+        now += 0.5
+        heard = silence.measure()
+    assert heard == Silence.STEP_S + 2.5
+    os.utime(ready, ns=(1, 1))
+    assert silence.measure() == 0
 
 
 def test_waiting_for_health_ends_when_told_to_stop(tmp_path: Path, supervisor: Supervisor) -> None:

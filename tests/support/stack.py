@@ -6,18 +6,16 @@
         stack.kill_worker("turns")           # kill -9, with everything it started
         stack.start_worker("turns")
 
-``manage.py up`` forks them from one process that has loaded everything; a process with threads, as a test run is, may not, so here
-each is a program of its own. They die with the tests.
+They are forked from one process that has loaded everything, as those of ``manage.py up`` are, and die with the tests.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,8 +26,9 @@ from django.db import connection
 
 from config.embedded.apps import CONTROL_THREADS, QUICK_START, TURN_THREADS
 from config.embedded.network import LOOPBACK, answers, free_port
-from config.embedded.process import READY_FILE, Child, ChildSpec, wrote_its_pid
+from config.embedded.process import READY_FILE, wrote_its_pid
 from tests.support.fake_openai import FakeModelServer
+from tests.support.nursery import Newborn, Nursery
 
 START_TIMEOUT_S = 60.0
 LOG_TAIL = 4000  # characters of a log in an error message
@@ -38,6 +37,16 @@ POOLS = {
     "control": ("threads", CONTROL_THREADS),
     "index": ("prefork", 1),
 }
+
+
+@dataclass(frozen=True)
+class _Spec:
+    """A process that may be started; ``healthy`` is asked with its process id."""
+
+    program: list[str]
+    log: Path
+    healthy: Callable[[int], bool]
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 class LiveStack:
@@ -59,12 +68,15 @@ class LiveStack:
         self._model = model
         self._env = dict(env or {})
         self._only = only
-        self._specs: dict[str, ChildSpec] = {}
-        self._children: dict[str, Child] = {}
+        self._specs: dict[str, _Spec] = {}
+        self._nursery: Nursery | None = None
+        self._own: dict[str, Nursery] = {}  # of processes that have settings of their own
+        self._children: dict[str, Newborn] = {}
 
     def __enter__(self) -> Self:
         self.fake.__enter__()
         try:
+            self._nursery = Nursery(self._environment(), settings.BASE_DIR)
             self._specs = self._described()
             every = ["web", "beat", *POOLS]
             wanted = [name for name in self._specs if name in (every if self._only is None else self._only)]
@@ -81,9 +93,11 @@ class LiveStack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Killed rather than asked: nothing here is worth keeping, and a test that failed may have left them hanging."""
-        for child in self._children.values():
-            child.end()
         self._children.clear()
+        for nursery in (self._nursery, *self._own.values()):
+            if nursery is not None:
+                nursery.__exit__(kind, error, trace)
+        self._own.clear()
         self.fake.__exit__(kind, error, trace)
 
     def start_worker(self, queue: str, env: Mapping[str, str] | None = None) -> None:
@@ -114,6 +128,8 @@ class LiveStack:
     def kill_worker(self, queue: str) -> None:
         """``kill -9`` of the process and its group; returns when it is gone."""
         self._children.pop(queue).end()
+        if queue in self._own:
+            self._own.pop(queue).__exit__()
 
     def runs(self, name: str) -> bool:
         """It was started and not ended by us."""
@@ -135,18 +151,26 @@ class LiveStack:
         if name in self._children:
             raise RuntimeError(f"{name} is running already")
         spec = self._specs[name]
-        self._children[name] = Child(replace(spec, env={**spec.env, **(env or {})}))
+        self._children[name] = self._nursery_of(name, env or {}).start(name, spec.program, spec.log, spec.env)
+
+    def _nursery_of(self, name: str, env: Mapping[str, str]) -> Nursery:
+        """Settings are read when a nursery loads, so a process with some of its own takes a nursery of its own."""
+        assert self._nursery is not None
+        if not env:
+            return self._nursery
+        self._own[name] = Nursery({**self._environment(), **env}, settings.BASE_DIR)
+        return self._own[name]
 
     def _wait_healthy(self, name: str) -> None:
         child, deadline = self._children[name], time.monotonic() + START_TIMEOUT_S
-        while not child.spec.healthy(child.pid):
+        while not self._specs[name].healthy(child.pid):
             if child.has_ended() or time.monotonic() > deadline:
                 raise RuntimeError(f"{name} did not start:\n{self.log(name)[-LOG_TAIL:]}")
             time.sleep(0.05)
 
-    def _described(self) -> dict[str, ChildSpec]:
+    def _described(self) -> dict[str, _Spec]:
         web = ["uvicorn", "config.asgi:application", "--host", LOOPBACK, "--port", str(self.port), "--no-access-log"]
-        found = {"web": self._spec("web", web, healthy=lambda _pid: answers(f"{self.url}/livez"))}
+        found = {"web": _Spec(web, self._log_of("web"), healthy=lambda _pid: answers(f"{self.url}/livez"))}
         found["beat"] = self._celery("beat", ["beat", "-s", str(self._folder / "schedule")])
         for queue, (pool, size) in POOLS.items():
             for name in (queue, f"{queue}-another"):
@@ -154,26 +178,17 @@ class LiveStack:
         found["council"] = self._worker("council", "turns,control", "threads", TURN_THREADS)
         return found
 
-    def _worker(self, name: str, queue: str, pool: str, size: int) -> ChildSpec:
+    def _worker(self, name: str, queue: str, pool: str, size: int) -> _Spec:
         work = ["worker", "-Q", queue, "-n", f"{name}@%h", "--pool", pool, "--concurrency", str(size)]
         return self._celery(name, [*work, "--prefetch-multiplier", "1", *QUICK_START])
 
-    def _celery(self, name: str, command: list[str]) -> ChildSpec:
+    def _celery(self, name: str, command: list[str]) -> _Spec:
         ready = self._folder / f"{name}.ready"
-        module = ["config.embedded.celery_child", "-A", "config", *command, "--loglevel", "INFO"]
-        return self._spec(name, module, healthy=wrote_its_pid(ready), env={READY_FILE: str(ready)})
+        program = ["celery", "-A", "config", *command, "--loglevel", "INFO"]
+        return _Spec(program, self._log_of(name), healthy=wrote_its_pid(ready), env={READY_FILE: str(ready)})
 
-    def _spec(
-        self, name: str, module: list[str], healthy: Callable[[int], bool], env: Mapping[str, str] | None = None
-    ) -> ChildSpec:
-        return ChildSpec(
-            name=name,
-            argv=[sys.executable, "-m", *module],
-            log=self._folder / f"{name}.log",
-            healthy=healthy,
-            env={**self._environment(), **(env or {})},
-            cwd=settings.BASE_DIR,
-        )
+    def _log_of(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
 
     def _environment(self) -> dict[str, str]:
         return {
