@@ -23,7 +23,7 @@ _BEFORE = {
     "reordered": {LIVE, TRASH},
 }  # others: of entries that live; those that come: none
 # An import's progress is told now and then: which of these it is at, the log may not know yet.
-_AT_WORK = {ImportStatus.QUEUED, ImportStatus.READING, ImportStatus.WRITING}
+_AT_WORK = {str(status) for status in (ImportStatus.QUEUED, ImportStatus.READING, ImportStatus.WRITING)}
 CHUNK = 500  # events in memory
 _READ = ("id", "status", "version", "entry_count", "last_seq", "deleted_at")
 
@@ -118,7 +118,8 @@ class _Log:
         self.statuses[identity] = now
 
     def _import(self, told: Json) -> None:
-        identity, now = told["id"], told["status"]
+        identity: str = told["id"]
+        now: str = told["status"]
         before = self.imports.get(identity, now)
         if before != now and now not in _reached(before):
             self._fault("import", f"import {identity} was {before} and became {now}")
@@ -129,7 +130,7 @@ def _reached(status: str) -> set[str]:
     """What an import can become with none but untold steps between."""
     found, ways = set[str](), [status]
     while ways:
-        new = IMPORT_TRANSITIONS[ways.pop()] - found
+        new = set(IMPORT_TRANSITIONS[ways.pop()]) - found
         found |= new
         ways += new & _AT_WORK
     return found

@@ -76,7 +76,6 @@ class LiveStack:
     def __enter__(self) -> Self:
         self.fake.__enter__()
         try:
-            self._nursery = Nursery(self._environment(), settings.BASE_DIR)
             self._specs = self._described()
             every = ["web", "beat", *POOLS]
             wanted = [name for name in self._specs if name in (every if self._only is None else self._only)]
@@ -97,6 +96,7 @@ class LiveStack:
         for nursery in (self._nursery, *self._own.values()):
             if nursery is not None:
                 nursery.__exit__(kind, error, trace)
+        self._nursery = None
         self._own.clear()
         self.fake.__exit__(kind, error, trace)
 
@@ -155,8 +155,8 @@ class LiveStack:
 
     def _nursery_of(self, name: str, env: Mapping[str, str]) -> Nursery:
         """Settings are read when a nursery loads, so a process with some of its own takes a nursery of its own."""
-        assert self._nursery is not None
         if not env:
+            self._nursery = self._nursery or Nursery(self._environment(), settings.BASE_DIR)
             return self._nursery
         self._own[name] = Nursery({**self._environment(), **env}, settings.BASE_DIR)
         return self._own[name]
