@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.chaos, pytest
 
 TIMEOUT_S = 120
 LONG_AGO = timedelta(days=31)  # longer than any lease, and than the trash keeps packs
-TWENTY = "\n\n".join(f"# Note {number}\n\nIt says {number}." for number in range(20))
+TWENTY = "title,content\n" + "".join(f"Note {number},It says {number}.\n" for number in range(20))
 
 
 class Work(NamedTuple):
@@ -47,10 +47,10 @@ def indexing(pack: KnowledgePack) -> Work:
 
 
 def importing(pack: KnowledgePack) -> Work:
-    notes = files.path_of("notes.md")
+    notes = files.path_of("notes.csv")
     notes.parent.mkdir(exist_ok=True)
     notes.write_text(TWENTY)
-    job = imports.create_import(pack, pack.owner, path="notes.md", filename="notes.md", media_type="text/markdown")
+    job = imports.create_import(pack, pack.owner, path="notes.csv", filename="notes.csv", media_type="text/csv")
     return Work("knowledge.imports.job", "run", job.pk)
 
 
