@@ -10,6 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
+from realtime import failpoints
+
 _RATE = re.compile(r"\d+/\d*[smhd]")
 
 
@@ -60,6 +62,12 @@ def _is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@register
+def crash_tests(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    why_not = failpoints.refused(settings.FAILPOINTS, allowed=settings.ALLOW_FAILPOINTS, https=settings.HTTPS)
+    return [Error(f"QUORUM_FAILPOINTS: {why_not}", id="quorum.E014")] if why_not else []
 
 
 @register

@@ -20,6 +20,8 @@ DATA_DIR = env.data_dir()
 # --- Core -----------------------------------------------------------------------------------------------------------
 
 DEBUG = env.boolean("DEBUG", default=False)
+FAILPOINTS = env.text("QUORUM_FAILPOINTS")  # realtime.failpoints: for tests of what a crash leaves behind
+ALLOW_FAILPOINTS = env.boolean("QUORUM_ALLOW_FAILPOINTS", default=False)
 SECRET_KEY = env.secret("SECRET_KEY")
 PUBLIC_URL = env.url("PUBLIC_URL", ("http", "https"), "http://127.0.0.1:8000").rstrip("/")
 HTTPS = PUBLIC_URL.startswith("https://")

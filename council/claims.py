@@ -22,6 +22,7 @@ from council.models import CouncilSession, Turn
 from council.states import SERVING, SessionStatus, TurnStatus
 from realtime import log
 from realtime.errors import NotFound
+from realtime.failpoints import failpoint
 
 
 class Claim(NamedTuple):
@@ -125,6 +126,8 @@ def claim(session_id: UUID, turn_ids: Sequence[UUID], worker: str) -> Claimed:
         if status not in SERVING:
             return Claimed([], [])
         taken = _take(session_id, turn_ids, worker=worker, person=None, running=status == SessionStatus.RUNNING)
+        failpoint("council.claim.locked")
+    failpoint("council.claim.committed")
     return Claimed(taken, _late(turn_ids) if len(taken) < len(turn_ids) else [])
 
 

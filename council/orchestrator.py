@@ -29,6 +29,7 @@ from council.serial import usage_json
 from council.state import load
 from council.states import OPEN_TURNS, SERVING, SessionStatus, TurnStatus
 from realtime import log
+from realtime.failpoints import failpoint
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,8 @@ def finish(results: Results, taker: str = "") -> Stored:
             # The round barrier: whoever finishes last comes past here with nothing open, and opens what follows.
             if running and sql.row(_STILL_OPEN, [round_id]) is None:
                 following.append(_advance(run, taker))
+        failpoint("council.finish.stored")
+    failpoint("council.finish.committed")
     return Stored(held, [one for one in following if one is not None])
 
 
@@ -111,6 +114,7 @@ def finish_tally(claim: Claim, tally: t.Tally) -> None:
     _complete(session, [(claim, Finished({"winner": tally.winner}))], {})
     log.append(session, events.tally_computed(claim, counted))
     _advance(_run_of(claim))
+    failpoint("council.tally.stored")
 
 
 def _run_of(claim: Claim) -> RunRef:
@@ -167,6 +171,8 @@ def fail_attempt(claim: Claim, failure: Failure) -> None:
                 advance(session, turn.round.run, ballot_waits=True)
         else:
             _fail_turn(session, turn, **usage)
+        failpoint("council.fail_attempt.stored")
+    failpoint("council.fail_attempt.committed")
 
 
 def hand_back(parts: Sequence[tuple[Claim, Settlement | None]]) -> None:
@@ -202,6 +208,8 @@ def expire(turn_id: UUID) -> None:
             return
         turn.error = turn.error or "deadline"
         _fail_turn(session, turn)
+        failpoint("council.expire.stored")
+    failpoint("council.expire.committed")
 
 
 def exhaust(session: CouncilSession, run: Run, why: str) -> None:

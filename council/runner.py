@@ -36,6 +36,7 @@ from council.models import Run
 from council.orchestrator import Failure, Finished, Next
 from realtime import log, stopping
 from realtime.errors import QuorumError, Unavailable
+from realtime.failpoints import failpoint
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,9 @@ def run_tally(session_id: UUID, turn_id: UUID, worker: str) -> None:
         alike = likeness.before_count(turn_id)
         with transaction.atomic(), log.gathering():
             for claim in _claim(session_id, [turn_id], worker):
+                failpoint("council.tally.claimed")
                 orchestrator.finish_tally(claim, count(state.load(claim.run_id), claim.round_number, alike))
+        failpoint("council.tally.committed")
     except (DatabaseError, QuorumError):
         raise
     except Exception as error:
@@ -190,6 +193,8 @@ class TurnGroup:
         with transaction.atomic():
             budgets.settle([talk.last_settlement for talk, _ in parts if talk.last_settlement is not None])
             opened = budgets.open_calls([talk.call_for(prompt) for talk, prompt in parts])
+            failpoint("council.open_calls.reserved")
+        failpoint("council.open_calls.committed")
         for (talk, prompt), one in zip(parts, opened, strict=True):
             with self._leaving_on_failure(talk):
                 talk.submit(prompt, one, partial(self._ended.put, talk))

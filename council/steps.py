@@ -20,6 +20,7 @@ from council.serial import Json
 from council.state import load
 from council.states import RunStatus, SessionStatus
 from realtime import log
+from realtime.failpoints import failpoint
 from realtime.ids import uuid7
 
 
@@ -167,6 +168,7 @@ def _conclude(ref: RunRef, state: t.RunState, step: t.Conclude) -> None:
     if step.status == "completed":
         decision = decisions.record(session, run, state, step)
         log.append(session, events.decision_reached(decision))
+        failpoint("council.conclude.decided")
     end_run(session, run, RunStatus(step.status), step.reason)
 
 
@@ -190,6 +192,7 @@ def mark_ended(session: CouncilSession, run: Run, status: RunStatus, reason: str
     session.save(update_fields=["status", "reason", "finished_at", "version"])
     log.append(session, events.session_moved(session, status.value, reason=reason))
     news.session_changed(session, status.value)
+    failpoint("council.conclude.ended")
 
 
 def stop(session: CouncilSession, run: Run, reason: str) -> None:

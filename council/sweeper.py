@@ -20,6 +20,7 @@ from council import budgets, claims, orchestrator, turns
 from council.deliberation.types import TurnKind
 from council.models import CouncilSession, LlmCall, Run, Turn
 from council.states import OPEN_TURNS, RunStatus, SessionStatus, TurnStatus
+from realtime.failpoints import failpoint
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,9 @@ def _give_back(turn_id: UUID) -> bool:
         if turn.lease_expires_at is None or turn.lease_expires_at >= timezone.now():
             return False
         turns.release(session, turn)
-        return True
+        failpoint("council.give_back.stored")
+    failpoint("council.give_back.committed")
+    return True
 
 
 def _past_deadline() -> list[UUID]:

@@ -16,6 +16,7 @@ from council.claims import Claim
 from council.deliberation import types as t
 from council.refs import RunRef
 from realtime import log
+from realtime.failpoints import failpoint
 from realtime.ids import uuid7
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,9 @@ def at_once(run: RunRef, state: t.RunState, step: t.Step) -> t.RunState | None:
     except Exception:
         logger.exception("round %s of run %s could not be counted at once", step.number, run.run_id)
         return None
-    return _counted(state, step.number, tally, _store(run, state, step, tally))
+    stored = _store(run, state, step, tally)
+    failpoint("council.tally.at_once")
+    return _counted(state, step.number, tally, stored)
 
 
 def _store(run: RunRef, state: t.RunState, step: t.Ask, tally: t.Tally) -> t.TurnState:

@@ -31,6 +31,7 @@ from knowledge.shapes import entry_progress, pack_counts
 from knowledge.states import IndexStatus, PackStatus
 from realtime import log as event_log
 from realtime import nudge, stopping
+from realtime.failpoints import failpoint
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +96,11 @@ def index_once(pack_id: UUID, only: UUID | None = None) -> int:
         return 0
     claims = claim(pack_id, only)
     if claims:
+        failpoint("knowledge.claim.committed")
         with stopping.held(partial(give_back, pack_id, claims)):
             stopping.check()
             finish(pack_id, origin, [_of_width(origin, outcome) for outcome in embed(embedder, claims)])
+        failpoint("knowledge.finish.committed")
     return len(claims)
 
 
@@ -141,6 +144,7 @@ def claim(pack_id: UUID, only: UUID | None = None) -> list[Claim]:
     chosen = _within_budget([entry for entry in entries if entry.attempt < MAX_ATTEMPTS])
     _lease(chosen, now)
     _record(pack, [*exhausted, *chosen])
+    failpoint("knowledge.claim.leased")
     return _claims(pack, chosen)
 
 
@@ -212,6 +216,7 @@ def finish(pack_id: UUID, origin: Origin, outcomes: Iterable[Outcome]) -> int:
     _record(pack, ours)
     if activated:
         news.pack_changed(pack, "updated")
+    failpoint("knowledge.finish.stored")
     return len(ours)
 
 

@@ -25,6 +25,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from kombu.pools import producers
 from prometheus_client import Counter
 
+from realtime.failpoints import failpoint
 from realtime.groups import user_group
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,9 @@ def client() -> redis.Redis:
 
 def wake(group: str) -> None:
     """Tell every feed that watches the group that its log has grown."""
+    failpoint("nudge.wake")
     _publish(group, {"type": "stream.hint"})
+    failpoint("nudge.woke")
 
 
 def sign_out(user_id: UUID) -> None:
@@ -74,7 +77,9 @@ def publish_delta(group: str, *, turn: str, attempt: int, start: int, text: str,
             pipe.expire(partial_key(turn), PARTIAL_TTL_S)
             pipe.execute()
 
+    failpoint("nudge.delta")
     _attempt("delta", send)
+    failpoint("nudge.published_delta")
 
 
 def forget_partial(turn: str) -> None:
@@ -88,7 +93,9 @@ def partial_key(turn: str) -> str:
 def send_task(name: str, args: Sequence[Any], queue: str, *, delay_s: float = 0, expires_s: float = 0) -> None:
     """Queue a Celery task by name, to be run now or after ``delay_s`` seconds, and not at all when nobody has taken it within
     ``expires_s`` (0: however late)."""
+    failpoint("nudge.send_task")
     _attempt("task", lambda: _send(name, args, queue, delay_s, expires_s))
+    failpoint("nudge.sent_task")
 
 
 def send_task_on_commit(name: str, args: Sequence[Any], queue: str) -> None:

@@ -17,7 +17,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from accounts.models import User
 from accounts.services import create_api_key
 from council.llm import client as llm_client
-from tests.support import blindness, described
+from tests.support import blindness, described, histories
 from tests.support.councils import assert_decisions_recount, convene, fake, fake_server
 
 __all__ = ["convene", "fake", "fake_server"]  # fixtures
@@ -46,6 +46,9 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         if "fake" not in getattr(item, "fixturenames", ()) and not item.get_closest_marker("forges"):
             # A whole stack ran beside the test, or nothing at all; in-process councils are recounted by a fixture below.
             blindness.anywhere(assert_decisions_recount)
+            blindness.anywhere(histories.assert_councils_sound)
+    if histories.concerns_packs(item):
+        blindness.anywhere(histories.assert_packs_sound)
     return result
 
 
@@ -74,7 +77,8 @@ def no_search_log(settings: LazySettings) -> None:
 
 @pytest.fixture(autouse=True)
 def every_decision_is_recounted(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever council a test holds, its recount gives the decision that was stored. Tests that forge one say so by a mark."""
+    """Whatever council a test holds, its recount gives the decision that was stored, and its log and rows tell the same sound story.
+    Tests that forge one say so by a mark."""
     database = {"db", "transactional_db"} & set(request.fixturenames) or request.node.get_closest_marker("django_db")
     if "fake" not in request.fixturenames or not database:
         yield
@@ -83,6 +87,7 @@ def every_decision_is_recounted(request: pytest.FixtureRequest) -> Iterator[None
     yield
     if not request.node.get_closest_marker("forges"):
         assert_decisions_recount()
+        histories.assert_councils_sound()
 
 
 class Api:

@@ -35,6 +35,7 @@ from knowledge.services.locking import require_open
 from knowledge.states import ImportStatus, ItemStatus
 from realtime import nudge, stopping
 from realtime.errors import IllegalState, NotFound
+from realtime.failpoints import failpoint
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ def run(import_id: UUID) -> None:
         work = claim(import_id)
         if work is None:
             return
+        failpoint("knowledge.import.claimed")
         with stopping.held(partial(give_back, work)):
             if work.job.status == ImportStatus.READING:
                 _read(work)
@@ -251,6 +253,7 @@ def _write(work: Work) -> None:
     try:
         while items := _next_batch(work.job):
             _write_batch(work, items)
+            failpoint("knowledge.import.committed")
             if stopping.over(until):
                 _hand_over(work)
                 return
@@ -287,6 +290,7 @@ def _write_batch(work: Work, items: list[ImportItem]) -> None:
     for item, result in zip(items, results, strict=True):
         _settle(item, result)
     ImportItem.objects.bulk_update(items, ["status", "error", "entry", "draft"])
+    failpoint("knowledge.import.written")
     job.attempt, job.lease_expires_at = 0, timezone.now() + LEASE
     job.save(update_fields=["attempt", "lease_expires_at"])
     if work.may_tell():

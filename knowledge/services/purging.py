@@ -22,6 +22,7 @@ from knowledge.models import Entry, EntryRevision, Import, KnowledgePack
 from knowledge.services.packs import purged_before
 from knowledge.states import PackStatus
 from realtime import stopping
+from realtime.failpoints import failpoint
 
 ENTRIES: Final = 200  # with their revisions and passages, in one step
 ROWS: Final = 5_000  # of the other tables
@@ -66,6 +67,7 @@ def purge(pack_id: UUID, until: float = float("inf")) -> bool:
     if is_due(pack_id):
         results_cache.forget(pack_id)
     while step(pack_id):
+        failpoint("knowledge.purge.committed")
         if stopping.over(until):
             return True
     return False
@@ -77,14 +79,19 @@ def step(pack_id: UUID) -> bool:
     pack = _due().select_for_update().filter(pk=pack_id).first()
     if pack is None:
         return False  # gone, restored or not yet due
+    if not _delete_some(pack):
+        pack.delete()  # with its snapshots, and the pins on them
+    failpoint("knowledge.purge.deleted")
+    return True
+
+
+def _delete_some(pack: KnowledgePack) -> bool:
+    """One batch of whatever is left but the pack's own row."""
     if any(_delete_rows(pack, table, where) for table, where in _BEFORE_ENTRIES):
         return True
     if _delete_imports(pack) or _delete_entries(pack) or _delete_spaces(pack):
         return True
-    if any(_delete_rows(pack, table, where) for table, where in _AFTER_ENTRIES):
-        return True
-    pack.delete()  # with its snapshots, and the pins on them
-    return True
+    return any(_delete_rows(pack, table, where) for table, where in _AFTER_ENTRIES)
 
 
 def _due() -> models.QuerySet[KnowledgePack]:

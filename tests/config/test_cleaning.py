@@ -139,7 +139,7 @@ def news(world: World) -> Callable[[], int]:
     UserStream.objects.filter(pk=world.user.pk).update(last_seq=1000)
     UserEvent.objects.all().delete()
     for seq, days in enumerate((91, 91, 400, 89), start=1):
-        UserEvent.objects.create(stream_id=world.user.pk, seq=seq, type="pack.created", created_at=ago(days=days))
+        UserEvent.objects.create(stream_id=world.user.pk, seq=seq, type="withdrawn", created_at=ago(days=days))
     return UserEvent.objects.count
 
 

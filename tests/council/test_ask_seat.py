@@ -179,6 +179,7 @@ def test_a_model_that_cannot_reply_fails_the_turn_alone(user: User, convene: Con
     assert session.status == "completed"
 
 
+@pytest.mark.forges
 def test_a_budget_is_a_hard_stop(api: Api, user: User, convene: Convene) -> None:
     session = conclude(user, convene())
     used = Budget.objects.get(session=session)

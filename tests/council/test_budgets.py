@@ -121,6 +121,7 @@ PLANS = st.lists(
 @pytest.mark.parametrize("name", FIELDS)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plans=PLANS, most=st.integers(2, 900))
+@pytest.mark.forges
 def test_concurrent_seats_never_pass_a_limit(
     seats: list[Claim], name: str, plans: list[list[tuple[int, float]]], most: int
 ) -> None:
@@ -138,6 +139,7 @@ def test_concurrent_seats_never_pass_a_limit(
     assert [getattr(ended, f"{each}_reserved") for each in FIELDS] == [0, 0, 0, 0]
 
 
+@pytest.mark.forges
 def test_a_call_that_costs_more_than_it_reserved_is_the_last(seats: list[Claim]) -> None:
     limit(seats[0], tokens=1000)
     settle(open_one(seats[0], tokens=900), prompt_tokens=1300)
@@ -146,6 +148,7 @@ def test_a_call_that_costs_more_than_it_reserved_is_the_last(seats: list[Claim])
     assert Budget.objects.get(session=seats[0].session_id).tokens_used == 1300
 
 
+@pytest.mark.forges
 def test_a_refusal_leaves_nothing_behind(seats: list[Claim]) -> None:
     limit(seats[0], calls=2)
     with pytest.raises(BudgetExhausted), transaction.atomic():
@@ -154,6 +157,7 @@ def test_a_refusal_leaves_nothing_behind(seats: list[Claim]) -> None:
     assert Budget.objects.get(session=seats[0].session_id).calls_reserved == 0
 
 
+@pytest.mark.forges
 def test_what_running_calls_have_reserved_is_waited_for(seats: list[Claim]) -> None:
     limit(seats[0], tokens=1000)
     running = open_one(seats[0], tokens=800)
@@ -163,6 +167,7 @@ def test_what_running_calls_have_reserved_is_waited_for(seats: list[Claim]) -> N
     assert open_one(seats[1], tokens=300)
 
 
+@pytest.mark.forges
 def test_a_call_gets_at_most_half_of_the_seconds_that_are_left(seats: list[Claim]) -> None:
     limit(seats[0], seconds=100)
     first, second = open_one(seats[0], seconds=300), open_one(seats[1], seconds=300)

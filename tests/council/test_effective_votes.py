@@ -46,6 +46,7 @@ def opened(owner: User, positions: str) -> CouncilSession:
 
 
 @pytest.mark.django_db
+@pytest.mark.forges
 def test_effective_votes_come_from_ones_own_past_sessions(user: User, other_user: User, api: Api) -> None:
     """The two of one family agree in all 30, the third with either in half of them: ρ = (1 + 0 + 0) / 3."""
     mine = [opened(user, "111" if i % 2 else "211") for i in range(29)]
@@ -63,6 +64,7 @@ def test_effective_votes_come_from_ones_own_past_sessions(user: User, other_user
 
 
 @pytest.mark.django_db
+@pytest.mark.forges
 def test_effective_votes_of_anothers_council_are_not_found(api: Api, other_user: User) -> None:
     assert api.get(f"/api/council-sessions/{opened(other_user, '111').pk}/effective-votes").status_code == 404
     with pytest.raises(CommandError):
@@ -70,6 +72,7 @@ def test_effective_votes_of_anothers_council_are_not_found(api: Api, other_user:
 
 
 @pytest.mark.django_db
+@pytest.mark.forges
 def test_the_command_says_when_it_cannot_tell(user: User) -> None:
     out = StringIO()
     call_command("effective_votes", opened(user, "112").pk, stdout=out)

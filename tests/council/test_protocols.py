@@ -277,6 +277,7 @@ def test_a_user_takes_a_merge_apart_and_the_recount_agrees(merged: CouncilSessio
         services_split(user, merged, candidate)  # nothing is merged any more
 
 
+@pytest.mark.forges  # at its end
 def test_a_split_that_changes_the_outcome_replaces_the_text(
     user: User, convene: Convene, fake: FakeModelServer
 ) -> None:
@@ -300,7 +301,6 @@ def test_a_split_that_changes_the_outcome_replaces_the_text(
     replaced.answer = written.answer
     replaced.save()
     assert [one["field"] for one in recount(session)["differences"]] == ["answer"]
-    replaced.delete()  # forged on purpose: not for the check of the whole suite
 
 
 def services_split(user: User, session: CouncilSession, candidate: str) -> None:

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import transaction
+
 from accounts.models import User
 from accounts.services import create_api_key
 from knowledge import services
 from knowledge.models import Entry, Import, KnowledgePack
+from knowledge.services import imports
 from tests.knowledge.conftest import ITEMS, index_all
 
 WHO = ("owner", "editor", "viewer", "stranger", "staff", "anonymous")
@@ -50,8 +53,16 @@ def fill(pack: KnowledgePack) -> dict[str, Any]:
         "n": 1,
         "question": services.add_golden_question(pack.pk, pack.owner, question="What?", expected=[entry]).pk,
         "evaluation": services.evaluate(pack, None, "lexical").pk,
-        "import_id": Import.objects.create(pack=pack, status="planned", dry_run=True, filename="notes.md").pk,
+        "import_id": planned_import(pack).pk,
     }
+
+
+@transaction.atomic
+def planned_import(pack: KnowledgePack) -> Import:
+    """A dry run that waits, and its event."""
+    job = Import.objects.create(pack=pack, status="planned", dry_run=True, filename="notes.md")
+    imports.record(services.locked_pack(pack.pk), job, "import.planned")
+    return job
 
 
 def others_addresses(who: str, content: bytes) -> list[str]:

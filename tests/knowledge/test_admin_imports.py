@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from django.conf import LazySettings
 from django.contrib.admin.models import LogEntry
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -123,6 +124,7 @@ def test_addresses_are_for_servers_that_may_fetch(staff: Client, pack: Knowledge
     assert Import.objects.get().urls == ["https://example.org/a", "https://example.org/b"]
 
 
+@pytest.mark.forges
 def test_who_may_only_look_imports_nothing(looker: Client, pack: KnowledgePack) -> None:
     job = Import.objects.create(pack=pack, status="planned", dry_run=True, filename="notes.md")
     assert looker.get(reverse("admin:knowledge_import_add")).status_code == 403

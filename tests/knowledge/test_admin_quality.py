@@ -341,6 +341,7 @@ def test_lists_open_and_search(staff: Client, pack: KnowledgePack, entries: dict
     read(staff, address(model, "changelist") + "?q=x")
 
 
+@pytest.mark.forges
 def test_history_is_only_read(staff: Client, pack: KnowledgePack, entries: dict[str, Entry]) -> None:
     job = Import.objects.create(pack=pack, filename="notes.zip")
     ImportItem.objects.create(job=job, ordinal=1, source="a.md", error="The file is empty.")

@@ -357,6 +357,7 @@ def test_what_a_snapshot_shows_is_not_purged_before_it(pack: KnowledgePack, sola
     assert not Entry.objects.exists()
 
 
+@pytest.mark.forges
 def test_a_purge_that_is_asked_for_keeps_the_revisions_that_snapshots_show(
     user: User, pack: KnowledgePack, solar: str
 ) -> None:

@@ -329,6 +329,7 @@ def test_an_import_that_kills_its_workers_is_given_up(send: Send, data_dir: Path
     assert list(data_dir.iterdir()) == []
 
 
+@pytest.mark.forges
 def test_an_import_into_an_archived_pack_fails(send: Send, bring: Bring, pack: KnowledgePack) -> None:
     job = bring("a.md", "x", dry_run="true")
     other = send("b.md", "y").json()["id"]

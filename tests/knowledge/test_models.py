@@ -37,6 +37,7 @@ def test_a_revision_can_be_cut_loose_from_its_entry_but_not_given_to_another(fil
     assert EntryRevision.objects.filter(entry=first).update(entry=None) == 1
 
 
+@pytest.mark.forges
 @pytest.mark.parametrize("old", PackStatus.values)
 @pytest.mark.parametrize("new", PackStatus.values)
 def test_the_database_and_the_table_agree_on_steps_of_packs(pack: KnowledgePack, old: str, new: str) -> None:
@@ -57,6 +58,7 @@ def _reach(pack: KnowledgePack, status: str) -> None:
         )
 
 
+@pytest.mark.forges
 @pytest.mark.parametrize("old", IndexStatus.values)
 @pytest.mark.parametrize("new", IndexStatus.values)
 def test_the_database_and_the_table_agree_on_steps_of_entries(fill: Fill, old: str, new: str) -> None:
@@ -92,6 +94,7 @@ def test_values_outside_the_choices_are_refused(
         KnowledgePack.objects.filter(pk=pack.pk).update(**values)
 
 
+@pytest.mark.forges
 def test_an_external_id_is_unique_in_its_pack_until_the_entry_is_deleted(fill: Fill) -> None:
     first, second, _ = [result.entry for result in fill(index=False)]
     assert first

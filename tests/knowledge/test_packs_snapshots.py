@@ -128,6 +128,7 @@ def test_revising_again_leaves_what_was_retired(pack: KnowledgePack, user: User,
     assert TermStats.objects.filter(pack=pack, lexeme="third").count() == 0
 
 
+@pytest.mark.forges
 def test_a_pinned_revision_can_be_the_entrys_own_again(pack: KnowledgePack, user: User, published: Snapshot) -> None:
     """As a restore from the trash does: the very same revision, whose passages are there already."""
     before = state(pack)

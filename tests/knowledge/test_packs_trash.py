@@ -38,7 +38,7 @@ from tests.knowledge.conftest import ITEMS, Fill, index_all
 from tests.knowledge.test_api_packs import PACKS, problem, url
 from tests.support.councils import Convene
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.forges]  # packs with rows in every table
 
 Counts = dict[str, int]
 
@@ -119,6 +119,7 @@ def test_only_the_owner_restores_and_not_for_ever(
     assert api.get(f"{PACKS}?trash=1").json()["results"] == []
 
 
+@pytest.mark.forges
 def test_a_purge_leaves_no_row_no_file_no_index(user: User, other_user: User, root: Path) -> None:
     kept = furnish(user, other_user, root, "kept")
     before, stored, indexed = rows(), set(root.iterdir()), indexes()

@@ -73,12 +73,12 @@ class LiveStack:
         self._only = only
         self._specs: dict[str, _Spec] = {}
         self._nursery: Nursery | None = None
+        self._own: dict[str, Nursery] = {}  # of processes that have settings of their own
         self._children: dict[str, Newborn] = {}
 
     def __enter__(self) -> Self:
         self.fake.__enter__()
         try:
-            self._nursery = Nursery(self._environment(), settings.BASE_DIR, self._listener)
             self._specs = self._described()
             every = ["web", "beat", *POOLS]
             wanted = [name for name in self._specs if name in (every if self._only is None else self._only)]
@@ -96,15 +96,18 @@ class LiveStack:
     ) -> None:
         """Killed rather than asked: nothing here is worth keeping, and a test that failed may have left them hanging."""
         self._children.clear()
-        if self._nursery is not None:
-            self._nursery.__exit__(kind, error, trace)
+        for nursery in (self._nursery, *self._own.values()):
+            if nursery is not None:
+                nursery.__exit__(kind, error, trace)
+        self._nursery = None
+        self._own.clear()
         self._listener.close()
         self.fake.__exit__(kind, error, trace)
 
-    def start_worker(self, queue: str) -> None:
-        """Start a process that was killed or left out (any of ``POOLS``, each also with "-another", "web" or "beat") and wait until it
-        works."""
-        self._start(queue)
+    def start_worker(self, queue: str, env: Mapping[str, str] | None = None) -> None:
+        """Start a process that was killed or left out (any of ``POOLS``, each also with "-another", "council" for turns and control in
+        one, "web" or "beat"), with ``env`` besides, and wait until it works."""
+        self._start(queue, env)
         self._wait_healthy(queue)
 
     def stop_worker(self, name: str, number: signal.Signals = signal.SIGTERM) -> float:
@@ -129,6 +132,16 @@ class LiveStack:
     def kill_worker(self, queue: str) -> None:
         """``kill -9`` of the process and its group; returns when it is gone."""
         self._children.pop(queue).end()
+        if queue in self._own:
+            self._own.pop(queue).__exit__()
+
+    def runs(self, name: str) -> bool:
+        """It was started and not ended by us."""
+        return name in self._children
+
+    def has_died(self, name: str) -> bool:
+        """By itself; what ``kill_worker`` killed is forgotten."""
+        return name in self._children and self._children[name].has_ended()
 
     def pid(self, name: str) -> int:
         return self._children[name].pid
@@ -138,12 +151,19 @@ class LiveStack:
         path = self._specs[name].log
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def _start(self, name: str) -> None:
+    def _start(self, name: str, env: Mapping[str, str] | None = None) -> None:
         if name in self._children:
             raise RuntimeError(f"{name} is running already")
-        assert self._nursery is not None
         spec = self._specs[name]
-        self._children[name] = self._nursery.start(name, spec.program, spec.log, spec.env)
+        self._children[name] = self._nursery_of(name, env or {}).start(name, spec.program, spec.log, spec.env)
+
+    def _nursery_of(self, name: str, env: Mapping[str, str]) -> Nursery:
+        """Settings are read when a nursery loads, so a process with some of its own takes a nursery of its own."""
+        if not env:
+            self._nursery = self._nursery or Nursery(self._environment(), settings.BASE_DIR, self._listener)
+            return self._nursery
+        self._own[name] = Nursery({**self._environment(), **env}, settings.BASE_DIR, self._listener)
+        return self._own[name]
 
     def _wait_healthy(self, name: str) -> None:
         child, deadline = self._children[name], time.monotonic() + START_TIMEOUT_S
@@ -158,6 +178,7 @@ class LiveStack:
         for queue, (pool, size) in POOLS.items():
             for name in (queue, f"{queue}-another"):
                 found[name] = self._worker(name, queue, pool, size)
+        found["council"] = self._worker("council", "turns,control", "threads", TURN_THREADS)
         return found
 
     def _worker(self, name: str, queue: str, pool: str, size: int) -> _Spec:
