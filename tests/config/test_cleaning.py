@@ -211,6 +211,7 @@ def test_each_cleaner_is_tried_here() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.forges
 @pytest.mark.parametrize("name", KINDS)
 def test_what_is_old_goes_and_what_is_not_stays(name: str, world: World) -> None:
     left = KINDS[name](world)
@@ -223,6 +224,7 @@ def test_what_is_old_goes_and_what_is_not_stays(name: str, world: World) -> None
     assert sample("quorum_cleanup_last_success_timestamp_seconds", name) == pytest.approx(time.time(), abs=60)
 
 
+@pytest.mark.forges
 @pytest.mark.parametrize("name", KINDS)
 def test_two_at_once_do_no_harm(name: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cleaning, "SLICE", 1)
@@ -259,6 +261,7 @@ def last_event(session: CouncilSession) -> tuple[str, str]:
     return event.type, event.payload["reason"]
 
 
+@pytest.mark.forges
 def test_a_council_that_cannot_be_ended_is_failed_and_its_turns_are_cancelled(world: World) -> None:
     session = world.started()
     stuck = Run.objects.filter(session=session)
@@ -286,6 +289,7 @@ def test_a_council_that_only_nobody_swept_for_a_day_ends_as_at_its_deadline(worl
     assert session.reason != "stuck"
 
 
+@pytest.mark.forges
 def test_one_broken_council_does_not_keep_the_sweeper_from_the_others(world: World) -> None:
     broken, sound = world.started(), world.started()
     Run.objects.update(deadline_at=ago(seconds=1))

@@ -195,6 +195,7 @@ ILLEGAL = [
 ]
 
 
+@pytest.mark.forges
 @pytest.mark.parametrize(("method", "where", "body", "status"), ILLEGAL)
 def test_an_illegal_state_of_a_session(
     method: str, where: str, body: Any, status: str, session: CouncilSession, api: Api

@@ -92,6 +92,7 @@ def in_one(work: Callable[[], Any]) -> Callable[[], Any]:
     return run
 
 
+@pytest.mark.forges
 def test_the_bell_is_live_and_reads_the_same_on_every_page(
     context: BrowserContext, user: User, other_user: User, settings: LazySettings, tmp_path: Any
 ) -> None:
