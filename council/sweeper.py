@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
-from council import budgets, claims, orchestrator, turns
+from council import budgets, claims, orchestrator, turns, workers
 from council.deliberation.types import TurnKind
 from council.models import CouncilSession, LlmCall, Run, Turn
 from council.states import OPEN_TURNS, RunStatus, SessionStatus, TurnStatus
@@ -25,17 +25,16 @@ from realtime.failpoints import failpoint
 logger = logging.getLogger(__name__)
 
 BATCH = 200
-REDISPATCH_S = 5.0  # a turn that was dispatched this long ago and is still pending is dispatched again ...
-REDISPATCH_MAX_S = (
-    20.0  # ... and then at twice the interval each time, up to this: a nudge may be lost several times in a row
-)
+# A turn that was dispatched this long ago and is still pending is dispatched again, and then at twice the interval each time, up to
+# the second: a nudge may be lost several times in a row.
+REDISPATCH_S, REDISPATCH_MAX_S = 5.0, 20.0
 ORPHAN_S = 60.0  # a call this much older than its turn's lease belongs to nobody
 
 
 def sweep() -> dict[str, int]:
     """One pass; returns how much of each kind was mended."""
     return {
-        "leases": _each(_expired_leases(), _give_back),
+        "leases": _each(_abandoned_turns(), _give_back),
         "deadlines": _each(_past_deadline(), _expire),
         "runs": _each(_overdue_runs(), _end_run),
         "calls": settle_orphans(),
@@ -46,7 +45,7 @@ def sweep() -> dict[str, int]:
 
 def waiting() -> int:
     """How many rows the next sweep would look at, but for those that it only dispatches again or charges."""
-    return sum(len(some()) for some in (_expired_leases, _past_deadline, _overdue_runs, _stalled_sessions))
+    return sum(len(some()) for some in (_abandoned_turns, _past_deadline, _overdue_runs, _stalled_sessions))
 
 
 def _each(ids: Iterable[UUID], mend: Callable[[UUID], bool]) -> int:
@@ -64,8 +63,15 @@ def _mended(key: UUID, mend: Callable[[UUID], bool]) -> bool:
         return False
 
 
-def _expired_leases() -> list[UUID]:
-    rows = Turn.objects.filter(status=TurnStatus.RUNNING, lease_expires_at__lt=timezone.now())
+def _abandoned() -> Q:
+    """Turns whose lease has run out, or whose worker is known to be dead: why wait for the lease?"""
+    running = Turn.objects.filter(status=TurnStatus.RUNNING, lease_expires_at__gte=timezone.now())
+    dead = [one for one in running.order_by().values_list("worker", flat=True).distinct() if workers.has_died(one)]
+    return Q(lease_expires_at__lt=timezone.now()) | Q(worker__in=dead, lease_expires_at__isnull=False)
+
+
+def _abandoned_turns() -> list[UUID]:
+    rows = Turn.objects.filter(_abandoned(), status=TurnStatus.RUNNING)
     return list(rows.values_list("pk", flat=True)[:BATCH])
 
 
@@ -75,7 +81,9 @@ def _give_back(turn_id: UUID) -> bool:
         session, turn = _locked(turn_id)
         if session is None or turn is None or turn.status != TurnStatus.RUNNING:
             return False
-        if turn.lease_expires_at is None or turn.lease_expires_at >= timezone.now():
+        if turn.lease_expires_at is None or not (
+            turn.lease_expires_at < timezone.now() or workers.has_died(turn.worker)
+        ):
             return False
         turns.release(session, turn)
         failpoint("council.give_back.stored")

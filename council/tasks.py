@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
@@ -11,12 +9,10 @@ from uuid import UUID
 from celery import shared_task
 from django.db import connection
 
-from council import runner
+from council import runner, workers
 from council.cleaning import LATE
 from realtime import cleaning
 from realtime.stoppable import stoppable
-
-WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
 
 @shared_task(name="council.tasks.run_turns")
@@ -24,7 +20,7 @@ WORKER = f"{socket.gethostname()}:{os.getpid()}"
 def run_turns(session_id: str, turn_ids: list[str]) -> None:
     """One attempt of each of these model turns, and for a while of what follows them (queue ``turns``)."""
     with _connection_given_back():
-        runner.run_turns(UUID(session_id), [UUID(one) for one in turn_ids], WORKER, runner.SLICE_S)
+        runner.run_turns(UUID(session_id), [UUID(one) for one in turn_ids], workers.name(), runner.SLICE_S)
 
 
 @shared_task(name="council.tasks.run_tally")
@@ -32,7 +28,7 @@ def run_turns(session_id: str, turn_ids: list[str]) -> None:
 def run_tally(session_id: str, turn_id: str) -> None:
     """One consensus round (queue ``control``: never behind hung models)."""
     with _connection_given_back():
-        runner.run_tally(UUID(session_id), UUID(turn_id), WORKER)
+        runner.run_tally(UUID(session_id), UUID(turn_id), workers.name())
 
 
 @shared_task(name="council.tasks.sweep")

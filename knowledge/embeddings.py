@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from http import HTTPStatus
@@ -30,6 +31,8 @@ SLICE = 64  # texts between two signs of life
 REMOTE_BATCH = 64
 REMOTE_BATCH_CHARS = 100_000
 REMOTE_TIMEOUT_S = 20.0
+# As many as may wait for embedding servers at once; the built-in model gains nothing from more than the cores.
+_queries = ThreadPoolExecutor(32, thread_name_prefix="query-embedding")
 _RETRYABLE_STATUS = {408, 409, 429}
 _TEXT_AT_FAULT_STATUS = {400, 413, 422}
 
@@ -244,12 +247,22 @@ def query_vector(text: str, model: EmbeddingModel | None = None) -> Vector:
     return _query_vector(embedder_for(model), text)
 
 
-def query_vector_in(space: EmbeddingSpace, text: str) -> Vector:
-    """The query as a vector to compare with those of the space. Raises ``EmbeddingError`` when its model cannot be had or has
-    another dimension by now."""
-    vector = _query_vector(embedder_in(space), text)
-    if len(vector) != space.dimension:
-        raise EmbeddingError(f"{space.model} gives {len(vector)} dimensions and no longer {space.dimension}")
+def query_vector_soon(space: EmbeddingSpace, text: str) -> Future[Vector]:
+    """The query as a vector to compare with those of the space, while the caller asks the database something else. It raises
+    ``EmbeddingError`` when the space's model cannot be had or has another dimension by now."""
+    try:
+        embedder = embedder_in(space)
+    except EmbeddingError as error:
+        failed: Future[Vector] = Future()
+        failed.set_exception(error)
+        return failed
+    return _queries.submit(_query_vector_of, embedder, text, space.dimension)
+
+
+def _query_vector_of(embedder: Embedder, text: str, dimension: int) -> Vector:
+    vector = _query_vector(embedder, text)
+    if len(vector) != dimension:
+        raise EmbeddingError(f"{embedder.model} gives {len(vector)} dimensions and no longer {dimension}")
     return vector
 
 

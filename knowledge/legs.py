@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -32,18 +32,18 @@ class Space:
 
 @dataclass(slots=True)
 class Leg:
-    """What one pack is asked, and (after ``run``) how it went."""
+    """What one pack is asked, and (after ``run``) how it went. ``mode`` and ``space`` are filled in when the query is embedded."""
 
     pack: KnowledgePack
-    mode: Mode
     terms: Sequence[Term]
-    space: Space | None  # None when this leg is lexical alone
     phrases: str
     filters: Filters
     snapshot: Snapshot | None
     some_disabled: bool
     total: int  # passages that are searched
     languages: Sequence[str]  # in which entries are written, the pack's first
+    mode: Mode = Mode.LEXICAL
+    space: Space | None = None  # None when this leg is lexical alone
     path: str = "none"  # of the dense half
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -107,8 +107,6 @@ _OF_SNAPSHOT: Final = _TERMS.format(stats="knowledge_snapshotterm", key="snapsho
 def plan(
     packs: Sequence[KnowledgePack],
     parsed: ParsedQuery,
-    spaces: Mapping[UUID, Space],
-    mode: Mode,
     filters: Filters,
     snapshot: Snapshot | None = None,
 ) -> list[Leg]:
@@ -134,9 +132,7 @@ def plan(
         legs.append(
             Leg(
                 pack=pack,
-                mode=mode,
                 terms=_terms(own),
-                space=spaces.get(pack.pk) if mode is not Mode.LEXICAL else None,
                 phrases=parsed.filter,
                 filters=filters,
                 snapshot=snapshot,

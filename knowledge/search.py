@@ -171,11 +171,14 @@ def _search(
     """The result, and whether it would be the same again: not while a model did not answer."""
     clock = _Clock()
     parsed = query.parse(asked.text)
-    spaces, mode, lasting = _spaces(states, parsed.text, asked.mode)
-    clock.lap("embedding")
-    depth = max(CANDIDATES, 4 * asked.limit)
-    plans = legs.plan(packs, parsed, spaces, mode, asked.filters, asked.snapshot)
+    embedding = _Embedding(states, parsed.text, asked.mode)
+    plans = legs.plan(packs, parsed, asked.filters, asked.snapshot)
     clock.lap("terms")
+    spaces, mode, lasting = embedding.wait()
+    for plan in plans:
+        plan.mode, plan.space = mode, spaces.get(plan.pack.pk)
+    clock.lap("embedding")  # beyond the terms
+    depth = max(CANDIDATES, 4 * asked.limit)
     candidates = [candidate for plan in plans for candidate in legs.run(plan, depth)]
     clock.lap("candidates")
     ranked = ranking.fuse(candidates, mode)
@@ -216,26 +219,33 @@ class _Clock:
         self._last = now
 
 
-def _spaces(states: Sequence[dict[str, Any]], text: str, mode: Mode) -> tuple[dict[UUID, legs.Space], Mode, bool]:
-    """The space to search of each pack that has one, with the query embedded once for each model, as the space's own model does it;
-    the mode that remains possible; and whether every model answered."""
-    present: list[EmbeddingSpace] = [state["space"] for state in states if state["space"] is not None]
-    if mode is Mode.LEXICAL or not text or not present:
-        return {}, mode, True
-    vectors: dict[tuple[object, ...], embeddings.Vector] = {}
-    by_model = {_model_of(space): space for space in present}
-    for model, space in by_model.items():
-        try:
-            vectors[model] = embeddings.query_vector_in(space, text)
-        except EmbeddingError:
-            if mode is Mode.SEMANTIC:
-                raise
-    spaces = {
-        space.pack_id: legs.Space(space.pk, vectors[_model_of(space)], space.ann_state == AnnState.READY)
-        for space in present
-        if _model_of(space) in vectors
-    }
-    return spaces, mode if vectors else Mode.LEXICAL, len(vectors) == len(by_model)
+class _Embedding:
+    """The query on its way to a vector, once for each model, as the space's own model does it."""
+
+    def __init__(self, states: Sequence[dict[str, Any]], text: str, mode: Mode) -> None:
+        spaces: list[EmbeddingSpace] = [state["space"] for state in states if state["space"] is not None]
+        self._mode = mode
+        self._spaces = spaces if mode is not Mode.LEXICAL and text else []
+        by_model = {_model_of(space): space for space in self._spaces}
+        self._asked = {model: embeddings.query_vector_soon(space, text) for model, space in by_model.items()}
+
+    def wait(self) -> tuple[dict[UUID, legs.Space], Mode, bool]:
+        """The space to search of each pack that has one; the mode that remains possible; and whether every model answered."""
+        if not self._spaces:
+            return {}, self._mode, True
+        vectors: dict[tuple[object, ...], embeddings.Vector] = {}
+        for model, asked in self._asked.items():
+            try:
+                vectors[model] = asked.result()
+            except EmbeddingError:
+                if self._mode is Mode.SEMANTIC:
+                    raise
+        spaces = {
+            space.pack_id: legs.Space(space.pk, vectors[_model_of(space)], space.ann_state == AnnState.READY)
+            for space in self._spaces
+            if _model_of(space) in vectors
+        }
+        return spaces, self._mode if vectors else Mode.LEXICAL, len(vectors) == len(self._asked)
 
 
 def _model_of(space: EmbeddingSpace) -> tuple[object, ...]:

@@ -46,7 +46,7 @@ class RestartPolicy:
     )
     start_timeout: float = 60.0
     max_early_deaths: int = 3
-    longest_silence: float = 15.0  # leases of turns run out as fast
+    longest_silence: float = 10.0  # five beats that were missed
 
 
 @dataclass

@@ -17,7 +17,7 @@ from django.db.models import Count, Q, Sum
 from django.utils import timezone
 
 from accounts.models import User
-from council import runner, services
+from council import runner, services, workers
 from council.defaults import Agent
 from council.deliberation.protocol import PRESETS, ProtocolError, check_options, final_tally, flips, resolve
 from council.deliberation.types import Answer, Candidate, Outcome, RunState, Stage, Tally, TurnKind
@@ -26,7 +26,6 @@ from council.models import CouncilSession, Decision, LlmCall, Run, Turn
 from council.selectors import latest_decision
 from council.state import load
 from council.states import RunStatus, SessionStatus
-from council.tasks import WORKER
 from council.trials.questions import Estimate, Question, Said
 from council.trials.rows import Flipped, Status
 from council.trials.stopping import Stop
@@ -135,10 +134,10 @@ def _due(session_id: UUID) -> list[tuple[UUID, str]]:
 
 def _work(session_id: UUID, due: Sequence[tuple[UUID, str]]) -> None:
     for turn in (pk for pk, kind in due if kind == TurnKind.TALLY):
-        runner.run_tally(session_id, turn, WORKER)
+        runner.run_tally(session_id, turn, workers.name())
     asked = [pk for pk, kind in due if kind != TurnKind.TALLY]
     if asked:
-        runner.run_turns(session_id, asked, WORKER)
+        runner.run_turns(session_id, asked, workers.name())
 
 
 # --- reading it back --------------------------------------------------------------------------------------------------
