@@ -40,15 +40,18 @@ class Client:
         seconds."""
         news = LiveStream(f"{self.url}/ws/council-sessions/{session}", key=self.key, last_seq=0).follow()
         with asyncio.Runner() as loop:
-            while True:
-                try:
-                    one = loop.run(asyncio.wait_for(anext(news), timeout))
-                except TimeoutError as error:
-                    raise CouncilFailed(f"nothing was heard of the council for {timeout:.0f} s") from error
-                if isinstance(one, Event):
-                    yield one
-                    if one.type in ENDS:
-                        return
+            try:
+                while True:
+                    try:
+                        one = loop.run(asyncio.wait_for(anext(news), timeout))
+                    except TimeoutError as error:
+                        raise CouncilFailed(f"nothing was heard of the council for {timeout:.0f} s") from error
+                    if isinstance(one, Event):
+                        yield one
+                        if one.type in ENDS:
+                            return
+            finally:
+                loop.run(news.aclose())
 
 
 class Narrator:

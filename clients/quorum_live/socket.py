@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -58,7 +58,7 @@ class LiveStream:
 
     # --- All at once ----------------------------------------------------------------------------------------------------
 
-    async def follow(self) -> AsyncIterator[News]:
+    async def follow(self) -> AsyncGenerator[News, None]:
         """What the stream tells, for ever: a lost connection is made again and goes on after the last event. Raises ``Refused``."""
         while True:
             try:
