@@ -29,8 +29,8 @@ def quorum(**env: str) -> Iterator[Client]:
 
 
 @contextmanager
-def quorum_in_folder(**env: str) -> Iterator[tuple[Client, Path]]:
-    """As ``quorum``, with its data directory."""
+def quorum_in_folder(*more: str, **env: str) -> Iterator[tuple[Client, Path]]:
+    """As ``quorum``, with its data directory, and with ``more`` on the command line of ``up``."""
     with tempfile.TemporaryDirectory(prefix="quorum-bench-") as folder, _fake_models() as models:
         Path(folder).chmod(0o755)  # PostgreSQL runs as an unprivileged user when we are root
         inherited = {name: value for name, value in os.environ.items() if name not in EMBEDDED}
@@ -44,6 +44,7 @@ def quorum_in_folder(**env: str) -> Iterator[tuple[Client, Path]]:
             str(free_port()),
             "--data-dir",
             f"{folder}/d",
+            *more,
         ]
         with subprocess.Popen(
             command, cwd=ROOT, env={**inherited, **settings}, stdout=subprocess.PIPE, text=True

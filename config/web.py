@@ -86,6 +86,8 @@ def serve(listeners: list[socket.socket]) -> None:
     config = uvicorn.Config(
         "config.asgi:application",
         access_log=False,
+        log_level="warning",  # three lines for each socket that comes and goes are a measurable part of what it costs
+        ws_per_message_deflate=False,  # frames are encoded once for all sockets; compressing would do each anew
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
         lifespan="on",
         ws_ping_interval=PING_S,

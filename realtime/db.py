@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
@@ -88,3 +89,17 @@ _workers = Workers(THREADS)
 async def query(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run ``function`` on a thread of ours, in the caller's context; its connection is back in the pool soon after."""
     return await _workers.do(partial(copy_context().run, function, *args, **kwargs))
+
+
+class ConnectionsGivenBack(ThreadPoolExecutor):
+    """For an event loop's own threads. Django renders pages of errors there, apart from the thread whose connection it closes when
+    the request is over: a page that asks who is signed in would keep one of the pool's for ever."""
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        def run() -> T:
+            try:
+                return function(*args, **kwargs)
+            finally:
+                connections.close_all()
+
+        return super().submit(run)

@@ -1,4 +1,4 @@
-"""The ASGI lifespan: ends open streams at the first sign of shutdown, and the feed at its end.
+"""The ASGI lifespan: gives the loop its threads, ends open streams at the first sign of shutdown, and the feed at its end.
 
 uvicorn closes sockets itself (1012) but waits for responses to finish, and a Server-Sent Events response never does. It sends
 ``lifespan.shutdown`` only after that wait, so the signal is what tells us in time.
@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from realtime import feed
+from realtime.db import ConnectionsGivenBack
 
 Message = dict[str, Any]
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -27,6 +28,7 @@ async def lifespan(
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
+            asyncio.get_running_loop().set_default_executor(ConnectionsGivenBack(thread_name_prefix="loop"))
             _end_watches_on_signals(feed.current())
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":

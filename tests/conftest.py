@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Iterator
@@ -147,6 +148,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
         SELECT pid, application_name, state, state_change, query FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()
     """
+    gc.collect()  # what a thread of a test had and forgot is given back when it is collected, and nothing is any more after the end
     connection.close()
     connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL's; what threads gave back to it would be waited for
     with django_db_blocker.unblock(), connection.cursor() as cursor:

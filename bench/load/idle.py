@@ -1,4 +1,4 @@
-"""How many idle sockets one web process holds, and what each costs it in memory."""
+"""How many idle sockets the web processes hold, and what each costs them in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
 from bench.load import clients
-from bench.load.target import MIB, Address, report, target
+from bench.load.target import MIB, Address, processes, report, target, web_processes
 from bench.plots import curves
 
 PATIENCE_S = 120.0
@@ -18,10 +18,11 @@ PATIENCE_S = 120.0
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--most", type=int, default=10_000, help="the system's limit of open files counts, too")
     parser.add_argument("--step", type=int, default=500)
+    web_processes(parser)
 
 
 def run(options: argparse.Namespace) -> list[str]:
-    with target() as stack:
+    with target(options.web) as stack:
         council = stack.draft("latency-100")
         ours, theirs = get_context("spawn").Pipe()
         measured = [(0, stack.web_memory())]
@@ -38,15 +39,18 @@ def run(options: argparse.Namespace) -> list[str]:
     each = sum(steps[1:]) / len(steps[1:]) if len(steps) > 1 else steps[0]
     most = measured[-1][0]
     why = "as many as were asked for" if most >= options.most else "no more were accepted"
-    sentence = f"`python -m bench.load idle`: {most} idle sockets in one web process ({why}); **{each / 1024:.1f} KiB a socket**."
+    sentence = (
+        f"`python -m bench.load idle --web {options.web}`: {most} idle sockets in {processes(options.web)} ({why}); "
+        f"**{each / 1024:.1f} KiB a socket**."
+    )
     report(
-        "idle",
+        "idle" if options.web == 1 else f"idle-{options.web}",
         sentence,
-        ["sockets", "web process, MiB"],
+        ["sockets", f"{processes(options.web)}, MiB"],
         [[str(n), f"{size / MIB:.0f}"] for n, size in measured],
         write=options.write,
     )
-    if options.write:
+    if options.write and options.web == 1:
         curves(
             "load-idle", "Idle sockets", "sockets", "MiB", {"web process": [(n, size / MIB) for n, size in measured]}
         )

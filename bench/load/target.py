@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,29 +73,37 @@ class Target:
         found: list[dict[str, Any]] = httpx2.get(control, timeout=60).json()["requests"]
         return found
 
-    def web_pid(self) -> int:
-        return int(json.loads((self.data / "services.json").read_text())["pids"]["web"])
+    def web_pids(self) -> list[int]:
+        pids: dict[str, int] = json.loads((self.data / "services.json").read_text())["pids"]
+        return [pid for name, pid in pids.items() if name.partition("-")[0] == "web"]
 
     def web_memory(self) -> int:
-        """Resident bytes of the web process."""
-        for line in Path(f"/proc/{self.web_pid()}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        raise RuntimeError("the web process has no VmRSS")
+        """Resident bytes of the web processes."""
+        found = [line for pid in self.web_pids() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+        return sum(int(line.split()[1]) * 1024 for line in found if line.startswith("VmRSS:"))
 
     def connected_ports(self) -> set[int]:
         """Ports of the peers that the web server holds established connections with."""
         port = int(self.client.url.rpartition(":")[2])
-        rows = [line.split() for line in Path(f"/proc/{self.web_pid()}/net/tcp").read_text().splitlines()[1:]]
+        rows = [line.split() for line in Path(f"/proc/{self.web_pids()[0]}/net/tcp").read_text().splitlines()[1:]]
         established = [row for row in rows if row[3] == "01" and int(row[1].partition(":")[2], 16) == port]
         return {int(row[2].partition(":")[2], 16) for row in established}
 
 
 @contextmanager
-def target(**env: str) -> Iterator[Target]:
-    """Councils are their owner's alone, so thousands who watch one are one user: the limit of sockets a user is set out of the way."""
-    with quorum_in_folder(SOCKETS_PER_USER="1000000", **env) as (client, data):
+def target(web: int = 1, **env: str) -> Iterator[Target]:
+    """With so many web processes. Councils are their owner's alone, so thousands who watch one are one user: the limit of sockets a
+    user is set out of the way."""
+    with quorum_in_folder("--web-processes", str(web), SOCKETS_PER_USER="1000000", **env) as (client, data):
         yield Target(client, data)
+
+
+def web_processes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--web", type=int, default=1, help="web processes on the one port")
+
+
+def processes(count: int) -> str:
+    return "one web process" if count == 1 else f"{count} web processes"
 
 
 def shares(times: list[float]) -> list[str]:

@@ -88,10 +88,10 @@ def _backends_of_web(stack: Target) -> set[int]:
     port = int(stack.known["database_url"].rpartition(":")[2].partition("/")[0])
     inodes = {
         path.readlink().name
-        for path in Path(f"/proc/{stack.web_pid()}/fd").iterdir()
+        for path in Path(f"/proc/{stack.web_pids()[0]}/fd").iterdir()
         if "socket:" in str(path.readlink())
     }
-    rows = [line.split() for line in Path(f"/proc/{stack.web_pid()}/net/tcp").read_text().splitlines()[1:]]
+    rows = [line.split() for line in Path(f"/proc/{stack.web_pids()[0]}/net/tcp").read_text().splitlines()[1:]]
     mine = [row for row in rows if f"socket:[{row[9]}]" in inodes and int(row[2].partition(":")[2], 16) == port]
     ports = [int(row[1].partition(":")[2], 16) for row in mine]
     with stack.database() as connection:

@@ -18,8 +18,13 @@ QUICK_START = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
 
 @dataclass(frozen=True)
 class AppOptions:
-    listeners: list[socket.socket]  # of the web server; they stay open while it is started again
+    listeners: list[socket.socket]  # of the web servers; they stay open while one is started again
     index_processes: int
+    web_processes: int = 1
+
+    @property
+    def web_names(self) -> list[str]:
+        return ["web", *(f"web-{number}" for number in range(2, self.web_processes + 1))]
 
 
 def specs(data: DataDir, options: AppOptions) -> list[ChildSpec]:
@@ -29,16 +34,17 @@ def specs(data: DataDir, options: AppOptions) -> list[ChildSpec]:
         _worker(data, "control", ["--pool", "threads", "--concurrency", str(CONTROL_THREADS)]),
         _worker(data, "index", ["--pool", "prefork", "--concurrency", str(options.index_processes)]),
     ]
-    return [_web(data, options.listeners), *(replace(one, closes=options.listeners) for one in workers)]
+    servers = [_web(data, name, options.listeners) for name in options.web_names]
+    return [*servers, *(replace(one, closes=options.listeners) for one in workers)]
 
 
-def _web(data: DataDir, listeners: list[socket.socket]) -> ChildSpec:
-    ready = data.ready_file("web")
+def _web(data: DataDir, name: str, listeners: list[socket.socket]) -> ChildSpec:
+    ready = data.ready_file(name)
     return ChildSpec(
-        name="web",
+        name=name,
         argv=[],
         run=partial(serve, listeners),
-        log=data.logs / "web.log",
+        log=data.logs / f"{name}.log",
         # Not by a request: it would wait in the queue of the listening socket while nobody accepts.
         healthy=wrote_its_pid(ready),
         env={READY_FILE: str(ready)},

@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-demo", action="store_true", help="leave the demo packs and templates out")
     parser.add_argument("--workers", type=_at_least_one, default=default_index_processes(), help="indexing processes")
+    parser.add_argument(
+        "--web-processes",
+        type=_at_least_one,
+        default=1,
+        help="web servers on the one port (default 1; each uses one core)",
+    )
 
 
 def _port(text: str) -> int:
@@ -51,7 +57,12 @@ def _at_least_one(text: str) -> int:
 
 def run(chosen: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Serve until told to stop. Returns the exit status; the reason of a failure is one line on standard error."""
-    options = Options(Address(chosen.host, chosen.port), demo=not chosen.no_demo, index_processes=chosen.workers)
+    options = Options(
+        Address(chosen.host, chosen.port),
+        demo=not chosen.no_demo,
+        index_processes=chosen.workers,
+        web_processes=chosen.web_processes,
+    )
     try:
         Stack(DataDir(chosen.data_dir), options, stop_flag(), say).run()
     except EmbeddedError as error:

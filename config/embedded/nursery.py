@@ -30,7 +30,6 @@ from config.web import bind
 
 # What the children would import next; the routes come with the first request otherwise.
 PRELOADED = ("config.asgi", "config.urls", "celery.bin.celery", "celery.apps.worker", "uvicorn.protocols.http.auto")
-STOP_ORDER = [["web", "beat", "turns", "control", "index"]]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         listeners = bind(address.host, address.port)
         _prepare(data, address.url, chosen.demo, stopping)
-        supervisor.start(*specs(data, AppOptions(listeners, chosen.index_processes)))
+        supervisor.start(*specs(data, AppOptions(listeners, chosen.index_processes, chosen.web_processes)))
         if supervisor.wait_healthy(stopping):
             data.ready_file("apps").write_text(str(os.getpid()))
             supervisor.run(stopping)
@@ -54,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         for one in listeners:
             one.close()  # from here on connections are refused as soon as the server closes its own
-        supervisor.stop(STOP_ORDER)
+        supervisor.stop([])  # all at once
     return 0
 
 
@@ -64,6 +63,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--index-processes", type=int, required=True)
+    parser.add_argument("--web-processes", type=int, default=1)
     parser.add_argument("--demo", action=argparse.BooleanOptionalAction, required=True)
     return parser.parse_args(arguments)
 

@@ -27,7 +27,7 @@ class NotServed(EmbeddedError):
 
 def restart(data: DataDir, names: Sequence[str], say: Callable[[str], None]) -> None:
     """Each of ``names`` in turn: told to end, and its successor waited for. Raises ``NotServed`` and ``EmbeddedError``."""
-    for name in names:
+    for name in _all_of(data, names):
         began = time.monotonic()
         old = _pid(data, name)
         try:
@@ -36,6 +36,12 @@ def restart(data: DataDir, names: Sequence[str], say: Callable[[str], None]) -> 
             say(f"{name} had just ended by itself")
         new = _successor(data, name, old)
         say(f"{name}: {new} has taken over from {old} after {time.monotonic() - began:.1f} s")
+
+
+def _all_of(data: DataDir, names: Sequence[str]) -> list[str]:
+    """``web`` stands for every web server there is."""
+    more = sorted(name for name in _known(data) if name.startswith("web-"))
+    return [one for name in names for one in ([name, *more] if name == "web" else [name])]
 
 
 def _successor(data: DataDir, name: str, old: int) -> int:

@@ -28,6 +28,7 @@ class Options:
     address: Address
     demo: bool
     index_processes: int
+    web_processes: int = 1
 
 
 class Interrupted(Exception):
@@ -110,7 +111,13 @@ class Stack:
             "--port",
             str(self.options.address.port),
         ]
-        how = ["--index-processes", str(self.options.index_processes), "--demo" if self.options.demo else "--no-demo"]
+        how = [
+            "--index-processes",
+            str(self.options.index_processes),
+            "--web-processes",
+            str(self.options.web_processes),
+            "--demo" if self.options.demo else "--no-demo",
+        ]
         return ChildSpec(
             name="apps",
             argv=[sys.executable, "-m", "config.embedded.nursery", *where, *how],

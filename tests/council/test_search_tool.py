@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.db import connection
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from accounts.models import User
@@ -222,7 +223,12 @@ def test_budgets_hold_between_the_calls_of_a_turn(user: User, convened: Convene)
 def test_a_stop_between_a_search_and_the_answer_leaves_nothing(user: User, convened: Convene) -> None:
     session = convened("fake-tools-1-latency-150")
     services.start(user, session.pk)
-    stopper = Timer(0.22, services.stop, (user, session.pk))
+
+    def stop() -> None:
+        services.stop(user, session.pk)
+        connection.close()
+
+    stopper = Timer(0.22, stop)
     stopper.start()
     work(session, limit=1)
     stopper.join()

@@ -46,7 +46,6 @@ def context(
 ) -> Iterator[BrowserContext]:
     """Asks for all that the test needs of the database, for nothing can be made there while the browser is open."""
     settings.PUBLIC_URL = server.url
-    expect.set_options(timeout=20_000)
     with chromium() as browser:
         context = browser.new_context(base_url=server.url, viewport={"width": 1100, "height": 700})
         context.set_default_timeout(20_000)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
 
 # Fonts, updates and the like must not leave the machine; root may not use the sandbox.
 ARGUMENTS = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
@@ -22,6 +22,7 @@ def chromium() -> Iterator[Browser]:
 
     Playwright's sync API runs an event loop in this thread, in which Django's ORM refuses to work: use it before or after.
     """
+    expect.set_options(timeout=30_000)  # a page that waits for a worker on a busy machine is slow, not wrong
     arguments = [*ARGUMENTS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
         path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -95,8 +96,25 @@ def run_one(turn: Turn) -> None:
 
 
 def conclude(user: User, session: CouncilSession) -> CouncilSession:
+    """Until it has ended or waits for people. What is to be asked again a moment later, is."""
     services.start(user, session.pk)
-    return work(session)
+    until = time.monotonic() + 30
+    while work(session).status == "running":
+        left = Turn.objects.filter(session=session, status__in=["pending", "running"], human=False)
+        if not left.exists():
+            break  # people are waited for
+        assert time.monotonic() < until, f"{session.status}, and nothing is due: {_picture(session)}"
+        time.sleep(0.05)
+    return session
+
+
+def _picture(session: CouncilSession) -> list[tuple[object, ...]]:
+    turns = Turn.objects.filter(session=session).order_by("created_at")
+    return list(
+        turns.values_list(
+            "round__number", "kind", "seat__name", "status", "attempt", "worker", "not_before", "error", "error_detail"
+        )
+    )
 
 
 def assert_decisions_recount() -> None:
