@@ -18,7 +18,7 @@ class CouncilSessions(StreamSource):
     model = CouncilSession
 
     def authorise(self, user: AbstractBaseUser, stream_id: UUID) -> bool:
-        return selectors.sessions_for(cast("User", user)).filter(pk=stream_id).exists()
+        return selectors.owns(cast("User", user), stream_id)
 
     def snapshot(self, stream_id: UUID) -> tuple[dict[str, Any], int]:
         state = selectors.session_snapshot(stream_id)

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import Prefetch, Q, QuerySet
 
 from accounts.models import User
-from council import serial, stale
+from council import serial, sql, stale
 from council.deliberation.types import Stage, TurnKind
 from council.models import CouncilSession, CouncilTemplate, Decision, Message, Round, Run, TemplateVersion, Turn
 from council.state import load
@@ -23,6 +23,12 @@ Json = dict[str, Any]
 def sessions_for(user: User) -> QuerySet[CouncilSession]:
     """The user's own sessions; archived ones only by id."""
     return CouncilSession.objects.filter(owner=user)
+
+
+def owns(user: User, session_id: UUID) -> bool:
+    """Whether the session is among ``sessions_for``: what every socket asks that comes back after a cut, and each of them every minute."""
+    found = sql.row("SELECT 1 FROM council_councilsession WHERE id = %s AND owner_id = %s", [session_id, user.pk])
+    return found is not None
 
 
 def listed_sessions(user: User) -> QuerySet[CouncilSession]:
