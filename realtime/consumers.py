@@ -57,7 +57,7 @@ class StreamConsumer(AsyncWebsocketConsumer):
         self._guest = False
         self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._dropped = asyncio.Event()
+        self._dropped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._allowance = _Allowance(limits.FRAMES_PER_S)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -160,7 +160,7 @@ class StreamConsumer(AsyncWebsocketConsumer):
         try:
             await self.send(text_data=text)
         except PEER_LEFT:
-            self._dropped.set()
+            self._drop()
 
     async def _finish(self, code: int) -> None:
         """Close with ``code``. A reader that stopped reading may never see it: it is dropped after ``CLOSE_S`` all the same."""
@@ -175,20 +175,23 @@ class StreamConsumer(AsyncWebsocketConsumer):
             async with asyncio.timeout(limits.CLOSE_S):
                 await self.close(code)
         except PEER_LEFT:  # or, as a TimeoutError, it does not read
-            self._dropped.set()
+            self._drop()
 
     async def _receive_or_drop(self, receive: Receive) -> Message:
         """The next message, or the end: a socket whose peer does not read would otherwise wait for it for ever."""
         incoming = asyncio.ensure_future(receive())
-        dropped = asyncio.ensure_future(self._dropped.wait())
+        ends: list[asyncio.Future[Any]] = [incoming, self._dropped]
         try:
-            await asyncio.wait([incoming, dropped], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if incoming.done():
                 return incoming.result()
             return {"type": "websocket.disconnect", "code": 1006}
         finally:
             incoming.cancel()
-            dropped.cancel()
+
+    def _drop(self) -> None:
+        if not self._dropped.done():
+            self._dropped.set_result(None)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -198,7 +201,7 @@ class StreamConsumer(AsyncWebsocketConsumer):
     def _task_done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a socket's task failed", exc_info=error)
-            self._dropped.set()
+            self._drop()
 
 
 class Unknown(StreamConsumer):

@@ -40,7 +40,8 @@ class Workers:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         self._asked.put(_Asked(work, answer, loop))
-        self._start()
+        if self._missing:
+            self._start()
         return await answer
 
     def _start(self) -> None:

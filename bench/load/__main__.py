@@ -1,6 +1,6 @@
 """Load on the whole stack as shipped, with a fake model server; clients in a process of their own.
 
-    python -m bench.load sockets|active|idle|stalled|watchers|stop|api [--write]        each with options of its own: --help
+    python -m bench.load sockets|active|idle|rolling|stalled|watchers|stop|api [--write]        each with options of its own: --help
 
 Prints a table, with ``--write`` also into docs/reliability.md (and plots into docs/); exits 1 with a line for each violation.
 """
@@ -11,11 +11,12 @@ import argparse
 import signal
 import sys
 
-from bench.load import active, api, idle, sockets, stalled, stop, watchers
+from bench.load import active, api, idle, rolling, sockets, stalled, stop, watchers
 
 KINDS = {
     "sockets": sockets,
     "active": active,
+    "rolling": rolling,
     "idle": idle,
     "stalled": stalled,
     "watchers": watchers,

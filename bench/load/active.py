@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from statistics import quantiles
 
 from bench.load import clients, sockets
@@ -13,7 +14,7 @@ LATE_S = 0.25  # of the slowest hundredth
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--most", type=int, default=6000)
-    parser.add_argument("--step", type=int, default=500)
+    parser.add_argument("--step", type=int, default=1000)
     parser.add_argument("--councils", type=int, default=50)
     parser.add_argument("--pace", type=int, default=400, help="milliseconds between the tokens of a seat")
     web_processes(parser)
@@ -28,6 +29,7 @@ def run(options: argparse.Namespace) -> list[str]:
             seen = _watched(stack, count, options)
             faults += seen.faults
             memory = f"{stack.web_memory() / MIB:.0f}"
+            print(f"{count} sockets: {shares(seen.deltas)[3]} ms", file=sys.stderr)  # minutes pass between two
             rows.append([str(count), *shares(seen.deltas), memory])
             if seen.faults or _slow(seen.deltas):
                 break
