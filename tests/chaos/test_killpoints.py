@@ -32,7 +32,7 @@ pytestmark = [
 ]
 
 WORKER = "council"
-END_S = 90.0  # a lease of 2 s, sweeps, restarts, on a busy machine
+END_S = 240.0  # a lease of 2 s, sweeps, restarts, on a machine that may be very busy
 SWEEP_EVERY_S = 0.5
 
 
