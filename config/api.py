@@ -63,6 +63,8 @@ _CODES = {
     403: "forbidden",
     404: "not_found",
     413: "too_large",
+    414: "uri_too_long",
+    431: "headers_too_large",
     500: "internal_error",
     503: "unavailable",
 }
@@ -177,10 +179,14 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """``handler500``; Django calls it inside the ``except`` block, so the error is at hand and may be a mere 503."""
-    if not is_api(request):
-        return defaults.server_error(request)
     error = sys.exc_info()[1]
     status = 500 if error is None else status_of(error)
+    if not is_api(request):
+        page = defaults.server_error(request)
+        if status == 503:
+            page.status_code = 503
+            page.headers["Retry-After"] = str(RETRY_AFTER_S)
+        return page
     return _respond(request, error if status == 503 else None, status if status == 503 else 500)
 
 
@@ -189,6 +195,24 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
     if is_api(request):
         return JsonResponse(problem(request, 403, "csrf_failed", reason), status=403, content_type=PROBLEM)
     return csrf.csrf_failure(request, reason)
+
+
+def refusal(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:
+    """An answer of the middleware's own, before there is a view: a problem under ``/api``, one line of text elsewhere."""
+    if is_api(request):
+        return JsonResponse(problem(request, status, code, detail), status=status, content_type=PROBLEM)
+    return HttpResponse(f"{detail}\n", status=status, content_type="text/plain; charset=utf-8")
+
+
+def too_large(path: str, limit: int) -> HttpResponse:
+    """Before there is a request: its body was not read. The id is new, for the headers were not looked at either."""
+    request = HttpRequest()
+    request.path = request.path_info = path
+    request.META["HTTP_X_REQUEST_ID"] = uuid.uuid4().hex
+    response = refusal(request, 413, "too_large", f"A body may have at most {limit} bytes.")
+    response.headers["X-Request-ID"] = request.META["HTTP_X_REQUEST_ID"]
+    response.headers["Content-Length"] = str(len(response.content))
+    return response
 
 
 @csrf_exempt

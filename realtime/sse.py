@@ -38,8 +38,9 @@ CODE = {
     Close.UNKNOWN: "not_found",
     Close.TOO_MANY: "too_many_streams",
 }
+ALLOW = {"Allow": "GET, HEAD, OPTIONS"}
 HEADERS = {
-    HTTPStatus.METHOD_NOT_ALLOWED: {"Allow": "GET"},
+    HTTPStatus.METHOD_NOT_ALLOWED: ALLOW,
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
     HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": "1"},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "1"},
@@ -54,15 +55,20 @@ def stream_view(source: StreamSource, *, user_for_key: KeyUser) -> View:
     """
 
     async def view(request: HttpRequest, pk: UUID | None = None) -> HttpResponseBase:
-        if request.method != "GET":
+        if request.method == "OPTIONS":
+            return HttpResponse(status=204, headers=ALLOW)
+        if request.method not in ("GET", "HEAD"):
             return _problem(request, HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed")
         try:
             last_seq = _last_seq(request)
             identity, stream_id = await _identify(request, source, pk, user_for_key)
         except Refused as refused:
             return _problem(request, STATUS[refused.code], CODE[refused.code])
-        content = _stream(Watch(feed.current(), source, stream_id, identity), last_seq)
+        request.user = identity.user  # for the access log
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        if request.method == "HEAD":
+            return HttpResponse(content_type="text/event-stream", headers=headers)
+        content = _stream(Watch(feed.current(), source, stream_id, identity), last_seq)
         return StreamingHttpResponse(content, content_type="text/event-stream", headers=headers)
 
     return view

@@ -71,16 +71,20 @@ class ApiView(APIView):
         return paginator.get_paginated_response(serializer_class(rows, many=True, context=self._context()).data)
 
     def single(self, data: Mapping[str, Any], version: int, status: int = 200) -> Response:
-        """One object with its strong entity tag; 304 without a body when a GET's ``If-None-Match`` names this version."""
-        headers = {"ETag": conditions.etag(version)}
+        """One object with its strong entity tag; 304 without a body when a GET's ``If-None-Match`` names this very body."""
+        headers = {"ETag": conditions.etag(version, data)}
         reading = self.request.method in ("GET", "HEAD")
-        if reading and conditions.is_unchanged(self.request.headers.get("If-None-Match"), version):
+        if reading and conditions.names(self.request.headers.get("If-None-Match"), headers["ETag"]):
             return Response(status=304, headers=headers)
         return Response(data, status=status, headers=headers)
 
     def check_if_match(self, version: int) -> None:
         """Refuses a stale ``If-Match``. Call it with the version read **under the row's lock**, else two writers both pass."""
         conditions.require_match(self.request.headers.get("If-Match"), version)
+
+    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """What may be done here is in ``Allow``, and what it takes and gives in the OpenAPI document."""
+        return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
 
     # --- The course of a request ---
 
