@@ -153,7 +153,8 @@ def is_api(request: HttpRequest) -> bool:
     return request.path_info == "/api" or request.path_info.startswith("/api/")
 
 
-def _respond(request: HttpRequest, error: BaseException | None, status: int) -> JsonResponse:
+def respond(request: HttpRequest, error: BaseException | None, status: int) -> JsonResponse:
+    """The problem of an error (None: of a status alone) for what is no view of DRF's."""
     if error is None:
         return JsonResponse(problem(request, status), status=status, content_type=PROBLEM)
     body = problem(request, status, _code(error), _detail(error), _pointers(error))
@@ -163,18 +164,18 @@ def _respond(request: HttpRequest, error: BaseException | None, status: int) -> 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """``handler400``: a disallowed host, a body or form above its limit."""
     if is_api(request):
-        return _respond(request, exception, status_of(exception))
+        return respond(request, exception, status_of(exception))
     return defaults.bad_request(request, exception)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """``handler403``."""
-    return _respond(request, exception, 403) if is_api(request) else defaults.permission_denied(request, exception)
+    return respond(request, exception, 403) if is_api(request) else defaults.permission_denied(request, exception)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """``handler404``."""
-    return _respond(request, None, 404) if is_api(request) else defaults.page_not_found(request, exception)
+    return respond(request, None, 404) if is_api(request) else defaults.page_not_found(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -187,7 +188,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
             page.status_code = 503
             page.headers["Retry-After"] = str(RETRY_AFTER_S)
         return page
-    return _respond(request, error if status == 503 else None, status if status == 503 else 500)
+    return respond(request, error if status == 503 else None, status if status == 503 else 500)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
@@ -218,7 +219,7 @@ def too_large(path: str, limit: int) -> HttpResponse:
 @csrf_exempt
 def unknown_route(request: HttpRequest, rest: str = "") -> JsonResponse:
     """The last route under ``/api/``, so that an unknown path or a malformed id is a problem in debug mode too."""
-    return _respond(request, None, 404)
+    return respond(request, None, 404)
 
 
 # --- Request ids ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from channels.db import aclose_old_connections
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
@@ -21,6 +22,7 @@ from realtime.sources import StreamSource
 from realtime.watch import Watch, access
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+Wait = Callable[[HttpRequest, AbstractBaseUser], int | None]  # seconds, when a user opens too many in too short a time
 
 STATUS = {
     Close.RESTART: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -47,7 +49,7 @@ HEADERS = {
 }
 
 
-def stream_view(source: StreamSource, *, user_for_key: KeyUser) -> View:
+def stream_view(source: StreamSource, *, user_for_key: KeyUser, wait: Wait | None = None) -> View:
     """An async view ``(request, pk)`` that streams the source's events; without a ``pk`` those of the caller's own stream.
 
     Resumes after ``Last-Event-ID`` (or ``?after=``); without either it begins with a snapshot. Refusals are ordinary
@@ -65,6 +67,10 @@ def stream_view(source: StreamSource, *, user_for_key: KeyUser) -> View:
         except Refused as refused:
             return _problem(request, STATUS[refused.code], CODE[refused.code])
         request.user = identity.user  # for the access log
+        if wait and (seconds := await query(wait, request, identity.user)):
+            refusal = _problem(request, HTTPStatus.TOO_MANY_REQUESTS, "rate_limited")
+            refusal.headers["Retry-After"] = str(seconds)
+            return refusal
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         if request.method == "HEAD":
             return HttpResponse(content_type="text/event-stream", headers=headers)

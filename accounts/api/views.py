@@ -17,8 +17,8 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from accounts import idempotency, limits
-from accounts.api import conditions
+from accounts import idempotency
+from accounts.api import conditions, counting
 from accounts.api.pagination import CursorPagination
 from accounts.api.validation import validate
 from accounts.models import User
@@ -36,9 +36,7 @@ class ApiView(APIView):
     so its handler must not do slow I/O and must not need ``atomic(durable=True)``.
     """
 
-    rate_policies: ClassVar[Mapping[str, str]] = {
-        "GET": "read", "HEAD": "read", "POST": "write", "PUT": "write", "PATCH": "write", "DELETE": "write",
-    }  # fmt: skip
+    rate_policies: ClassVar[Mapping[str, str]] = counting.CLASSES
     pagination_class: ClassVar[type[CursorPagination]] = CursorPagination
 
     # --- What handlers call ---
@@ -108,13 +106,10 @@ class ApiView(APIView):
             raise InvalidInput("The query string contains a NUL character.", code="bad_query")
 
     def check_throttles(self, request: Request) -> None:
-        """Counts the request under the policy of its method: per user, per address for strangers."""
-        policy = self.rate_policies.get(request.method or "")
-        if policy is None:
-            return
-        known = request.user.is_authenticated
-        caller = f"user:{request.user.pk}" if known else f"ip:{request.META.get('REMOTE_ADDR', '')}"
-        self._quota = limits.spend(request._request, policy, caller)
+        """Counts the request under the class of its method. What is refused before (no key, a wrong one) is counted by address, and
+        the headers are written, by ``config.http.limit_headers``."""
+        policy = self.rate_policies.get(request.method or "", "write")
+        counting.count(request._request, policy, request.user if isinstance(request.user, User) else None)
 
     def _handler(self) -> _Handler:
         name = (self.request.method or "").lower()
@@ -130,9 +125,6 @@ class ApiView(APIView):
         response.headers.setdefault(
             "Cache-Control", "private, no-cache"
         )  # kept by its reader only, and asked for again
-        if quota := getattr(self, "_quota", None):
-            for name, value in limits.rate_headers(quota).items():
-                response.headers.setdefault(name, value)
         return response
 
     def _context(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class SessionView(ApiView):
 class StartView(ApiView):
     """POST /api/council-sessions/{id}/start"""
 
-    rate_policies = {**ApiView.rate_policies, "POST": "start"}
+    rate_policies = {**ApiView.rate_policies, "POST": "run"}
 
     @extend_schema(request=None, responses={202: s.SessionOut})
     def post(self, request: Request, pk: UUID) -> Response:
