@@ -14,7 +14,7 @@ from config.openapi_examples import BODIES
 Json = dict[str, Any]
 PROBLEM: Final = "application/problem+json"
 HEADERS: Final = {
-    "RateLimit": "What is left, one item for each counter: `\"read\";r=5999;t=31` (draft-ietf-httpapi-ratelimit-headers)",
+    "RateLimit": 'What is left, one item for each counter: `"read";r=5999;t=31` (draft-ietf-httpapi-ratelimit-headers)',
     "RateLimit-Policy": 'What is allowed: `"read";q=6000;w=60`',
     "X-Request-ID": "The caller's own, when it is harmless, else a new one; it is in our logs",
 }

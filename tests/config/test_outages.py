@@ -50,7 +50,9 @@ def site(tmp_path: Path, user: User) -> Iterator[Site]:
     values = connection.settings_dict
     broker = Broker()
     key = create_api_key(user, "outages")[1]
-    user.password = PBKDF2PasswordHasher().encode("correct horse battery", "salt", iterations=1)  # the server knows no other
+    user.password = PBKDF2PasswordHasher().encode(
+        "correct horse battery", "salt", iterations=1
+    )  # the server knows no other
     user.save()
     try:
         with Relay(values["HOST"], int(values["PORT"])) as relay:
@@ -82,7 +84,7 @@ def test_without_valkey_reads_and_writes_work_and_signing_in_does_not(site: Site
     if how == "frozen":
         site.broker.freeze()
     else:
-        site.broker.command("SHUTDOWN", "NOSAVE")
+        site.broker.stop()
     assert site.ask("GET", "/api/council-sessions").status_code == 200
     made = site.ask("POST", "/api/knowledge-packs", json={"name": "Made meanwhile"})
     assert made.status_code == 201
