@@ -42,7 +42,11 @@ class Deprecated:
 
 
 # By route, as in urls.py and without a slash at its end.
-TABLE: Final[Mapping[str, tuple[Deprecated, ...]]] = {}
+TABLE: Final[Mapping[str, tuple[Deprecated, ...]]] = {
+    "api/knowledge-packs/<str:pk>/entries": (
+        Deprecated(date(2026, 11, 23), date(2027, 6, 30), "Use `order`.", parameter="ordering"),
+    ),
+}
 
 
 def used(request: HttpRequest) -> Iterator[Deprecated]:

@@ -25,6 +25,8 @@ from kombu import Connection
 from kombu.exceptions import OperationalError as BrokerError
 from kombu.pools import producers
 from prometheus_client import Counter
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from realtime.failpoints import failpoint
 from realtime.groups import user_group
@@ -47,7 +49,7 @@ def client() -> redis.Redis:
         settings.REDIS_URL,
         socket_timeout=TIMEOUT_S,
         socket_connect_timeout=TIMEOUT_S,
-        retry_on_timeout=False,
+        retry=Retry(NoBackoff(), 0),  # its own are three, with seconds between them
         max_connections=64,
     )
 
@@ -127,6 +129,7 @@ def _broker() -> Connection:
         **settings.CELERY_BROKER_TRANSPORT_OPTIONS,
         "socket_timeout": TIMEOUT_S,
         "socket_connect_timeout": TIMEOUT_S,
+        "max_retries": 0,  # of a connection that was lost: kombu would try for six seconds to have it back
     }
     return Connection(settings.CELERY_BROKER_URL, transport_options=options)
 

@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 
 from accounts import idempotency
 from accounts.api import conditions, counting
-from accounts.api.pagination import CursorPagination
+from accounts.api.pagination import CursorPagination, refuse_unknown
 from accounts.api.validation import validate
 from accounts.models import User
 from realtime.errors import InvalidInput
@@ -38,6 +38,7 @@ class ApiView(APIView):
 
     rate_policies: ClassVar[Mapping[str, str]] = counting.CLASSES
     pagination_class: ClassVar[type[CursorPagination]] = CursorPagination
+    filters: ClassVar[frozenset[str]] = frozenset()  # query parameters of its list, besides those of the page
 
     # --- What handlers call ---
 
@@ -63,8 +64,9 @@ class ApiView(APIView):
         return validate(serializer, body)
 
     def paginated(self, queryset: QuerySet[_M], serializer_class: type[BaseSerializer[Any]]) -> Response:
-        """One page, newest first: ``{next, previous, results}``."""
+        """One page: ``{next, previous, results}``. A parameter that is neither the page's nor in ``filters`` is ``InvalidInput``."""
         paginator = self.pagination_class()
+        refuse_unknown(self.request, paginator.parameters | self.filters)
         rows = paginator.paginate_queryset(queryset, self.request, self)
         return paginator.get_paginated_response(serializer_class(rows, many=True, context=self._context()).data)
 

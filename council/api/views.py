@@ -22,6 +22,8 @@ from council.recount import recount, rule_named
 class SessionListView(ApiView):
     """POST and GET /api/council-sessions"""
 
+    filters = frozenset({"status"})
+
     @extend_schema(request=s.SessionIn, responses={201: s.SessionOut})
     def post(self, request: Request) -> Response:
         body = self.validated(s.SessionIn)

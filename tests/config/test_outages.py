@@ -69,7 +69,8 @@ def site(tmp_path: Path, user: User) -> Iterator[Site]:
             ):
                 yield Site(http, broker, relay)
     finally:
-        broker.stop()
+        if broker.runs:
+            broker.stop()
 
 
 def is_problem(answer: httpx2.Response, status: int, code: str) -> bool:
