@@ -21,6 +21,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
+from accounts.api.pointers import pointer
 from realtime.errors import FieldError, InvalidInput
 
 DEFAULT_LIMIT = 50
@@ -138,7 +139,9 @@ def refuse_unknown(request: Request, known: Collection[str]) -> None:
     """A parameter that a list does not have is a typing error, and its answer would be taken for the filtered list."""
     unknown = sorted(set(request.query_params) - set(known))
     if unknown:
-        errors: list[FieldError] = [{"pointer": f"/{name}", "detail": "Unknown parameter."} for name in unknown[:20]]
+        errors: list[FieldError] = [
+            {"pointer": pointer("", name), "detail": "Unknown parameter."} for name in unknown[:20]
+        ]
         raise InvalidInput("The list has no such parameter.", code="unknown_parameter", errors=errors)
 
 

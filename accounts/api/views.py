@@ -38,7 +38,7 @@ class ApiView(APIView):
 
     rate_policies: ClassVar[Mapping[str, str]] = counting.CLASSES
     pagination_class: ClassVar[type[CursorPagination]] = CursorPagination
-    filters: ClassVar[frozenset[str]] = frozenset()  # query parameters of its list, besides those of the page
+    filter_names: ClassVar[frozenset[str]] = frozenset()  # query parameters of its list, besides those of the page
 
     # --- What handlers call ---
 
@@ -64,9 +64,9 @@ class ApiView(APIView):
         return validate(serializer, body)
 
     def paginated(self, queryset: QuerySet[_M], serializer_class: type[BaseSerializer[Any]]) -> Response:
-        """One page: ``{next, previous, results}``. A parameter that is neither the page's nor in ``filters`` is ``InvalidInput``."""
+        """One page: ``{next, previous, results}``. A parameter that is neither the page's nor in ``filter_names`` is ``InvalidInput``."""
         paginator = self.pagination_class()
-        refuse_unknown(self.request, paginator.parameters | self.filters)
+        refuse_unknown(self.request, paginator.parameters | self.filter_names)
         rows = paginator.paginate_queryset(queryset, self.request, self)
         return paginator.get_paginated_response(serializer_class(rows, many=True, context=self._context()).data)
 

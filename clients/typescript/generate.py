@@ -1,4 +1,4 @@
-"""Writes ``quorum.d.ts`` from ``docs/openapi.yaml`` with openapi-typescript: ``python clients/typescript/generate.py``, after ``npm install`` here."""
+"""Writes ``quorum.d.ts`` from ``docs/openapi.yaml`` with openapi-typescript, which ``npm install`` puts here: ``make schema`` does both."""
 
 from __future__ import annotations
 

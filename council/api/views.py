@@ -22,7 +22,7 @@ from council.recount import recount, rule_named
 class SessionListView(ApiView):
     """POST and GET /api/council-sessions"""
 
-    filters = frozenset({"status"})
+    filter_names = frozenset({"status"})
 
     @extend_schema(request=s.SessionIn, responses={201: s.SessionOut})
     def post(self, request: Request) -> Response:

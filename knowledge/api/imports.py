@@ -141,7 +141,7 @@ class ImportItemOut(serializers.Serializer[ImportItem]):
 class ImportListView(ApiView):
     """POST and GET /api/knowledge-packs/{id}/imports"""
 
-    filters = frozenset({"status"})
+    filter_names = frozenset({"status"})
 
     parser_classes = [StrictJSONParser, MultiPartParser]
 
@@ -218,7 +218,7 @@ class ImportItemsView(ApiView):
     """GET /api/knowledge-packs/{id}/imports/{import}/items"""
 
     pagination_class = OrdinalPagination
-    filters = frozenset({"status"})
+    filter_names = frozenset({"status"})
 
     @extend_schema(responses=ImportItemOut(many=True), parameters=[OpenApiParameter("status", enum=ItemStatus.values)])
     def get(self, request: Request, pk: str, import_id: str) -> Response:

@@ -24,7 +24,7 @@ _OWNERS = frozenset(
 class PackListView(ApiView):
     """POST and GET /api/knowledge-packs"""
 
-    filters = frozenset({"status", "scope", "trash"})
+    filter_names = frozenset({"status", "scope", "trash"})
 
     @extend_schema(request=s.PackIn, responses={201: s.PackOut})
     def post(self, request: Request) -> Response:

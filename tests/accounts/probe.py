@@ -50,7 +50,7 @@ class KeySerializer(serializers.ModelSerializer[ApiKey]):
 
 
 class Things(ApiView):
-    filters = frozenset({"q", "ordering"})
+    filter_names = frozenset({"tag", "ordering"})
 
     def get(self, request: Request) -> Response:
         return self.paginated(self.user.api_keys.all(), KeySerializer)
