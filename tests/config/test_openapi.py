@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def test_the_readers_come_from_here_under_the_strict_policy(client: Client, db: 
     assert "<style" not in page
     assert not re.search(r"<script(?![^>]*src=)", page)
     for source in re.findall(r"(?:src|href)=\"([^\"]+)\"", page):
-        assert client.get(source).status_code == 200, source
+        with closing(client.get(source)) as file:
+            assert file.status_code == 200, source
 
 
 # --- TypeScript -------------------------------------------------------------------------------------------------------
