@@ -11,7 +11,7 @@ _clients: dict[tuple[str, ...], Any] = {}
 
 
 class _Client(RedisCacheClient):
-    def incr(self, key: str, delta: int) -> int:
+    def incr(self, key: Any, delta: int) -> int:
         """Django asks first whether the key is there. A counter that vanished since ``add`` begins anew instead, and ends with its day."""
         client = self.get_client(key, write=True)
         count = int(client.incr(key, delta))
@@ -26,7 +26,7 @@ class CounterCache(RedisCache):
 
     @cached_property
     def _cache(self) -> Any:
-        servers = tuple(self._servers)
+        servers = tuple(self._servers)  # type: ignore[attr-defined]  # the stubs leave it out
         if servers not in _clients:
-            _clients[servers] = _Client(self._servers, **self._options)
+            _clients[servers] = _Client(list(servers), **self._options)  # type: ignore[attr-defined]  # and this
         return _clients[servers]

@@ -82,7 +82,7 @@ class ApiView(APIView):
         """Refuses a stale ``If-Match``. Call it with the version read **under the row's lock**, else two writers both pass."""
         conditions.require_match(self.request.headers.get("If-Match"), version)
 
-    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]  # DRF takes any HttpResponseBase
         """What may be done here is in ``Allow``, and what it takes and gives in the OpenAPI document."""
         return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
 

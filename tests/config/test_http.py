@@ -184,7 +184,7 @@ class TestBounds:
                 pass
 
         length = [(b"content-length", str(FORM_ROOM * 2).encode())] if announced else []
-        asyncio.run(bounded(swallow)({"type": "http", "path": "/api/x", "headers": length}, receive, send))  # type: ignore[arg-type,typeddict-item]  # what a server sends
+        asyncio.run(bounded(swallow)({"type": "http", "path": "/api/x", "headers": length}, receive, send))  # type: ignore[arg-type]  # what a server sends
         assert read <= FORM_ROOM // 100_000 + 2
         assert sent[0]["status"] == 413
         assert json.loads(sent[1]["body"])["code"] == "too_large"

@@ -67,6 +67,6 @@ def test_the_server_itself_reads_no_forwarded_headers(monkeypatch: pytest.Monkey
     configured: list[bool] = []
     monkeypatch.setattr(web.Server, "run", lambda server, **_: configured.append(server.config.proxy_headers))
     monkeypatch.setattr(web, "_wait_briefly", lambda: None)
-    monkeypatch.setattr(web.sys, "setswitchinterval", lambda _: None)
+    monkeypatch.setattr("sys.setswitchinterval", lambda _: None)
     web.serve([])
     assert configured == [False]
