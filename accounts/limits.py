@@ -1,15 +1,19 @@
 """How often one caller may do something: the one place that counts.
 
-Rates are ``settings.RATE_LIMITS[policy]`` ("600/m"; empty means no limit). django-ratelimit counts in the cache, in fixed
-windows. When the cache does not answer it would raise (its issue 333: ``RATELIMIT_FAIL_OPEN`` never sees Redis' errors), so
+Rates are ``settings.RATE_LIMITS[policy]`` ("600/m"; empty or absent means no limit). django-ratelimit counts in the cache
+"limits", in fixed windows.
+
+When the cache does not answer it would raise (its issue 333: ``RATELIMIT_FAIL_OPEN`` never sees Redis' errors), so
 that is decided here: guarded doors (sign-in) stay shut, everything else stays open, and after one failure the counter is
 left alone for a few seconds so that a frozen cache costs one request its 0.5 s and not every request.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -56,7 +60,7 @@ def spend(request: HttpRequest, policy: str, caller: str, *, guarded: bool = Fal
 
     Raises ``RateLimited`` above the rate, and ``LimiterDown`` when the cache is down and the door is ``guarded``.
     """
-    rate = settings.RATE_LIMITS[policy]
+    rate = settings.RATE_LIMITS.get(policy, "")
     if not rate or not settings.RATELIMIT_ENABLE:
         return None
     usage = _count(request, policy, caller, rate)
@@ -86,15 +90,32 @@ def _count(request: HttpRequest, policy: str, caller: str, rate: str) -> dict[st
     return usage if usage["time_left"] >= 0 else None
 
 
-def rate_headers(quota: Quota) -> dict[str, str]:
-    """``RateLimit`` and ``RateLimit-Policy`` (draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4)."""
+def headers_of(quotas: Iterable[Quota]) -> dict[str, str]:
+    """``RateLimit`` and ``RateLimit-Policy`` (draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4): a list, one item for each
+    counter; none when nothing was counted."""
+    known = list(quotas)
+    if not known:
+        return {}
     return {
-        "RateLimit": f'"{quota.policy}";r={quota.remaining};t={quota.reset}',
-        "RateLimit-Policy": f'"{quota.policy}";q={quota.limit};w={quota.period}',
+        "RateLimit": ", ".join(f'"{one.policy}";r={one.remaining};t={one.reset}' for one in known),
+        "RateLimit-Policy": ", ".join(f'"{one.policy}";q={one.limit};w={one.period}' for one in known),
     }
+
+
+def spent(error: RateLimited) -> Quota:
+    """What a refusal says about its counter."""
+    return Quota(error.policy, error.limit, error.period, 0, error.retry_after)
+
+
+def network_of(address: str) -> str:
+    """What strangers are counted by: an IPv4 address, of IPv6 the /64 that one subscriber has to choose addresses from."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network(f"{parsed}/64", strict=False)) if parsed.version == 6 else str(parsed)
 
 
 def refusal_headers(error: RateLimited) -> dict[str, str]:
     """The headers of a 429: nothing remains, and when to come back."""
-    spent = Quota(error.policy, error.limit, error.period, 0, error.retry_after)
-    return {"Retry-After": str(error.retry_after), **rate_headers(spent)}
+    return {"Retry-After": str(error.retry_after), **headers_of([spent(error)])}

@@ -103,7 +103,7 @@ def record_sign_in(request: HttpRequest | None, email: str, *, succeeded: bool) 
 
 
 def client_ip(request: HttpRequest | None) -> str | None:
-    """The peer's address as the server saw it; forwarded headers are uvicorn's business (``--proxy-headers``)."""
+    """The caller's address; ``config.http.proxies`` has asked the proxies that are trusted."""
     address = request.META.get("REMOTE_ADDR", "") if request else ""
     try:
         return str(ipaddress.ip_address(address))

@@ -63,6 +63,8 @@ _CODES = {
     403: "forbidden",
     404: "not_found",
     413: "too_large",
+    414: "uri_too_long",
+    431: "headers_too_large",
     500: "internal_error",
     503: "unavailable",
 }
@@ -151,7 +153,8 @@ def is_api(request: HttpRequest) -> bool:
     return request.path_info == "/api" or request.path_info.startswith("/api/")
 
 
-def _respond(request: HttpRequest, error: BaseException | None, status: int) -> JsonResponse:
+def respond(request: HttpRequest, error: BaseException | None, status: int) -> JsonResponse:
+    """The problem of an error (None: of a status alone) for what is no view of DRF's."""
     if error is None:
         return JsonResponse(problem(request, status), status=status, content_type=PROBLEM)
     body = problem(request, status, _code(error), _detail(error), _pointers(error))
@@ -161,27 +164,31 @@ def _respond(request: HttpRequest, error: BaseException | None, status: int) -> 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """``handler400``: a disallowed host, a body or form above its limit."""
     if is_api(request):
-        return _respond(request, exception, status_of(exception))
+        return respond(request, exception, status_of(exception))
     return defaults.bad_request(request, exception)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """``handler403``."""
-    return _respond(request, exception, 403) if is_api(request) else defaults.permission_denied(request, exception)
+    return respond(request, exception, 403) if is_api(request) else defaults.permission_denied(request, exception)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """``handler404``."""
-    return _respond(request, None, 404) if is_api(request) else defaults.page_not_found(request, exception)
+    return respond(request, None, 404) if is_api(request) else defaults.page_not_found(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """``handler500``; Django calls it inside the ``except`` block, so the error is at hand and may be a mere 503."""
-    if not is_api(request):
-        return defaults.server_error(request)
     error = sys.exc_info()[1]
     status = 500 if error is None else status_of(error)
-    return _respond(request, error if status == 503 else None, status if status == 503 else 500)
+    if not is_api(request):
+        page = defaults.server_error(request)
+        if status == 503:
+            page.status_code = 503
+            page.headers["Retry-After"] = str(RETRY_AFTER_S)
+        return page
+    return respond(request, error if status == 503 else None, status if status == 503 else 500)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
@@ -191,10 +198,28 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
     return csrf.csrf_failure(request, reason)
 
 
+def refusal(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:
+    """An answer of the middleware's own, before there is a view: a problem under ``/api``, one line of text elsewhere."""
+    if is_api(request):
+        return JsonResponse(problem(request, status, code, detail), status=status, content_type=PROBLEM)
+    return HttpResponse(f"{detail}\n", status=status, content_type="text/plain; charset=utf-8")
+
+
+def too_large(path: str, limit: int) -> HttpResponse:
+    """Before there is a request: its body was not read. The id is new, for the headers were not looked at either."""
+    request = HttpRequest()
+    request.path = request.path_info = path
+    request.META["HTTP_X_REQUEST_ID"] = uuid.uuid4().hex
+    response = refusal(request, 413, "too_large", f"A body may have at most {limit} bytes.")
+    response.headers["X-Request-ID"] = request.META["HTTP_X_REQUEST_ID"]
+    response.headers["Content-Length"] = str(len(response.content))
+    return response
+
+
 @csrf_exempt
 def unknown_route(request: HttpRequest, rest: str = "") -> JsonResponse:
     """The last route under ``/api/``, so that an unknown path or a malformed id is a problem in debug mode too."""
-    return _respond(request, None, 404)
+    return respond(request, None, 404)
 
 
 # --- Request ids ----------------------------------------------------------------------------------------------------------

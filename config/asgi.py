@@ -10,7 +10,8 @@ http = get_asgi_application()  # sets the apps up; the imports below need their 
 
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 
+from config.http.bounds import bounded  # noqa: E402
 from config.sockets import websocket  # noqa: E402
 from realtime.lifespan import lifespan  # noqa: E402
 
-application = ProtocolTypeRouter({"http": http, "websocket": websocket, "lifespan": lifespan})
+application = ProtocolTypeRouter({"http": bounded(http), "websocket": websocket, "lifespan": lifespan})

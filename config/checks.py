@@ -19,7 +19,7 @@ _RATE = re.compile(r"\d+/\d*[smhd]")
 def rates(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
     return [
         Error(
-            f"RATE_LIMIT_{name.upper()} is {rate!r}; it must look like 600/m (s, m, h, d) or be empty", id="quorum.E001"
+            f"RATE_LIMIT_{name.upper()} is {rate!r}; it must look like 600/m (s, m, h, d) or be off", id="quorum.E001"
         )
         for name, rate in settings.RATE_LIMITS.items()
         if rate and not _RATE.fullmatch(rate)
@@ -62,6 +62,15 @@ def _is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@register
+def trusted_proxies(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    return [
+        Error(f"TRUSTED_PROXIES: {network!r} is no network; write 10.1.0.0/16", id="quorum.E020")
+        for network in settings.TRUSTED_PROXIES
+        if not _is_network(network)
+    ]
 
 
 @register

@@ -112,6 +112,12 @@ def text(name: str, default: str = "") -> str:
     return os.environ.get(name) or default
 
 
+def rate(name: str, default: str) -> str:
+    """A rate such as 600/m; "off" is no limit, written as an empty one."""
+    given = text(name, default)
+    return "" if given == "off" else given
+
+
 def unquote(part: str | None) -> str:
     """A percent-encoded part of a URL as it was meant; empty when absent."""
     return percent_decode(part or "")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
+from corsheaders.defaults import default_headers
 from csp.constants import NONCE, NONE, SELF
 from django.templatetags.static import static
 from django.urls import reverse_lazy
@@ -58,6 +60,7 @@ INSTALLED_APPS = [
     "django_htmx",
     "django_structlog",
     "drf_spectacular",
+    "drf_spectacular_sidecar",  # the files of Swagger UI and Redoc
     "pgtrigger",
     "rest_framework",
     "realtime",
@@ -69,8 +72,15 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "config.api.RequestIdMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "config.http.proxies.TrustedProxies",
+    "config.http.access_log.AccessLog",
+    "config.http.access_log.TracebackLog",
+    "config.http.compression.Compression",  # after (around) what looks at the plain body
+    "config.http.conditional.Conditional",
+    "config.deprecations.Deprecation",
+    "config.http.limit_headers.LimitHeaders",
     "django.middleware.security.SecurityMiddleware",
+    "config.http.bounds.Bounds",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -142,7 +152,7 @@ CHANNEL_LAYERS = {
         "CONFIG": {"hosts": [REDIS_URL], "prefix": CHANNEL_PREFIX},
     },
 }
-CACHES = {
+CACHES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
@@ -150,6 +160,13 @@ CACHES = {
         # No retries: redis-py would wait several times over, and a dead cache must not slow anything down.
         "OPTIONS": {"socket_timeout": 0.4, "socket_connect_timeout": 0.4, "retry": Retry(NoBackoff(), 0)},
     },
+}
+# Of the limits alone: it may be another server, so that a full cache cannot push counters out.
+CACHES["limits"] = {
+    **CACHES["default"],
+    "BACKEND": "accounts.counters.CounterCache",
+    "LOCATION": env.url("RATE_LIMIT_REDIS_URL", ("redis", "rediss", "unix"), REDIS_URL),
+    "KEY_PREFIX": "quorum-limits",
 }
 
 # --- People, keys, sessions -----------------------------------------------------------------------------------------
@@ -189,10 +206,19 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL, *env.words("CSRF_TRUSTED_ORIGINS")]
 
 CORS_ALLOWED_ORIGINS = env.words("CORS_ALLOWED_ORIGINS")
 CORS_ALLOW_CREDENTIALS = True
+CORS_ALLOW_HEADERS = [*default_headers, "idempotency-key", "if-match", "if-none-match", "last-event-id", "x-request-id"]
+CORS_EXPOSE_HEADERS = [
+    "Deprecation", "ETag", "Idempotency-Replayed", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "Sunset",
+    "X-Request-ID",
+]  # fmt: skip
 SECURE_SSL_REDIRECT = HTTPS and env.boolean("SECURE_SSL_REDIRECT", default=True)
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.boolean("BEHIND_PROXY", default=False) else None
+BEHIND_PROXY = env.boolean("BEHIND_PROXY", default=False)
+# Networks of proxies whose word about the caller counts, and the header that they write it into.
+TRUSTED_PROXIES = env.words("TRUSTED_PROXIES", ("127.0.0.0/8", "::1/128") if BEHIND_PROXY else ())
+PROXY_HEADER = env.choice("PROXY_HEADER", ("x-forwarded-for", "forwarded"), "x-forwarded-for")
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -252,17 +278,31 @@ SPECTACULAR_SETTINGS = {
         "ShareRoleEnum": "knowledge.api.sharing.ROLES",
     },
     "PREPROCESSING_HOOKS": ["accounts.api.schema.drop_slash_twins"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "config.openapi.complete",
+    ],
 }
 
 IDEMPOTENCY_HOURS = env.integer("IDEMPOTENCY_HOURS", 24, at_least=1)  # how long the first answer to a POST is repeated
 
-# Requests per user and policy (per address for strangers; sign-in per address and account). An empty rate is no limit.
+# How often one caller may do what; accounts.limits counts. RATE_LIMITS=false switches all of them off, "off" one of them.
 RATELIMIT_ENABLE = env.boolean("RATE_LIMITS", default=True)
+RATELIMIT_USE_CACHE = "limits"
+_RATES = {  # of a user, of one of their keys, of an address that strangers come from
+    "read": ("6000/m", "3000/m", "600/m"),
+    "write": ("2400/m", "1200/m", "120/m"),
+    "search": ("1200/m", "600/m", "120/m"),
+    "run": ("240/m", "120/m", "60/m"),
+    "stream": ("600/m", "300/m", "120/m"),
+}
 RATE_LIMITS = {
-    "login": env.text("RATE_LIMIT_LOGIN", "10/m"),
-    "read": env.text("RATE_LIMIT_READ"),
-    "write": env.text("RATE_LIMIT_WRITE", "1200/m"),
-    "start": env.text("RATE_LIMIT_START", "120/m"),
+    "login": env.rate("RATE_LIMIT_LOGIN", "10/m"),
+    **{
+        f"{name}{whose}": env.rate(f"RATE_LIMIT_{name}{whose}".upper(), rate)
+        for name, rates in _RATES.items()
+        for whose, rate in zip(("", "_key", "_ip"), rates, strict=True)
+    },
 }
 
 SOCKETS_PER_USER = env.integer(
@@ -443,6 +483,10 @@ UNFOLD = {
 # --- Logs -----------------------------------------------------------------------------------------------------------
 
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True  # RequestIdMiddleware has made it harmless
+# The access log says all of it in one line.
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = DJANGO_STRUCTLOG_STATUS_DEFAULT_LOG_LEVEL = logging.DEBUG
+DJANGO_STRUCTLOG_STATUS_2XX_LOG_LEVEL = DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.DEBUG
+DJANGO_STRUCTLOG_STATUS_5XX_LOG_LEVEL = logging.DEBUG
 structlog.configure(
     processors=[
         structlog.contextvars.merge_contextvars,

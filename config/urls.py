@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 
-from config import api, health, live
+from config import api, api_docs, health, live
 
 urlpatterns = [
     path("admin/", admin.site.urls),
@@ -16,6 +16,8 @@ urlpatterns = [
     path("api/", include("accounts.api.tickets")),
     path("api/", include("accounts.api.me")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", api_docs.swagger, name="api-docs"),
+    path("api/redoc", api_docs.redoc, name="api-redoc"),
     path("api/asyncapi.json", live.AsyncApiView.as_view(), name="asyncapi"),
     path("api/asyncapi.yaml", live.AsyncApiYamlView.as_view(), name="asyncapi-yaml"),
     re_path(r"^api(?:/(?P<rest>.*))?$", api.unknown_route),

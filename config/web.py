@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
+from django.db import connections
 
 from config.embedded import liveness
 from config.embedded.errors import PortTaken
@@ -27,6 +28,7 @@ GRACEFUL_SHUTDOWN_S = 5  # for requests that are being answered; event streams a
 # connection whose peer has taken nothing of what waits for it for so long (a close alone would wait for that for ever).
 PING_S, PONG_S = 12.0, 12.0
 UNREAD_S = 20.0
+DATABASE_WAIT_S = 1.5  # for a connection, free or new: with what a request does besides, it is answered within 2 s
 # How long a thread may keep the interpreter from the others. Python's 5 ms let database threads hold up the event loop: with them the
 # slowest hundredth of events took 1.06 s to a thousand sockets of which many were just coming back, with this 0.13 s.
 SWITCH_S = 0.0005
@@ -83,9 +85,11 @@ def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tuple[str
 def serve(listeners: list[socket.socket]) -> None:
     """Until a signal. The sockets are closed in this process alone."""
     sys.setswitchinterval(SWITCH_S)
+    _wait_briefly()
     config = uvicorn.Config(
         "config.asgi:application",
         access_log=False,
+        proxy_headers=False,  # config.http.proxies reads them, and knows whose
         log_level="warning",  # three lines for each socket that comes and goes are a measurable part of what it costs
         ws_per_message_deflate=False,  # frames are encoded once for all sockets; compressing would do each anew
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
@@ -96,6 +100,14 @@ def serve(listeners: list[socket.socket]) -> None:
         timeout_notify=round(liveness.BEAT_S),
     )
     Server(config).run(sockets=listeners)
+
+
+def _wait_briefly() -> None:
+    """Somebody waits for a request: it is told soon that there is no database. Tasks wait longer. Before the first connection."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    pool = connections.settings["default"]["OPTIONS"].get("pool")
+    if isinstance(pool, dict):
+        pool.update(timeout=DATABASE_WAIT_S, reconnect_timeout=DATABASE_WAIT_S)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from channels.db import aclose_old_connections
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
@@ -21,6 +22,7 @@ from realtime.sources import StreamSource
 from realtime.watch import Watch, access
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+Wait = Callable[[HttpRequest, AbstractBaseUser], int | None]  # seconds, when a user opens too many in too short a time
 
 STATUS = {
     Close.RESTART: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -38,15 +40,16 @@ CODE = {
     Close.UNKNOWN: "not_found",
     Close.TOO_MANY: "too_many_streams",
 }
+ALLOW = {"Allow": "GET, HEAD, OPTIONS"}
 HEADERS = {
-    HTTPStatus.METHOD_NOT_ALLOWED: {"Allow": "GET"},
+    HTTPStatus.METHOD_NOT_ALLOWED: ALLOW,
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
     HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": "1"},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "1"},
 }
 
 
-def stream_view(source: StreamSource, *, user_for_key: KeyUser) -> View:
+def stream_view(source: StreamSource, *, user_for_key: KeyUser, wait: Wait | None = None) -> View:
     """An async view ``(request, pk)`` that streams the source's events; without a ``pk`` those of the caller's own stream.
 
     Resumes after ``Last-Event-ID`` (or ``?after=``); without either it begins with a snapshot. Refusals are ordinary
@@ -54,15 +57,24 @@ def stream_view(source: StreamSource, *, user_for_key: KeyUser) -> View:
     """
 
     async def view(request: HttpRequest, pk: UUID | None = None) -> HttpResponseBase:
-        if request.method != "GET":
+        if request.method == "OPTIONS":
+            return HttpResponse(status=204, headers=ALLOW)
+        if request.method not in ("GET", "HEAD"):
             return _problem(request, HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed")
         try:
             last_seq = _last_seq(request)
             identity, stream_id = await _identify(request, source, pk, user_for_key)
         except Refused as refused:
             return _problem(request, STATUS[refused.code], CODE[refused.code])
-        content = _stream(Watch(feed.current(), source, stream_id, identity), last_seq)
+        request.user = identity.user  # for the access log
+        if wait and (seconds := await query(wait, request, identity.user)):
+            refusal = _problem(request, HTTPStatus.TOO_MANY_REQUESTS, "rate_limited")
+            refusal.headers["Retry-After"] = str(seconds)
+            return refusal
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        if request.method == "HEAD":
+            return HttpResponse(content_type="text/event-stream", headers=headers)
+        content = _stream(Watch(feed.current(), source, stream_id, identity), last_seq)
         return StreamingHttpResponse(content, content_type="text/event-stream", headers=headers)
 
     return view

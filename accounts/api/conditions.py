@@ -1,18 +1,33 @@
-"""Entity tags of single objects: ``"v<version>"``, always strong (RFC 9110, sections 8.8.3 and 13.1)."""
+"""Entity tags of single objects, always strong (RFC 9110, sections 8.8.3 and 13.1).
+
+``"v3.0f1e…"``: version 3, which counts people's edits, and what the whole body says, of which some changes without an edit (an
+entry is indexed, a decision's source is revised). A reader asks with all of it (``If-None-Match``). A writer must know the edits
+alone (``If-Match``): ``"v3"`` will do, and an entry that has been indexed meanwhile does not turn them away. The middleware adds
+``-br`` or ``-gzip`` for a compressed body; it makes no difference to either.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from typing import Any
+
+from rest_framework.renderers import JSONRenderer
 
 from accounts.errors import PreconditionFailed
 from realtime.errors import InvalidInput
 
 _TAG = re.compile(r'(W/)?"[\x21\x23-\x7e]*"')
+_CODING = re.compile(r'-(br|gzip)"$')
+_WHOLE = re.compile(r'\.[0-9a-f]+"$')
 ANY = "*"
 
 
-def etag(version: int) -> str:
-    return f'"v{version}"'
+def etag(version: int, data: Any = None) -> str:
+    """The tag of a version, or (with ``data``) of this very body."""
+    if data is None:
+        return f'"v{version}"'
+    return f'"v{version}.{hashlib.blake2b(JSONRenderer().render(data), digest_size=8).hexdigest()}"'
 
 
 def tags(header: str) -> list[str] | None:
@@ -33,11 +48,11 @@ def require_match(header: str | None, version: int) -> None:
     wanted = tags(header)
     if wanted is None:
         raise InvalidInput('If-Match takes "*" or quoted entity tags such as "v3".', code="bad_if_match")
-    if wanted != [ANY] and etag(version) not in wanted:
+    if wanted != [ANY] and etag(version) not in (_WHOLE.sub('"', _CODING.sub('"', tag)) for tag in wanted):
         raise PreconditionFailed(f"The object has changed: its current entity tag is {etag(version)}.")
 
 
-def is_unchanged(header: str | None, version: int) -> bool:
-    """``If-None-Match``: whether the client's copy is this version (compared weakly); a malformed value is ignored."""
+def names(header: str | None, tag: str) -> bool:
+    """``If-None-Match``: whether the client's copy is this one (compared weakly); a malformed value is ignored."""
     known = tags(header) if header else None
-    return known is not None and (known == [ANY] or etag(version) in (tag.removeprefix("W/") for tag in known))
+    return known is not None and (known == [ANY] or tag in (_CODING.sub('"', one.removeprefix("W/")) for one in known))

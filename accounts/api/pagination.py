@@ -1,4 +1,4 @@
-"""Keyset pagination, newest first.
+"""Keyset pagination, newest first or (``?order=created_at``) oldest first.
 
 DRF's own cursor keeps one field and an offset into its ties, which drifts when tied rows come or go; this one compares the
 whole key ``(created_at, id)``, so a page never skips or repeats a row, and deep pages cost what the first one costs.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db.models import Model, QuerySet
@@ -20,7 +21,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
-from realtime.errors import InvalidInput
+from accounts.api.pointers import pointer
+from realtime.errors import FieldError, InvalidInput
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -52,10 +54,14 @@ class Cursor(NamedTuple):
 
 
 class CursorPagination(BasePagination):
-    """``?limit=`` 1 to 200 and ``?cursor=`` from ``next`` or ``previous``; anything else is ``InvalidInput``.
+    """``?limit=`` 1 to 200, ``?cursor=`` from ``next`` or ``previous`` and ``?order=``; anything else is ``InvalidInput``.
 
-    For models with ``created_at`` and a UUID ``id``; the queryset's own ordering is replaced.
+    For models with ``created_at`` and a UUID ``id``; the queryset's own ordering is replaced. A cursor goes on in the order of the
+    request that it comes with; the links keep theirs.
     """
+
+    orders: ClassVar[Sequence[str]] = ("-created_at", "created_at")
+    parameters: ClassVar[frozenset[str]] = frozenset({"limit", "cursor", "order"})
 
     def paginate_queryset(  # type: ignore[override]  # only querysets: a list has no keyset
         self,
@@ -65,6 +71,7 @@ class CursorPagination(BasePagination):
     ) -> list[_M]:
         self.url = request.build_absolute_uri()
         self.limit = _limit(request)
+        self.ascending = self.order(request) == "created_at"
         text = request.query_params.get("cursor")
         self.cursor = None if text is None else Cursor.decode(text)
         rows = list(self._window(queryset))
@@ -77,14 +84,21 @@ class CursorPagination(BasePagination):
 
     def _window(self, queryset: QuerySet[_M]) -> QuerySet[_M]:
         """One row more than the limit, which tells whether there is a further page in this direction."""
-        if self.cursor is None:
-            return queryset.order_by("-created_at", "-id")[: self.limit + 1]
-        key = (self.cursor.created_at, self.cursor.id)
-        if self.cursor.back:
-            newer = TupleGreaterThan(Tuple("created_at", "id"), key)
-            return queryset.filter(newer).order_by("created_at", "id")[: self.limit + 1]
-        older = TupleLessThan(Tuple("created_at", "id"), key)
-        return queryset.filter(older).order_by("-created_at", "-id")[: self.limit + 1]
+        ascending = self.ascending
+        if self.cursor is not None:
+            ascending ^= self.cursor.back
+            beyond = TupleGreaterThan if ascending else TupleLessThan
+            queryset = queryset.filter(beyond(Tuple("created_at", "id"), (self.cursor.created_at, self.cursor.id)))
+        sign = "" if ascending else "-"
+        return queryset.order_by(f"{sign}created_at", f"{sign}id")[: self.limit + 1]
+
+    def order(self, request: Request) -> str:
+        """What the caller asks for, else the first of ``orders``."""
+        text = request.query_params.get("order", self.orders[0])
+        if text not in self.orders:
+            detail = f"order is one of {', '.join(self.orders)}."
+            raise InvalidInput(detail, code="bad_order", errors=[{"pointer": "/order", "detail": detail}])
+        return text
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response({"next": self.next_url(), "previous": self.previous_url(), "results": data})
@@ -111,10 +125,24 @@ class CursorPagination(BasePagination):
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
-        return [
+        described = [
             {"name": "limit", "in": "query", "required": False, "schema": limit},
             {"name": "cursor", "in": "query", "required": False, "schema": {"type": "string"}},
         ]
+        if self.orders:
+            order = {"type": "string", "enum": list(self.orders), "default": self.orders[0]}
+            described.append({"name": "order", "in": "query", "required": False, "schema": order})
+        return described
+
+
+def refuse_unknown(request: Request, known: Collection[str]) -> None:
+    """A parameter that a list does not have is a typing error, and its answer would be taken for the filtered list."""
+    unknown = sorted(set(request.query_params) - set(known))
+    if unknown:
+        errors: list[FieldError] = [
+            {"pointer": pointer("", name), "detail": "Unknown parameter."} for name in unknown[:20]
+        ]
+        raise InvalidInput("The list has no such parameter.", code="unknown_parameter", errors=errors)
 
 
 def _limit(request: Request) -> int:

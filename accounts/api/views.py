@@ -17,9 +17,9 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from accounts import idempotency, limits
-from accounts.api import conditions
-from accounts.api.pagination import CursorPagination
+from accounts import idempotency
+from accounts.api import conditions, counting
+from accounts.api.pagination import CursorPagination, refuse_unknown
 from accounts.api.validation import validate
 from accounts.models import User
 from realtime.errors import InvalidInput
@@ -36,10 +36,9 @@ class ApiView(APIView):
     so its handler must not do slow I/O and must not need ``atomic(durable=True)``.
     """
 
-    rate_policies: ClassVar[Mapping[str, str]] = {
-        "GET": "read", "HEAD": "read", "POST": "write", "PUT": "write", "PATCH": "write", "DELETE": "write",
-    }  # fmt: skip
+    rate_policies: ClassVar[Mapping[str, str]] = counting.CLASSES
     pagination_class: ClassVar[type[CursorPagination]] = CursorPagination
+    filter_names: ClassVar[frozenset[str]] = frozenset()  # query parameters of its list, besides those of the page
 
     # --- What handlers call ---
 
@@ -65,22 +64,27 @@ class ApiView(APIView):
         return validate(serializer, body)
 
     def paginated(self, queryset: QuerySet[_M], serializer_class: type[BaseSerializer[Any]]) -> Response:
-        """One page, newest first: ``{next, previous, results}``."""
+        """One page: ``{next, previous, results}``. A parameter that is neither the page's nor in ``filter_names`` is ``InvalidInput``."""
         paginator = self.pagination_class()
+        refuse_unknown(self.request, paginator.parameters | self.filter_names)
         rows = paginator.paginate_queryset(queryset, self.request, self)
         return paginator.get_paginated_response(serializer_class(rows, many=True, context=self._context()).data)
 
     def single(self, data: Mapping[str, Any], version: int, status: int = 200) -> Response:
-        """One object with its strong entity tag; 304 without a body when a GET's ``If-None-Match`` names this version."""
-        headers = {"ETag": conditions.etag(version)}
+        """One object with its strong entity tag; 304 without a body when a GET's ``If-None-Match`` names this very body."""
+        headers = {"ETag": conditions.etag(version, data)}
         reading = self.request.method in ("GET", "HEAD")
-        if reading and conditions.is_unchanged(self.request.headers.get("If-None-Match"), version):
+        if reading and conditions.names(self.request.headers.get("If-None-Match"), headers["ETag"]):
             return Response(status=304, headers=headers)
         return Response(data, status=status, headers=headers)
 
     def check_if_match(self, version: int) -> None:
         """Refuses a stale ``If-Match``. Call it with the version read **under the row's lock**, else two writers both pass."""
         conditions.require_match(self.request.headers.get("If-Match"), version)
+
+    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]  # DRF takes any HttpResponseBase
+        """What may be done here is in ``Allow``, and what it takes and gives in the OpenAPI document."""
+        return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
 
     # --- The course of a request ---
 
@@ -104,13 +108,10 @@ class ApiView(APIView):
             raise InvalidInput("The query string contains a NUL character.", code="bad_query")
 
     def check_throttles(self, request: Request) -> None:
-        """Counts the request under the policy of its method: per user, per address for strangers."""
-        policy = self.rate_policies.get(request.method or "")
-        if policy is None:
-            return
-        known = request.user.is_authenticated
-        caller = f"user:{request.user.pk}" if known else f"ip:{request.META.get('REMOTE_ADDR', '')}"
-        self._quota = limits.spend(request._request, policy, caller)
+        """Counts the request under the class of its method. What is refused before (no key, a wrong one) is counted by address, and
+        the headers are written, by ``config.http.limit_headers``."""
+        policy = self.rate_policies.get(request.method or "", "write")
+        counting.count(request._request, policy, request.user if isinstance(request.user, User) else None)
 
     def _handler(self) -> _Handler:
         name = (self.request.method or "").lower()
@@ -126,9 +127,6 @@ class ApiView(APIView):
         response.headers.setdefault(
             "Cache-Control", "private, no-cache"
         )  # kept by its reader only, and asked for again
-        if quota := getattr(self, "_quota", None):
-            for name, value in limits.rate_headers(quota).items():
-                response.headers.setdefault(name, value)
         return response
 
     def _context(self) -> dict[str, Any]:

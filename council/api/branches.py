@@ -54,7 +54,7 @@ class CouncilForkView(ApiView):
 class ReconsiderView(ApiView):
     """POST /api/council-sessions/{id}/reconsider"""
 
-    rate_policies = {**ApiView.rate_policies, "POST": "start"}
+    rate_policies = {**ApiView.rate_policies, "POST": "run"}
 
     @extend_schema(request=None, responses={202: s.SessionOut})
     def post(self, request: Request, pk: UUID) -> Response:
@@ -65,7 +65,7 @@ class ReconsiderView(ApiView):
 class AskSeatView(ApiView):
     """POST /api/council-sessions/{id}/seats/{seat}/ask"""
 
-    rate_policies = {**ApiView.rate_policies, "POST": "start"}
+    rate_policies = {**ApiView.rate_policies, "POST": "run"}
 
     @extend_schema(request=AskIn, responses={202: AskOut})
     def post(self, request: Request, pk: UUID, seat: UUID) -> Response:

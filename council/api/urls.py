@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from accounts.api.counting import wait_for_stream
 from accounts.api.urls import route
 from accounts.services import user_for_key
 from council.api import branches, exports, people, views
@@ -7,9 +8,9 @@ from council.consumers import CouncilSessions
 from council.me import MyStreams
 from realtime.sse import stream_view
 
-stream = stream_view(CouncilSessions(), user_for_key=user_for_key)
+stream = stream_view(CouncilSessions(), user_for_key=user_for_key, wait=wait_for_stream)
 
-my_stream = stream_view(MyStreams(), user_for_key=user_for_key)
+my_stream = stream_view(MyStreams(), user_for_key=user_for_key, wait=wait_for_stream)
 
 urlpatterns = [
     *route("me/stream", my_stream, "me-stream"),

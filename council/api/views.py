@@ -22,6 +22,8 @@ from council.recount import recount, rule_named
 class SessionListView(ApiView):
     """POST and GET /api/council-sessions"""
 
+    filter_names = frozenset({"status"})
+
     @extend_schema(request=s.SessionIn, responses={201: s.SessionOut})
     def post(self, request: Request) -> Response:
         body = self.validated(s.SessionIn)
@@ -55,7 +57,7 @@ class SessionView(ApiView):
 class StartView(ApiView):
     """POST /api/council-sessions/{id}/start"""
 
-    rate_policies = {**ApiView.rate_policies, "POST": "start"}
+    rate_policies = {**ApiView.rate_policies, "POST": "run"}
 
     @extend_schema(request=None, responses={202: s.SessionOut})
     def post(self, request: Request, pk: UUID) -> Response:

@@ -26,6 +26,7 @@ class EntryListView(ApiView):
     """POST and GET /api/knowledge-packs/{id}/entries"""
 
     pagination_class = OrderedPagination
+    filter_names = frozenset(one.name for one in filters.PARAMETERS)
 
     @extend_schema(
         request=EntryDraft,

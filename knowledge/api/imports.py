@@ -141,6 +141,8 @@ class ImportItemOut(serializers.Serializer[ImportItem]):
 class ImportListView(ApiView):
     """POST and GET /api/knowledge-packs/{id}/imports"""
 
+    filter_names = frozenset({"status"})
+
     parser_classes = [StrictJSONParser, MultiPartParser]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -216,6 +218,7 @@ class ImportItemsView(ApiView):
     """GET /api/knowledge-packs/{id}/imports/{import}/items"""
 
     pagination_class = OrdinalPagination
+    filter_names = frozenset({"status"})
 
     @extend_schema(responses=ImportItemOut(many=True), parameters=[OpenApiParameter("status", enum=ItemStatus.values)])
     def get(self, request: Request, pk: str, import_id: str) -> Response:

@@ -67,8 +67,11 @@ def _value(ordering: str, value: Any) -> Any:
 
 
 class OrderedPagination(CursorPagination):
-    """As its base, with ``?ordering=``. Rows that are changed while somebody pages by ``updated_at``, ``title`` or ``ordinal`` move,
-    and so may be seen twice or not at all."""
+    """As its base, with more to order by; ``?ordering=`` is the former name of ``?order=``. Rows that are changed while somebody pages
+    by ``updated_at``, ``title`` or ``ordinal`` move, and so may be seen twice or not at all."""
+
+    orders = (DEFAULT, *(one for one in ORDERINGS if one != DEFAULT))
+    parameters = CursorPagination.parameters | {"ordering"}
 
     def paginate_queryset(  # type: ignore[override]  # as in the base
         self,
@@ -76,7 +79,7 @@ class OrderedPagination(CursorPagination):
         request: Request,
         view: Any = None,
     ) -> list[_M]:
-        self.ordering = choice(request, "ordering", ORDERINGS) or DEFAULT
+        self.ordering = choice(request, "order", ORDERINGS) or choice(request, "ordering", ORDERINGS) or DEFAULT
         if self.ordering == DEFAULT:
             return super().paginate_queryset(queryset, request, view)
         self.url = request.build_absolute_uri()

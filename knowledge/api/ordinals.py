@@ -16,6 +16,9 @@ _M = TypeVar("_M", bound=Model)
 class OrdinalPagination(CursorPagination):
     """``?cursor=`` is ``after-N`` or ``before-N``; for models with an ``ordinal``."""
 
+    orders = ()
+    parameters = CursorPagination.parameters - {"order"}
+
     def paginate_queryset(self, queryset: QuerySet[_M], request: Request, view: Any = None) -> list[_M]:  # type: ignore[override]
         self.url = request.build_absolute_uri()
         self.limit = _limit(request)

@@ -24,6 +24,8 @@ _OWNERS = frozenset(
 class PackListView(ApiView):
     """POST and GET /api/knowledge-packs"""
 
+    filter_names = frozenset({"status", "scope", "trash"})
+
     @extend_schema(request=s.PackIn, responses={201: s.PackOut})
     def post(self, request: Request) -> Response:
         pack = services.create_pack(self.user, **self.validated(s.PackIn))

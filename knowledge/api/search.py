@@ -50,6 +50,7 @@ _PARAMETERS = [
 
 
 class SearchView(ApiView):
+    rate_policies = {**ApiView.rate_policies, "GET": "search", "HEAD": "search", "POST": "search"}
     """GET /api/knowledge-packs/{id}/entries/search"""
 
     @extend_schema(
@@ -65,6 +66,7 @@ class SearchView(ApiView):
 
 
 class SeveralPacksView(ApiView):
+    rate_policies = SearchView.rate_policies
     """GET /api/knowledge-packs/search?packs=a,b"""
 
     @extend_schema(

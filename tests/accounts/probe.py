@@ -50,6 +50,8 @@ class KeySerializer(serializers.ModelSerializer[ApiKey]):
 
 
 class Things(ApiView):
+    filter_names = frozenset({"tag", "ordering"})
+
     def get(self, request: Request) -> Response:
         return self.paginated(self.user.api_keys.all(), KeySerializer)
 

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import importlib
 import socket
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.core.cache import cache
+from django.conf import settings as django_settings
+from django.core.cache import caches
 from django.test import Client
 from pytest_django import Settings
 
 from accounts import limits
+from accounts.api.views import ApiView
 from accounts.models import User
 from tests.accounts.conftest import program_of
 
@@ -22,14 +25,15 @@ WRONG = "not the password"
 @pytest.fixture
 def limited(settings: Settings) -> Settings:
     settings.RATELIMIT_ENABLE = True
-    settings.RATE_LIMITS = {"login": "3/h", "read": "", "write": "3/h", "start": "1/h"}
+    settings.RATE_LIMITS = {"login": "3/h", "read": "", "write": "3/h", "read_ip": "3/h"}
     settings.RATELIMIT_CACHE_PREFIX = f"test-{time.monotonic_ns()}:"
     return settings
 
 
 def dead_cache(settings: Settings, port: int) -> None:
     default = settings.CACHES["default"]
-    settings.CACHES = {"default": {**default, "LOCATION": f"redis://127.0.0.1:{port}/0"}}
+    limits = {**settings.CACHES["limits"], "LOCATION": f"redis://127.0.0.1:{port}/0"}
+    settings.CACHES = {"default": {**default, "LOCATION": f"redis://127.0.0.1:{port}/0"}, "limits": limits}
 
 
 @pytest.fixture
@@ -78,7 +82,34 @@ class TestApi:
         assert last.headers["RateLimit"] == f'"write";r=0;t={wait}'
         assert last.headers["RateLimit-Policy"] == '"write";q=3;w=3600'
 
-    def test_reads_have_no_limit_by_default(self, limited: Settings, program: Client) -> None:
+    def test_a_key_has_a_part_of_what_its_user_has(self, limited: Settings, user: User) -> None:
+        limited.RATE_LIMITS = {**limited.RATE_LIMITS, "write_key": "2/h"}
+        one = program_of(user)
+        first, _, third = [write(one) for _ in range(3)]
+        assert first.headers["RateLimit-Policy"] == '"write";q=3;w=3600, "write_key";q=2;w=3600'
+        assert (third.status_code, third.headers["RateLimit"].split(";")[0]) == (429, '"write"')
+        assert '"write_key";r=0' in third.headers["RateLimit"]
+        limited.RATE_LIMITS = {**limited.RATE_LIMITS, "write": "9/h"}
+        assert write(program_of(user)).status_code == 201
+
+    @pytest.mark.parametrize("path", [THINGS, "/api/probe/raise/bug", "/api/nothing", "/api/probe/plain/bug"])
+    def test_every_answer_to_a_stranger_is_counted_by_address(self, limited: Settings, db: None, path: str) -> None:
+        strangers = [Client(raise_request_exception=False, REMOTE_ADDR=f"2001:db8::{n}") for n in range(4)]
+        answers = [one.get(path, headers={"Authorization": "Bearer qk_wrong"}) for one in strangers]
+        assert [answer.headers["RateLimit"].split(";")[1] for answer in answers] == ["r=2", "r=1", "r=0", "r=0"]
+        assert answers[0].status_code in (401, 404, 500)
+        assert (answers[3].status_code, answers[3].json()["code"]) == (429, "rate_limited")
+        assert int(answers[3].headers["Retry-After"]) > 0
+        elsewhere = Client(raise_request_exception=False, REMOTE_ADDR="2001:db8:0:1::1")
+        assert elsewhere.get(path).headers["RateLimit"].split(";")[1] == "r=2"
+
+    def test_a_304_says_what_is_left(self, limited: Settings, program: Client) -> None:
+        limited.RATE_LIMITS = {**limited.RATE_LIMITS, "read": "9/h"}
+        tag = program.get(THINGS).headers["ETag"]
+        again = program.get(THINGS, headers={"If-None-Match": tag})
+        assert (again.status_code, again.headers["RateLimit-Policy"]) == (304, '"read";q=9;w=3600')
+
+    def test_reads_may_have_no_limit(self, limited: Settings, program: Client) -> None:
         assert [program.get(THINGS).status_code for _ in range(5)] == [200] * 5
 
     def test_users_are_counted_apart_and_keys_of_one_user_together(
@@ -143,5 +174,19 @@ class TestSignIn:
 
 
 def test_the_cache_under_test_is_real() -> None:
-    cache.set("limits-probe", 1, 5)
-    assert cache.get("limits-probe") == 1
+    counters = caches["limits"]
+    counters.delete("limits-probe")
+    assert counters.add("limits-probe", 1, 5)
+    assert not counters.add("limits-probe", 1, 5)
+    assert counters.incr("limits-probe") == 2
+
+
+def test_every_class_of_every_route_has_a_rate() -> None:
+    importlib.import_module(django_settings.ROOT_URLCONF)
+    waiting, classes = [ApiView], set()
+    while waiting:
+        view = waiting.pop()
+        waiting += view.__subclasses__()
+        classes |= set(view.rate_policies.values())
+    assert {"read", "write", "search", "run"} <= classes
+    assert {f"{name}{whose}" for name in classes for whose in ("", "_key", "_ip")} <= set(django_settings.RATE_LIMITS)

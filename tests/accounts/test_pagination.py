@@ -112,3 +112,23 @@ def _encoded(text: str) -> str:
 def test_a_bad_cursor_is_400(program: Client, cursor: str) -> None:
     answer = program.get(THINGS, {"cursor": cursor})
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
+
+
+def test_oldest_first_is_the_same_list_backwards(tied: Client, user: User) -> None:
+    pages = _walk(tied, f"{THINGS}?limit=3&order=created_at", "next")
+    assert [id_ for page in pages for id_ in _ids(page)] == _expected(user)[::-1]
+    back = _walk(tied, pages[-1]["previous"], "previous")
+    assert [id_ for page in reversed(back) for id_ in _ids(page)] + _ids(pages[-1]) == _expected(user)[::-1]
+
+
+@pytest.mark.parametrize("order", ["name", "", "-", "--created_at", "id"])
+def test_an_order_that_the_list_does_not_have_is_400(tied: Client, order: str) -> None:
+    answer = tied.get(f"{THINGS}?order={order}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_order")
+    assert answer.json()["errors"][0]["pointer"] == "/order"
+
+
+def test_an_unknown_parameter_is_400_and_named(tied: Client) -> None:
+    answer = tied.get(f"{THINGS}?limit=2&lmit=3&a/b=1")
+    assert (answer.status_code, answer.json()["code"]) == (400, "unknown_parameter")
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/a~1b", "/lmit"]

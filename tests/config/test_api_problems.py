@@ -154,7 +154,5 @@ class TestRequestIds:
 
     def test_the_logs_carry_the_same_id(self, quiet: Client, caplog: pytest.LogCaptureFixture) -> None:
         quiet.get("/api/x", headers={"X-Request-ID": "find-me"})
-        ends = [
-            one.msg for one in caplog.records if isinstance(one.msg, dict) and one.msg["event"] == "request_finished"
-        ]
+        ends = [one.msg for one in caplog.records if isinstance(one.msg, dict) and one.msg["event"] == "request"]
         assert [one["request_id"] for one in ends] == ["find-me"]

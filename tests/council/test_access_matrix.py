@@ -193,7 +193,7 @@ API: dict[tuple[str, str], Row] = {
     ("me-notifications-read", "POST"): Row(EVERYBODY, 200, lambda _: {"up_to": 0}),
 }
 # Open to everybody, and nothing of anybody in them.
-OPEN = {"schema", "asyncapi", "asyncapi-yaml", "livez", "readyz"}
+OPEN = {"schema", "api-docs", "api-redoc", "asyncapi", "asyncapi-yaml", "livez", "readyz"}
 DOORS = {"accounts:login"}  # tests/accounts
 # In tests/knowledge/test_sharing_matrix.py and tests/realtime/test_my_stream.py, with a server and sockets.
 LIVE = {"session-stream", "knowledge-stream", "me-stream"}

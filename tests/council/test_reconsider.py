@@ -79,7 +79,11 @@ def decision_of(session: CouncilSession, number: int = 2) -> Decision:
 
 def test_a_decision_says_what_has_changed_since(api: Api, user: User, session: CouncilSession) -> None:
     assert {one["stale"] for one in citations(api, session)} == {None}
+    here = f"/api/council-sessions/{session.pk}"
+    tag = api.get(here).headers["ETag"]
+    assert api.get(here, If_None_Match=tag).status_code == 304
     now = revise(user)
+    assert api.get(here, If_None_Match=tag).status_code == 200  # nobody edited the council
     changed = [one for one in citations(api, session) if one["entry"] == str(now.pk)]
     assert changed
     expected = {"revision": str(now.revision_id), "number": 2, "withdrawn": False}

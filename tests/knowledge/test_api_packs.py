@@ -42,7 +42,7 @@ def test_create_answers_the_pack_and_its_tag(api: Api, slash: str) -> None:
     body = response.json()
     assert set(body) == FIELDS
     assert (body["name"], body["tags"], body["status"], body["role"]) == ("Energy", ["a", "b"], "draft", "owner")
-    assert response.headers["ETag"] == '"v1"'
+    assert response.headers["ETag"].startswith('"v1.')
     assert api.get(f"{PACKS}/{body['id']}{slash}").json() == body
 
 
@@ -121,7 +121,7 @@ def test_patch_changes_what_it_names(api: Api, pack: KnowledgePack) -> None:
     assert response.status_code == 200
     assert (response.json()["name"], response.json()["tags"], response.json()["version"]) == ("Better", [], 2)
     assert response.json()["description"] == pack.description
-    assert response.headers["ETag"] == '"v2"'
+    assert response.headers["ETag"].startswith('"v2.')
 
 
 def test_an_empty_patch_changes_nothing(api: Api, pack: KnowledgePack) -> None:
@@ -153,7 +153,8 @@ def test_a_stale_tag_is_412_and_changes_nothing(api: Api, pack: KnowledgePack, m
 
 
 def test_an_unchanged_pack_is_304(api: Api, pack: KnowledgePack) -> None:
-    assert api.get(url(pack), If_None_Match='"v1"').status_code == 304
+    tag = api.get(url(pack)).headers["ETag"]
+    assert api.get(url(pack), If_None_Match=tag).status_code == 304
 
 
 @pytest.mark.parametrize("slash", ["", "/"])

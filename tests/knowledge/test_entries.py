@@ -65,8 +65,8 @@ def found(api: Api, entries: str, words: str) -> list[str]:
 def test_one_entry_comes_with_its_content_and_tag(api: Api, solar: str, slash: str) -> None:
     response = api.get(solar + slash)
     assert {name: response.json()[name] for name in SOLAR} == SOLAR
-    assert response.headers["ETag"] == '"v1"'
-    assert api.get(solar, If_None_Match='"v1"').status_code == 304
+    assert response.headers["ETag"].startswith('"v1.')
+    assert api.get(solar, If_None_Match=response.headers["ETag"]).status_code == 304
 
 
 def test_an_entry_of_another_pack_or_person_is_not_there(
@@ -134,7 +134,7 @@ def test_another_language_indexes_the_words_again_and_keeps_the_vectors(
 def test_an_empty_or_equal_change_changes_nothing(api: Api, pack: KnowledgePack, solar: str) -> None:
     before = kinds(pack)
     for change in ({}, {"title": SOLAR["title"]}, {"content": SOLAR["content"], "tags": SOLAR["tags"]}):
-        assert api.patch(solar, change).headers["ETag"] == '"v1"'
+        assert api.patch(solar, change).headers["ETag"].startswith('"v1.')
     assert kinds(pack) == before
 
 

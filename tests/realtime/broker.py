@@ -31,6 +31,10 @@ class Broker:
         self._process.kill()
         self._process.wait()
 
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
     def freeze(self) -> None:
         os.kill(self._process.pid, signal.SIGSTOP)
 

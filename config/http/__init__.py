@@ -1,0 +1,1 @@
+"""Middleware of the HTTP side, in the order in which ``settings.MIDDLEWARE`` puts it."""
