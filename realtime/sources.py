@@ -25,10 +25,11 @@ class LoggedEvent:
 
 
 class StreamSource(ABC):
-    """One kind of stream. Subclasses set ``model`` and say who may watch and what a newcomer is shown; both methods run on a
-    database thread."""
+    """One kind of stream. Subclasses set ``model`` and ``scopes``, and say who may watch and what a newcomer is shown; both methods
+    run on a database thread."""
 
     model: ClassVar[type[Stream]]
+    scopes: ClassVar[tuple[str, ...]]  # what a key needs to watch, all of them
     shows_work: ClassVar[bool] = True  # whether models write here, and whether it is said how many watch
 
     @abstractmethod

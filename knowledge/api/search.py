@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.views import ApiView
+from accounts.scopes import PACKS
 from accounts.models import User
 from knowledge import selectors
 from knowledge.api import serializers as s
@@ -52,6 +53,8 @@ _PARAMETERS = [
 class SearchView(ApiView):
     """GET /api/knowledge-packs/{id}/entries/search"""
 
+    scopes = PACKS
+
     @extend_schema(
         responses=s.SearchOut,
         parameters=[
@@ -66,6 +69,8 @@ class SearchView(ApiView):
 
 class SeveralPacksView(ApiView):
     """GET /api/knowledge-packs/search?packs=a,b"""
+
+    scopes = PACKS
 
     @extend_schema(
         responses=s.SearchOut,
