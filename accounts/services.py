@@ -11,9 +11,18 @@ from accounts import keys
 from accounts.keys import create_api_key, key_of, revoke_api_key, user_for_key
 from accounts.models import SignIn, User
 
-__all__ = ["client_ip", "create_api_key", "key_of", "recheck_sockets", "record_sign_in", "revoke_api_key", "user_for_key"]
+__all__ = [
+    "client_ip",
+    "create_api_key",
+    "key_of",
+    "recheck_sockets",
+    "record_sign_in",
+    "revoke_api_key",
+    "user_for_key",
+]
 
 logger = logging.getLogger(__name__)
+
 
 def recheck_sockets(user: User) -> None:
     """After the commit, every live connection of the user asks again whether it may stay: for changes of who may sign in and how."""

@@ -32,6 +32,11 @@ class StreamSource(ABC):
     scopes: ClassVar[tuple[str, ...]]  # what a key needs to watch, all of them
     shows_work: ClassVar[bool] = True  # whether models write here, and whether it is said how many watch
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not getattr(cls, "scopes", ()):
+            raise TypeError(f"{cls.__name__} does not say which scopes a key needs to watch")
+
     @abstractmethod
     def authorise(self, user: AbstractBaseUser, stream_id: UUID) -> bool:
         """Whether the user may watch. ``False`` and ``NotFound`` read as unknown (4404), ``Forbidden`` as 4403."""

@@ -78,9 +78,7 @@ def _last_seq(request: HttpRequest) -> int | None:
     return int(given)
 
 
-async def _identify(
-    request: HttpRequest, source: StreamSource, pk: UUID | None, keys: Keys
-) -> tuple[Identity, UUID]:
+async def _identify(request: HttpRequest, source: StreamSource, pk: UUID | None, keys: Keys) -> tuple[Identity, UUID]:
     headers = {name.lower(): value for name, value in request.headers.items()}
     try:
         address = auth.ip_address(request.META.get("REMOTE_ADDR", ""))

@@ -205,7 +205,8 @@ class ApiView(APIView):
             return response.content
         kept = Response(data, status=response.status_code)
         self._finalized(kept)
-        return kept.render().content
+        kept.render()
+        return kept.content
 
 
 def _replay(answer: idempotency.Answer) -> HttpResponse:

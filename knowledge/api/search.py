@@ -15,8 +15,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.views import ApiView
-from accounts.scopes import PACKS
 from accounts.models import User
+from accounts.scopes import PACKS
 from knowledge import selectors
 from knowledge.api import serializers as s
 from knowledge.api.params import BOOLEANS, bad, choice, number
