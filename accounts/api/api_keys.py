@@ -47,6 +47,11 @@ class RotateIn(serializers.Serializer[Any]):
     )
 
 
+_COLUMNS = (
+    "id", "name", "prefix", "scopes", "created_at", "expires_at", "last_used_at", "last_used_ip", "rotated_at", "revoked_at", "version",
+)  # fmt: skip
+
+
 class ApiKeyOut(serializers.Serializer[ApiKey]):
     id = serializers.UUIDField()
     name = serializers.CharField()
@@ -73,9 +78,6 @@ class ApiKeyOut(serializers.Serializer[ApiKey]):
             "status": status,
             "previous_until": instance.previous_until if overlaps else None,
         }
-
-
-_COLUMNS = tuple(name for name in ApiKeyOut().fields if name not in {"status", "previous_until"})
 
 
 class NewApiKeyOut(ApiKeyOut):
