@@ -206,7 +206,7 @@ class ApiView(APIView):
         kept = Response(data, status=response.status_code)
         self._finalized(kept)
         kept.render()
-        return kept.content
+        return bytes(kept.content)
 
 
 def _replay(answer: idempotency.Answer) -> HttpResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import uuid
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts import keys
-from accounts.errors import KeyRotating
+from accounts.errors import InsufficientScope, KeyEnded, KeyRotating
 from accounts.models import ApiKey, IdempotencyRecord, User
+from accounts.scopes import ALL
 from tests.accounts.conftest import csrf
 from tests.conftest import Api
 
@@ -192,9 +194,9 @@ class TestMakers:
     def test_the_service_does_not_widen_whoever_asks(self, user: User) -> None:
         maker, _ = keys.create_api_key(user, "a", scopes=["packs:write"])
         assert keys.create_api_key(user, "b", scopes=["packs:read"], maker=maker)[0].scopes == ["packs:read"]
-        with pytest.raises(keys.InsufficientScope):
+        with pytest.raises(InsufficientScope):
             keys.create_api_key(user, "c", scopes=["packs:read", "councils:read"], maker=maker)
-        with pytest.raises(keys.InsufficientScope):
+        with pytest.raises(InsufficientScope):
             keys.rotate_api_key(user, keys.create_api_key(user, "d")[0].pk, maker=maker)
 
     def test_no_key_outlives_its_maker(self, user: User) -> None:
@@ -226,7 +228,7 @@ class TestRotation:
         self, user: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         start, now = timezone.now(), [timezone.now()]
-        monkeypatch.setattr(keys.timezone, "now", lambda: now[0])
+        monkeypatch.setattr("accounts.keys.timezone.now", lambda: now[0])
         now[0] = start
         key, old = keys.create_api_key(user, "a", scopes=["packs:read"])
         rotated, new = keys.rotate_api_key(user, key.pk, HOUR)
@@ -321,10 +323,10 @@ class TestRaces:
             def rotate(key: ApiKey = key) -> str | None:
                 try:
                     return keys.rotate_api_key(user, key.pk, HOUR)[1]
-                except keys.KeyEnded:
+                except KeyEnded:
                     return None
 
-            new, _ = self.together(rotate, lambda key=key: keys.revoke_api_key(key))
+            new, _ = self.together(rotate, functools.partial(keys.revoke_api_key, key))
             assert keys.user_for_key(old) is None
             assert new is None or keys.user_for_key(new) is None
 
@@ -342,7 +344,7 @@ class TestUse:
         with django_assert_num_queries(1):
             key = keys.live_key(secret, "192.0.2.8")
             assert key is not None
-            assert (key.user.email, key.granted) == (user.email, frozenset(keys.ALL))
+            assert (key.user.email, key.granted) == (user.email, frozenset(ALL))
 
     def test_a_request_of_a_key_costs_one_query_more_than_its_own(
         self, api: Api, django_assert_num_queries: DjangoAssertNumQueries

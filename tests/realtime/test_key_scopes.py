@@ -12,10 +12,11 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
 from accounts import keys
 from accounts.models import User
-from accounts.scopes import ALL
+from accounts.scopes import ALL, granted
 from config.sockets import websocket
 from council import services as councils
 from knowledge.models import KnowledgePack
@@ -66,7 +67,7 @@ async def test_sockets_and_streams_ask_for_scopes(
     stream_id = session.pk if "council" in path else pack.pk
     for held in HELD:
         secret = await query(secret_with, user, *held)
-        may = needs <= keys.granted(held)
+        may = needs <= granted(held)
         async with LiveClient(f"{server.url}/{path.replace('<uuid:stream_id>', str(stream_id))}", key=secret) as client:
             assert await client.connect() if may else await client.refusal() == 4403, held
         status = await sync_to_async(opened)(f"{server.url}/api/{stream.format(id=stream_id)}", secret, needs)
@@ -141,7 +142,7 @@ def rotate_at_once(user: User) -> None:
 
 
 def expire(user: User) -> None:
-    user.api_keys.update(expires_at=keys.timezone.now())
+    user.api_keys.update(expires_at=timezone.now())
 
 
 @pytest.mark.parametrize("by", ["key", "ticket"])
@@ -170,7 +171,7 @@ async def test_an_overlap_keeps_what_the_old_secret_opened_until_it_ends(
         await asyncio.sleep(1)
         await query(append, pack, "still here")
         await client.reach(1)
-        await query(lambda: user.api_keys.update(previous_until=keys.timezone.now()))
+        await query(lambda: user.api_keys.update(previous_until=timezone.now()))
         assert await client.closed(patience=15) == 4401
 
 
