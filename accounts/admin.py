@@ -13,9 +13,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts import services
 from accounts.models import ApiKey, SignIn, User
+from accounts.scopes import MEANINGS
 
 
 class NewUserForm(UserCreationForm):
@@ -48,9 +50,14 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # not s
 
 
 class NewApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
+    scopes = forms.MultipleChoiceField(
+        choices=[(str(scope), f"{scope}: {meaning}") for scope, meaning in MEANINGS.items()],
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+    )
+
     class Meta:
         model = ApiKey
-        fields = ("user", "name", "expires_at")
+        fields = ("user", "name", "scopes", "expires_at")
 
     def clean_expires_at(self) -> datetime | None:
         moment: datetime | None = self.cleaned_data["expires_at"]
@@ -63,7 +70,10 @@ class NewApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
 class ApiKeyAdmin(ModelAdmin):
     """A key is created, looked at and revoked, never edited. Deleting is left possible, or no user could be deleted."""
 
-    list_display = ("name", "user", "prefix", "created_at", "last_used_at", "expires_at", "revoked_at")
+    list_display = (
+        "name", "user", "scopes", "prefix", "created_at", "last_used_at", "last_used_ip", "expires_at", "rotated_at",
+        "previous_until", "revoked_at",
+    )  # fmt: skip
     list_filter = ("revoked_at", "expires_at")
     list_select_related = ("user",)
     search_fields = ("name", "prefix", "user__email")
@@ -75,12 +85,12 @@ class ApiKeyAdmin(ModelAdmin):
         return super().get_form(request, obj, change, **({} if change else {"form": NewApiKeyForm}), **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
-        return ("user", "name", "expires_at") if obj is None else self.list_display
+        return ("user", "name", "scopes", "expires_at") if obj is None else self.list_display
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
             raise TypeError("keys are not edited")
-        key, plaintext = services.create_api_key(obj.user, obj.name, obj.expires_at)
+        key, plaintext = services.create_api_key(obj.user, obj.name, obj.expires_at, scopes=obj.scopes)
         obj.__dict__.update(key.__dict__)
         messages.warning(request, f"The key, shown this once: {plaintext}")
 

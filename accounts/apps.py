@@ -5,4 +5,4 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts import receivers  # noqa: F401  # connects them
+        from accounts import checks, receivers  # noqa: F401  # connects and registers them

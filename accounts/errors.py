@@ -5,14 +5,22 @@ QuorumError
 ├── RateLimited            too many requests; carries the quota
 ├── Unavailable
 │   └── LimiterDown        the counter of attempts does not answer, and this limit may not be skipped
+├── Forbidden
+│   └── InsufficientScope  the API key may not do this; says which scope would
 ├── IdempotencyMismatch    the key was used before with another request
+├── IllegalState
+│   ├── KeyEnded           the API key has expired or was revoked
+│   └── KeyRotating        its old secret still works from the last rotation
 └── Conflict
     └── IdempotencyBusy    the first request with this key is still running, or was overtaken
 """
 
 from __future__ import annotations
 
-from realtime.errors import Conflict, QuorumError, Unavailable
+from collections.abc import Collection
+from datetime import datetime
+
+from realtime.errors import Conflict, Forbidden, IllegalState, QuorumError, Unavailable
 
 
 class PreconditionFailed(QuorumError):
@@ -44,3 +52,27 @@ class IdempotencyMismatch(QuorumError):
 class IdempotencyBusy(Conflict):
     code = "idempotency_key_in_use"
     retry_after = 5
+
+
+class InsufficientScope(Forbidden):
+    """``needed``: all that the request needs, ``held``: what the key has. The challenge is RFC 6750's (section 3.1)."""
+
+    code = "insufficient_scope"
+
+    def __init__(self, needed: Collection[str], held: Collection[str]) -> None:
+        missing = sorted(set(needed) - set(held))
+        super().__init__(f"The API key lacks the scope {' and '.join(missing)}.")
+        self.auth_header = f'Bearer error="insufficient_scope", scope="{" ".join(sorted(needed))}"'
+
+
+class KeyEnded(IllegalState):
+    code = "key_ended"
+
+
+class KeyRotating(IllegalState):
+    code = "key_rotating"
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(
+            f"The old secret of the last rotation works until {until:%Y-%m-%dT%H:%M:%SZ}. A rotation with overlap 0 ends it now."
+        )

@@ -13,6 +13,8 @@ from unfold.forms import AuthenticationForm as UnfoldAuthenticationForm
 
 from accounts import limits, services
 from accounts.errors import LimiterDown, RateLimited
+from accounts.keys import NAME_MAX
+from accounts.scopes import MEANINGS
 
 
 class CountedSignIn(AuthenticationForm):
@@ -66,9 +68,15 @@ class AdminSignInForm(CountedSignIn, UnfoldAuthenticationForm):
 
 
 class ApiKeyForm(forms.Form):
-    """A name, and a day after which the key no longer works."""
+    """A name, what the key may do, and a day after which it no longer works."""
 
-    name = forms.CharField(max_length=80, help_text="What will use it, for example “nightly import”.")
+    name = forms.CharField(max_length=NAME_MAX, help_text="What will use it, for example “nightly import”.")
+    scopes = forms.MultipleChoiceField(
+        label="It may",
+        choices=[(str(scope), f"{scope}: {meaning}") for scope, meaning in MEANINGS.items()],
+        widget=forms.CheckboxSelectMultiple,
+        help_text="As little as it needs: whoever finds the key may do the same.",
+    )
     expires_on = forms.DateField(
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}),
@@ -87,3 +95,13 @@ class ApiKeyForm(forms.Form):
         if end <= timezone.now():
             raise ValidationError("That day is over.")
         return end
+
+
+class RotateKeyForm(forms.Form):
+    """For how long the old secret goes on."""
+
+    overlap = forms.TypedChoiceField(
+        label="The old key works for",
+        choices=[("3600", "1 hour more"), ("86400", "1 day more"), ("604800", "7 days more"), ("0", "no longer")],
+        coerce=lambda seconds: timedelta(seconds=int(seconds)),
+    )

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 import uuid
 from typing import ClassVar
 
 import pgtrigger
 from django.contrib.auth.base_user import BaseUserManager
 from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Lower
 
+from accounts.scopes import ALL as ALL_SCOPES
+from accounts.scopes import granted
 from realtime.ids import uuid7
 from realtime.models import Event, Stream
-
-KEY_PREFIX = "qk_"
 
 
 class UserManager(BaseUserManager["User"]):
@@ -89,28 +90,51 @@ class User(AbstractUser):
 
 
 class ApiKey(models.Model):
-    """A program's credential. Only the SHA-256 of the key is stored: 256 random bits need no slow hash."""
+    """A program's credential. Only the SHA-256 of its secret is stored: 255 random bits need no slow hash. After a rotation the
+    secret before it goes on until ``previous_until``."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=80)
+    scopes = ArrayField(models.CharField(max_length=20))
     prefix = models.CharField(max_length=12, editable=False)  # first characters, to tell keys apart in lists
     digest = models.BinaryField(max_length=32, unique=True, editable=False)
+    previous_digest = models.BinaryField(max_length=32, unique=True, null=True, editable=False)
+    previous_until = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_ip = models.GenericIPAddressField(null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
+    rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    version = models.PositiveIntegerField(default=1, editable=False)  # of what people decide; a use is no change
+
+    # The digest that a caller was recognised by (``keys.live_key``): the present one or the one before.
+    shown: bytes = b""
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="api_key_scopes_known",
+                condition=Q(scopes__contained_by=[str(scope) for scope in ALL_SCOPES]) & Q(scopes__len__gt=0),
+            ),
+            models.CheckConstraint(
+                name="api_key_previous_ends",
+                condition=Q(previous_digest=None, previous_until=None)
+                | Q(previous_digest__isnull=False, previous_until__isnull=False),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
 
+    @property
+    def granted(self) -> frozenset[str]:
+        return granted(self.scopes)
+
     @staticmethod
     def hash(key: str) -> bytes:
         return hashlib.sha256(key.encode()).digest()
-
-    @staticmethod
-    def generate() -> str:
-        return KEY_PREFIX + secrets.token_urlsafe(32)
 
 
 class SignIn(models.Model):

@@ -9,4 +9,5 @@ urlpatterns = [
     *route("logout", LogoutView, "logout"),
     *route("keys", views.keys, "keys"),
     *route("keys/<uuid:key_id>/revoke", views.revoke_key, "revoke_key"),
+    *route("keys/<uuid:key_id>/rotate", views.rotate_key, "rotate_key"),
 ]

@@ -11,16 +11,18 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods, require_POST
 
+from accounts import keys as api_keys
 from accounts import services
 from accounts.errors import RateLimited
-from accounts.forms import ApiKeyForm, SignInForm
+from accounts.forms import ApiKeyForm, RotateKeyForm, SignInForm
 from accounts.limits import refusal_headers
-from accounts.models import User
-from realtime.errors import NotFound
+from accounts.models import ApiKey, User
+from realtime.errors import IllegalState, NotFound
 
 
 class SignIn(LoginView):
@@ -51,12 +53,48 @@ def keys(request: HttpRequest) -> HttpResponse:
     """The caller's keys. A new key is shown in the answer to the POST itself: no other place ever holds its plaintext."""
     user = cast("User", request.user)
     form = ApiKeyForm(request.POST or None)
-    key, plaintext = None, ""
     if request.method == "POST" and form.is_valid():
-        key, plaintext = services.create_api_key(user, form.cleaned_data["name"], form.cleaned_data["expires_on"])
-        form = ApiKeyForm()
-    listed = user.api_keys.order_by("-created_at", "-id")
-    context = {"form": form, "keys": listed, "new_key": key, "plaintext": plaintext}
+        data = form.cleaned_data
+        key, plaintext = services.create_api_key(user, data["name"], data["expires_on"], scopes=data["scopes"])
+        return _keys_page(request, ApiKeyForm(), key, plaintext)
+    return _keys_page(request, form)
+
+
+@never_cache
+@sensitive_variables("plaintext")
+@login_required
+@require_POST
+def rotate_key(request: HttpRequest, key_id: UUID) -> HttpResponse:
+    """As above: the new secret is in the answer."""
+    user, form = cast("User", request.user), RotateKeyForm(request.POST)
+    try:
+        api_keys.key_of(user, key_id)
+        if not form.is_valid():
+            messages.error(request, "Choose for how long the old key works.")
+            return redirect("accounts:keys")
+        key, plaintext = api_keys.rotate_api_key(user, key_id, form.cleaned_data["overlap"])
+    except NotFound as error:
+        raise Http404(error.detail) from error
+    except IllegalState as error:
+        messages.error(request, error.detail)
+        return redirect("accounts:keys")
+    return _keys_page(request, ApiKeyForm(), key, plaintext)
+
+
+@sensitive_variables("plaintext")
+def _keys_page(
+    request: HttpRequest, form: ApiKeyForm, new_key: ApiKey | None = None, plaintext: str = ""
+) -> HttpResponse:
+    now = timezone.now()
+    listed = [
+        {
+            "key": key,
+            "status": api_keys.status_of(key, now),
+            "overlaps": key.previous_until is not None and key.previous_until > now,
+        }
+        for key in api_keys.keys_of(cast("User", request.user)).order_by("-created_at", "-id")
+    ]
+    context = {"form": form, "keys": listed, "new_key": new_key, "plaintext": plaintext, "rotate_form": RotateKeyForm()}
     return render(request, "accounts/keys.html", context, status=400 if form.errors else 200)
 
 

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 from accounts.api.views import ApiView
 from accounts.events import OWN
+from accounts.scopes import ANY_KEY
 from council.event_types import COUNCIL_SESSIONS
 from knowledge.event_types import KNOWLEDGE_PACKS
 from realtime import asyncapi
@@ -35,6 +36,7 @@ class AsyncApiView(ApiView):
     """GET /api/asyncapi.json"""
 
     permission_classes = [AllowAny]
+    scopes = ANY_KEY
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> Response | HttpResponse:

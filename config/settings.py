@@ -276,6 +276,7 @@ SPECTACULAR_SETTINGS = {
         "IndexStatusEnum": "knowledge.states.IndexStatus",
         "RoleEnum": "knowledge.models.Role",
         "ShareRoleEnum": "knowledge.api.sharing.ROLES",
+        "ApiKeyStatusEnum": "accounts.keys.STATUSES",
     },
     "PREPROCESSING_HOOKS": ["accounts.api.schema.drop_slash_twins"],
     "POSTPROCESSING_HOOKS": [

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.contrib.auth.base_user import AbstractBaseUser
 
 from accounts.models import User
+from accounts.scopes import Scope
 from council import selectors
 from council.models import CouncilSession
 from realtime.consumers import StreamConsumer
@@ -16,6 +17,7 @@ from realtime.sources import StreamSource
 
 class CouncilSessions(StreamSource):
     model = CouncilSession
+    scopes = (Scope.COUNCILS_READ,)
 
     def authorise(self, user: AbstractBaseUser, stream_id: UUID) -> bool:
         return selectors.owns(cast("User", user), stream_id)

@@ -9,6 +9,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 
 from accounts import events, streams
 from accounts.models import UserStream
+from accounts.scopes import Scope
 from council import news
 from council.models import CouncilSession
 from council.states import SessionStatus
@@ -44,6 +45,7 @@ def _shown(user_id: UUID) -> list[CouncilSession]:
 
 class MyStreams(StreamSource):
     model = UserStream
+    scopes = (Scope.COUNCILS_READ, Scope.PACKS_READ)
     shows_work = False
 
     def authorise(self, user: AbstractBaseUser, stream_id: UUID) -> bool:

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.contrib.auth.base_user import AbstractBaseUser
 
 from accounts.models import User
+from accounts.scopes import Scope
 from knowledge import selectors
 from knowledge.models import KnowledgePack
 from realtime.consumers import StreamConsumer
@@ -16,6 +17,7 @@ from realtime.sources import StreamSource
 
 class KnowledgePacks(StreamSource):
     model = KnowledgePack
+    scopes = (Scope.PACKS_READ,)
 
     def authorise(self, user: AbstractBaseUser, stream_id: UUID) -> bool:
         return selectors.readable_packs(cast("User", user)).filter(pk=stream_id).exists()

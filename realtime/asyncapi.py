@@ -74,7 +74,11 @@ _TIME: Final[Json] = {"type": "string", "format": "date-time"}
 def _security(cookie: str) -> Json:
     session = "The session cookie, with an Origin of ours."
     return {
-        "key": {"type": "http", "scheme": "bearer", "description": "An API key on the handshake."},
+        "key": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key on the handshake, with the scopes of the stream.",
+        },
         "session": {"type": "httpApiKey", "in": "cookie", "name": cookie, "description": session},
     }
 

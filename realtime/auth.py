@@ -1,16 +1,18 @@
 """Who opens a socket or a stream: a browser by its session cookie and its exact Origin, a program by its key, a page elsewhere by
 a ticket.
 
-    Refused                a Close code: the watcher must go, and why
+    Refused                a Close code: the watcher must go, and why; ``needed``: the scopes that its key would need
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+import ipaddress
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -22,32 +24,57 @@ from django.http import HttpRequest
 from realtime import tickets
 from realtime.frames import Close
 
-KeyUser = Callable[[str], AbstractBaseUser | None]
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Refused(Exception):
     """The watcher must go; ``code`` says why."""
 
-    def __init__(self, code: Close) -> None:
+    def __init__(self, code: Close, needed: Collection[str] = ()) -> None:
         super().__init__(code.name.lower())
         self.code = code
+        self.needed = needed
+
+
+class HeldKey(Protocol):
+    """A live API key: whose it is, and the scopes that it grants."""
+
+    @property
+    def user(self) -> AbstractBaseUser: ...
+    @property
+    def granted(self) -> frozenset[str]: ...
+
+
+class Keys(Protocol):
+    """How keys are looked up (``accounts.keys``), handed in by those who mount sockets and streams: this app stands below accounts."""
+
+    def live_key(self, secret: str, address: str | None = None) -> HeldKey | None: ...
+    def live_key_by_digest(self, digest: bytes) -> HeldKey | None: ...
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A signed-in user. ``still_valid`` asks again whether the credential is good; it runs queries."""
+    """A signed-in user. ``still_valid`` asks again whether the credential is good; it runs queries. ``granted``: the scopes of the
+    key that was shown, None for people, who have all."""
 
     user: AbstractBaseUser
     still_valid: Callable[[], bool]
+    granted: frozenset[str] | None = None
+
+    def require(self, scopes: Collection[str]) -> None:
+        """Raises ``Refused`` (4403) when a key lacks one of them."""
+        if self.granted is not None and not self.granted.issuperset(scopes):
+            raise Refused(Close.FORBIDDEN, scopes)
 
     @property
     def user_id(self) -> UUID:
         return UUID(str(self.user.pk))
 
 
-def from_headers(headers: Mapping[str, str], user_for_key: KeyUser, *, origin_required: bool) -> Identity | None:
-    """The identity that the request's headers prove, ``None`` when they claim none. Runs queries.
+def from_headers(
+    headers: Mapping[str, str], keys: Keys, *, origin_required: bool, address: str | None = None
+) -> Identity | None:
+    """The identity that the request's headers prove, ``None`` when they claim none. Runs queries. ``address``: where they come from.
 
     ``origin_required``: a cookie counts only with our own Origin. Sockets need it, for browsers send cookies along from any
     page; a plain GET from our own page carries no Origin, and CORS keeps other pages from reading its answer.
@@ -55,7 +82,7 @@ def from_headers(headers: Mapping[str, str], user_for_key: KeyUser, *, origin_re
     """
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return _from_key(key.strip(), user_for_key)
+        return _from_key(key.strip(), keys, address)
     session_key = _session_cookie(headers.get("cookie", ""))
     if session_key is None:
         return None
@@ -65,11 +92,13 @@ def from_headers(headers: Mapping[str, str], user_for_key: KeyUser, *, origin_re
     return _from_session(session_key)
 
 
-def from_ticket(ticket: str) -> Identity:
+def from_ticket(ticket: str, keys: Keys) -> Identity:
     """The identity that a ticket stands for, which is used up by this. Raises ``Refused``, ``Unavailable``."""
     grant = tickets.redeem(ticket)
     if grant is None:
         raise Refused(Close.SIGNED_OUT)
+    if grant.key_digest is not None:
+        return _held(functools.partial(keys.live_key_by_digest, grant.key_digest))
     user = get_user_model()._default_manager.filter(pk=grant.user_id, is_active=True).first()
     if user is None:
         raise Refused(Close.SIGNED_OUT)
@@ -83,11 +112,16 @@ def allowed_origins() -> frozenset[str]:
     return frozenset(_normal(origin) for origin in (settings.PUBLIC_URL, *settings.CORS_ALLOWED_ORIGINS))
 
 
-def _from_key(key: str, user_for_key: KeyUser) -> Identity:
-    user = user_for_key(key)
-    if user is None:
+def _from_key(secret: str, keys: Keys, address: str | None) -> Identity:
+    return _held(functools.partial(keys.live_key, secret, address))
+
+
+def _held(find: Callable[[], HeldKey | None]) -> Identity:
+    key = find()
+    if key is None:
         raise Refused(Close.SIGNED_OUT)
-    return Identity(user, lambda: user_for_key(key) == user)
+    user = key.user
+    return Identity(user, lambda: (again := find()) is not None and again.user == user, key.granted)
 
 
 def _from_session(session_key: str) -> Identity | None:
@@ -117,6 +151,13 @@ def _session_cookie(header: str) -> str | None:
     except CookieError:
         return None
     return morsel.value if morsel is not None and morsel.value else None
+
+
+def ip_address(text: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:  # the other end of a Unix socket has none
+        return None
 
 
 def _normal(origin: str) -> str:

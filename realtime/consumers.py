@@ -17,7 +17,7 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from realtime import aio, auth, feed, frames, limits
-from realtime.auth import Identity, KeyUser, Refused
+from realtime.auth import Identity, Keys, Refused
 from realtime.db import query
 from realtime.errors import Unavailable
 from realtime.frames import Close
@@ -42,15 +42,15 @@ class Hello:
 
 
 class StreamConsumer(AsyncWebsocketConsumer):
-    """One socket. Subclasses set ``source`` and nothing else; ``user_for_key`` is handed in, for this app stands below accounts."""
+    """One socket. Subclasses set ``source`` and nothing else; ``keys`` is handed in, for this app stands below accounts."""
 
     source: ClassVar[StreamSource]
     # The process's feed listens for all of its sockets; a channel for each would be a subscription for each.
     channel_layer_alias = ""
 
-    def __init__(self, *, user_for_key: KeyUser) -> None:
+    def __init__(self, *, keys: Keys) -> None:
         super().__init__()
-        self._user_for_key = user_for_key
+        self._keys = keys
         self._feed = feed.current()
         self._watch: Watch | None = None
         self._identity: Identity | None = None
@@ -92,7 +92,9 @@ class StreamConsumer(AsyncWebsocketConsumer):
         self._start(self._expect_hello())
         try:
             headers = _headers(self.scope)
-            self._identity = await query(auth.from_headers, headers, self._user_for_key, origin_required=True)
+            self._identity = await query(
+                auth.from_headers, headers, self._keys, origin_required=True, address=_address(self.scope)
+            )
         except Refused as refused:
             await self._finish(refused.code)
         except DATABASE_DOWN:
@@ -127,7 +129,7 @@ class StreamConsumer(AsyncWebsocketConsumer):
         self._enter()
         identity = self._identity
         if hello.ticket is not None:
-            identity = await _redeem(hello.ticket)
+            identity = await _redeem(hello.ticket, self._keys)
         if identity is None:
             raise Refused(Close.SIGNED_OUT)
         # A path that names no stream is the user's own.
@@ -254,12 +256,18 @@ def parse_hello(message: Message) -> Hello:
     return Hello(last_seq, ticket)
 
 
-async def _redeem(ticket: str) -> Identity:
+async def _redeem(ticket: str, keys: Keys) -> Identity:
     try:
-        return await query(auth.from_ticket, ticket)
+        return await query(auth.from_ticket, ticket, keys)
     except (Unavailable, *DATABASE_DOWN) as error:
         raise Refused(Close.RESTART) from error
 
 
 def _headers(scope: Message) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _address(scope: Message) -> str | None:
+    """The peer's IP address; a Unix socket has none."""
+    client = scope.get("client")
+    return auth.ip_address(client[0]) if client else None

@@ -25,11 +25,17 @@ class LoggedEvent:
 
 
 class StreamSource(ABC):
-    """One kind of stream. Subclasses set ``model`` and say who may watch and what a newcomer is shown; both methods run on a
-    database thread."""
+    """One kind of stream. Subclasses set ``model`` and ``scopes``, and say who may watch and what a newcomer is shown; both methods
+    run on a database thread."""
 
     model: ClassVar[type[Stream]]
+    scopes: ClassVar[tuple[str, ...]]  # what a key needs to watch, all of them
     shows_work: ClassVar[bool] = True  # whether models write here, and whether it is said how many watch
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not getattr(cls, "scopes", ()):
+            raise TypeError(f"{cls.__name__} does not say which scopes a key needs to watch")
 
     @abstractmethod
     def authorise(self, user: AbstractBaseUser, stream_id: UUID) -> bool:

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpRe
 from django.http.response import HttpResponseBase
 
 from realtime import auth, feed, frames, limits
-from realtime.auth import Identity, KeyUser, Refused
+from realtime.auth import Identity, Keys, Refused
 from realtime.db import query
 from realtime.frames import Close
 from realtime.reader import DATABASE_DOWN
@@ -49,7 +49,7 @@ HEADERS = {
 }
 
 
-def stream_view(source: StreamSource, *, user_for_key: KeyUser, wait: Wait | None = None) -> View:
+def stream_view(source: StreamSource, *, keys: Keys, wait: Wait | None = None) -> View:
     """An async view ``(request, pk)`` that streams the source's events; without a ``pk`` those of the caller's own stream.
 
     Resumes after ``Last-Event-ID`` (or ``?after=``); without either it begins with a snapshot. Refusals are ordinary
@@ -63,9 +63,9 @@ def stream_view(source: StreamSource, *, user_for_key: KeyUser, wait: Wait | Non
             return _problem(request, HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed")
         try:
             last_seq = _last_seq(request)
-            identity, stream_id = await _identify(request, source, pk, user_for_key)
+            identity, stream_id = await _identify(request, source, pk, keys)
         except Refused as refused:
-            return _problem(request, STATUS[refused.code], CODE[refused.code])
+            return _refusal(request, refused)
         request.user = identity.user  # for the access log
         if wait and (seconds := await query(wait, request, identity.user)):
             refusal = _problem(request, HTTPStatus.TOO_MANY_REQUESTS, "rate_limited")
@@ -77,6 +77,7 @@ def stream_view(source: StreamSource, *, user_for_key: KeyUser, wait: Wait | Non
         content = _stream(Watch(feed.current(), source, stream_id, identity), last_seq)
         return StreamingHttpResponse(content, content_type="text/event-stream", headers=headers)
 
+    view.scopes = source.scopes  # type: ignore[attr-defined]  # for those who list what is declared, as of classes of views
     return view
 
 
@@ -89,14 +90,14 @@ def _last_seq(request: HttpRequest) -> int | None:
     return int(given)
 
 
-async def _identify(
-    request: HttpRequest, source: StreamSource, pk: UUID | None, user_for_key: KeyUser
-) -> tuple[Identity, UUID]:
+async def _identify(request: HttpRequest, source: StreamSource, pk: UUID | None, keys: Keys) -> tuple[Identity, UUID]:
     headers = {name.lower(): value for name, value in request.headers.items()}
     try:
-        identity = await query(auth.from_headers, headers, user_for_key, origin_required=False)
+        address = auth.ip_address(request.META.get("REMOTE_ADDR", ""))
+        identity = await query(auth.from_headers, headers, keys, origin_required=False, address=address)
         if identity is None:
             raise Refused(Close.SIGNED_OUT)
+        identity.require(source.scopes)
         stream_id = identity.user_id if pk is None else pk
         if (code := await query(access, source, identity.user, stream_id)) is not None:
             raise Refused(code)
@@ -135,13 +136,23 @@ async def _stream(watch: Watch, last_seq: int | None) -> AsyncIterator[bytes]:
         watch.close()
 
 
-def _problem(request: HttpRequest, status: HTTPStatus, code: str) -> HttpResponse:
+def _refusal(request: HttpRequest, refused: Refused) -> HttpResponse:
+    """A key without the scopes is challenged as RFC 6750 says (section 3.1)."""
+    if not refused.needed:
+        return _problem(request, STATUS[refused.code], CODE[refused.code])
+    scopes = " ".join(sorted(refused.needed))
+    response = _problem(request, HTTPStatus.FORBIDDEN, "insufficient_scope", f"The API key needs the scopes {scopes}.")
+    response.headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{scopes}"'
+    return response
+
+
+def _problem(request: HttpRequest, status: HTTPStatus, code: str, detail: str = "") -> HttpResponse:
     """RFC 9457, in the shape of ``config.api``, which stands above this app."""
     body = {
         "type": "about:blank",
         "title": status.phrase,
         "status": int(status),
-        "detail": status.description,
+        "detail": detail or status.description,
         "code": code,
         "errors": [],
         "request_id": request.META.get("HTTP_X_REQUEST_ID", ""),

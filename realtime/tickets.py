@@ -23,16 +23,18 @@ KEY = "quorum:ticket:"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Whom a ticket stands for, and the login session it was asked from: its end is the socket's end."""
+    """Whom a ticket stands for, and what it was asked for with: the end of that login session, or of the key's secret that has this
+    digest, is the socket's end. What the key may do is asked when it is used, so that a ticket never can more than its key."""
 
     user_id: UUID
     session_key: str | None = None
+    key_digest: bytes | None = None
 
 
-def issue(user_id: UUID, session_key: str | None = None) -> str:
+def issue(user_id: UUID, session_key: str | None = None, key_digest: bytes | None = None) -> str:
     """A new ticket. Raises ``Unavailable`` when the broker does not answer."""
     ticket = PREFIX + secrets.token_urlsafe(32)
-    value = json.dumps({"user": user_id.hex, "session": session_key})
+    value = json.dumps({"user": user_id.hex, "session": session_key, "key": key_digest.hex() if key_digest else None})
     try:
         nudge.client().set(_key(ticket), value, ex=limits.TICKET_S)
     except redis.RedisError as error:
@@ -49,7 +51,8 @@ def redeem(ticket: str) -> Grant | None:
     if value is None:
         return None
     found = json.loads(str(value, "ascii") if isinstance(value, bytes) else value)
-    return Grant(UUID(found["user"]), found["session"])
+    digest = found.get("key")
+    return Grant(UUID(found["user"]), found["session"], bytes.fromhex(digest) if digest else None)
 
 
 def _key(ticket: str) -> str:

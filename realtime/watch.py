@@ -32,6 +32,7 @@ class Watch:
 
     async def open(self, last_seq: int | None) -> None:
         """Join the stream after event ``last_seq``. Raises ``Refused``. ``close`` must follow in any case."""
+        self._identity.require(self._source.scopes)
         if self._feed.closing:
             raise Refused(Close.RESTART)
         self._admitted = self._feed.admit(self._identity.user_id, self.outbox)

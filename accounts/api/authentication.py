@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
-from accounts import services
-from accounts.models import KEY_PREFIX, User
+from accounts import keys, services
+from accounts.keyformat import PREFIX
+from accounts.models import ApiKey, User
+from accounts.scopes import MEANINGS
 
 
 class ApiKeyAuthentication(authentication.BaseAuthentication):
     """``Authorization: Bearer qk_…``. Other schemes are someone else's; a Bearer that is not a live key is 401.
 
-    A wrong key beside a good cookie is refused too: the caller named the credential it wants to be judged by.
+    A wrong key beside a good cookie is refused too: the caller named the credential it wants to be judged by. ``request.auth`` is the
+    key; for a browser's session it is None.
     """
 
-    def authenticate(self, request: Request) -> tuple[User, None] | None:
-        scheme, _, key = request.headers.get("Authorization", "").strip().partition(" ")
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        scheme, _, secret = request.headers.get("Authorization", "").strip().partition(" ")
         if scheme.lower() != "bearer":
             return None
-        user = services.user_for_key(key.strip())
-        if user is None:
+        key = keys.live_key(secret.strip(), services.client_ip(request._request))
+        if key is None:
             raise exceptions.AuthenticationFailed("The API key is unknown, revoked or expired.")
-        return user, None
+        return key.user, key
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
@@ -37,8 +42,17 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     target_class = "accounts.api.authentication.ApiKeyAuthentication"
     name = "apiKey"
 
+    def get_security_requirement(self, auto_schema: Any) -> dict[str, list[str]] | None:  # type: ignore[override]  # None is handled
+        """The scopes that the operation needs, as OpenAPI 3.1 allows for every scheme; None where no key may."""
+        from accounts.api.scopes import needed
+
+        scopes = needed(auto_schema.view, auto_schema.method)
+        return None if scopes is None else {"apiKey": [str(scope) for scope in scopes]}
+
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
-        return {"type": "http", "scheme": "bearer", "bearerFormat": f"{KEY_PREFIX}…"}
+        scopes = "; ".join(f"`{scope}`: {meaning}" for scope, meaning in MEANINGS.items())
+        description = f"An API key. Each operation names the scopes that a key needs, all of them. {scopes}."
+        return {"type": "http", "scheme": "bearer", "bearerFormat": f"{PREFIX}…", "description": description}
 
 
 class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself; untyped upstream

@@ -13,6 +13,7 @@ from accounts import streams
 from accounts.api.events import EventLogView, EventsOut
 from accounts.api.urls import route
 from accounts.api.views import ApiView
+from accounts.scopes import NEWS
 from realtime.models import Stream
 
 
@@ -30,6 +31,8 @@ class ReadOut(serializers.Serializer[Any]):
 class NotificationsReadView(ApiView):
     """POST /api/me/notifications/read"""
 
+    scopes = NEWS
+
     @extend_schema(
         operation_id="me_notifications_read",
         request=ReadIn,
@@ -44,6 +47,8 @@ class NotificationsReadView(ApiView):
 
 class MyEventsView(EventLogView):
     """GET /api/me/events?after=0&limit=500, from the oldest event that is still kept."""
+
+    scopes = NEWS
 
     def stream(self, pk: Any) -> Stream:
         return streams.stream_of(pk)

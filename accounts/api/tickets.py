@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from accounts.api.urls import route
 from accounts.api.views import ApiView
+from accounts.scopes import ANY_KEY
 from realtime import limits, tickets
 
 
@@ -20,13 +21,21 @@ class TicketOut(serializers.Serializer[Any]):
 
 
 class TicketView(ApiView):
-    """A single-use ticket for the socket of this user."""
+    """A single-use ticket for the socket of this user. It opens what its credential opens (a key's scopes), and for as long."""
+
+    scopes = ANY_KEY
 
     @extend_schema(request=None, responses={201: TicketOut})
     def post(self, request: Request) -> Response:
-        session = getattr(request._request, "session", None)  # DRF hides Django's request
-        ticket = tickets.issue(self.user.pk, session.session_key if session is not None else None)
+        ticket = tickets.issue(self.user.pk, *self._credential(request))
         return Response({"ticket": ticket, "expires_in": limits.TICKET_S}, status=201)
+
+    def _credential(self, request: Request) -> tuple[str | None, bytes | None]:
+        """The login session, or the digest of the key's secret."""
+        if self.key is not None:
+            return None, self.key.shown
+        session = getattr(request._request, "session", None)  # DRF hides Django's request
+        return (session.session_key if session is not None else None), None
 
 
 urlpatterns = route("tickets", TicketView, "ticket")

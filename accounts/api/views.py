@@ -19,9 +19,11 @@ from rest_framework.views import APIView
 
 from accounts import idempotency
 from accounts.api import conditions, counting
+from accounts.api import scopes as doors
 from accounts.api.pagination import CursorPagination, refuse_unknown
 from accounts.api.validation import validate
-from accounts.models import User
+from accounts.models import ApiKey, User
+from accounts.scopes import Needs, Scope
 from realtime.errors import InvalidInput
 
 _M = TypeVar("_M", bound=Model)
@@ -39,6 +41,8 @@ class ApiView(APIView):
     rate_policies: ClassVar[Mapping[str, str]] = counting.CLASSES
     pagination_class: ClassVar[type[CursorPagination]] = CursorPagination
     filter_names: ClassVar[frozenset[str]] = frozenset()  # query parameters of its list, besides those of the page
+    # What an API key needs for each method (``accounts.scopes``). Nothing said is nothing allowed, and a failing check at start.
+    scopes: ClassVar[Needs] = {}
 
     # --- What handlers call ---
 
@@ -49,6 +53,15 @@ class ApiView(APIView):
         if not isinstance(user, User):
             raise TypeError(f"{type(self).__name__} asked for a user but lets anonymous callers in")
         return user
+
+    @property
+    def key(self) -> ApiKey | None:
+        """The key that the caller showed; None for people with a session."""
+        return self.request.auth if isinstance(self.request.auth, ApiKey) else None
+
+    def require_scopes(self, *needed: Scope) -> None:
+        """For what a key needs beside its method's scopes, where only the request shows it. Raises ``InsufficientScope``."""
+        doors.require(self.request, *needed)
 
     def validated(
         self,
@@ -106,6 +119,11 @@ class ApiView(APIView):
         super().initial(request, *args, **kwargs)
         if any("\x00" in part for pair in request.query_params.lists() for part in (pair[0], *pair[1])):
             raise InvalidInput("The query string contains a NUL character.", code="bad_query")
+
+    def check_permissions(self, request: Request) -> None:
+        """Scopes last, for a stranger is to hear that they are one; and before any object is looked up."""
+        super().check_permissions(request)
+        doors.check(request, self)
 
     def check_throttles(self, request: Request) -> None:
         """Counts the request under the class of its method. What is refused before (no key, a wrong one) is counted by address, and
@@ -174,7 +192,19 @@ class ApiView(APIView):
         if isinstance(response, Response):
             response.render()
         headers = {name: response.headers[name] for name in _REPLAYED_HEADERS if name in response.headers}
-        return idempotency.Answer(response.status_code, headers, response.content)
+        return idempotency.Answer(response.status_code, headers, self._repeated_content(response))
+
+    def repeated(self, data: Any) -> Any:
+        """What of an answer's data is kept for a repetition: all, except where a view shows a secret once that nothing may store."""
+        return data
+
+    def _repeated_content(self, response: HttpResponse) -> bytes:
+        if not isinstance(response, Response) or (data := self.repeated(response.data)) is response.data:
+            return response.content
+        kept = Response(data, status=response.status_code)
+        self._finalized(kept)
+        kept.render()
+        return bytes(kept.content)
 
 
 def _replay(answer: idempotency.Answer) -> HttpResponse:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.views import ApiView
+from accounts.scopes import COUNCILS
 from council import asides, forks, reconsidering, selectors, serial
 from council.api import serializers as s
+from council.api.packs_scope import check_packs
 from council.forks import EXCLUDED_MAX
 
 
@@ -43,21 +46,28 @@ class AskOut(serializers.Serializer[Any]):
 class CouncilForkView(ApiView):
     """POST /api/council-sessions/{id}/fork"""
 
+    scopes = COUNCILS
+
     @extend_schema(request=CouncilForkIn, responses={201: s.SessionOut})
     def post(self, request: Request, pk: UUID) -> Response:
         selectors.session_for(self.user, pk)
         body = self.validated(CouncilForkIn)
-        session = forks.fork(self.user, pk, forks.Wish(**body))
+        check_packs(self, pk)
+        with transaction.atomic():
+            session = forks.fork(self.user, pk, forks.Wish(**body))
+            check_packs(self, session.pk)
         return self.single(selectors.session_detail(session), session.version, status=201)
 
 
 class ReconsiderView(ApiView):
     """POST /api/council-sessions/{id}/reconsider"""
 
+    scopes = COUNCILS
     rate_policies = {**ApiView.rate_policies, "POST": "run"}
 
     @extend_schema(request=None, responses={202: s.SessionOut})
     def post(self, request: Request, pk: UUID) -> Response:
+        check_packs(self, pk)
         session = reconsidering.reconsider(self.user, pk)
         return self.single(selectors.session_detail(session), session.version, status=202)
 
@@ -65,10 +75,12 @@ class ReconsiderView(ApiView):
 class AskSeatView(ApiView):
     """POST /api/council-sessions/{id}/seats/{seat}/ask"""
 
+    scopes = COUNCILS
     rate_policies = {**ApiView.rate_policies, "POST": "run"}
 
     @extend_schema(request=AskIn, responses={202: AskOut})
     def post(self, request: Request, pk: UUID, seat: UUID) -> Response:
         selectors.session_for(self.user, pk)
+        check_packs(self, pk)
         message = asides.ask(self.user, pk, seat, self.validated(AskIn)["question"])
         return Response({"turn": str(message.turn_id), "message": serial.message(message)}, status=202)

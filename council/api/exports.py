@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.views import ApiView
+from accounts.scopes import COUNCILS
 from council import selectors
 from council.claims_table import claims_of
 from council.export import MEDIA_TYPES, export, html
@@ -39,6 +40,8 @@ class ClaimsQuery(serializers.Serializer[Any]):
 class ClaimsView(ApiView):
     """GET /api/council-sessions/{id}/claims"""
 
+    scopes = COUNCILS
+
     @extend_schema(responses=ClaimsOut, parameters=[ClaimsQuery])
     def get(self, request: Request, pk: UUID) -> Response:
         session = selectors.session_for(self.user, pk)
@@ -48,6 +51,8 @@ class ClaimsView(ApiView):
 
 class ExportView(ApiView):
     """GET /api/council-sessions/{id}/export"""
+
+    scopes = COUNCILS
 
     @extend_schema(
         parameters=[ExportQuery],
@@ -71,6 +76,8 @@ class ExportView(ApiView):
 
 class ExportSchemaView(ApiView):
     """GET /api/council-sessions/export-schema"""
+
+    scopes = COUNCILS
 
     @extend_schema(responses={(200, "application/schema+json"): OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:

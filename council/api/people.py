@@ -10,13 +10,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.views import ApiView
+from accounts.scopes import COUNCILS
 from council import people, selectors
 from council.api import serializers as s
+from council.api.packs_scope import check_packs
 from realtime.errors import InvalidInput
 
 
 class TurnListView(ApiView):
     """GET /api/council-sessions/{id}/turns"""
+
+    scopes = COUNCILS
 
     @extend_schema(
         operation_id="council_sessions_turns_list",
@@ -37,12 +41,15 @@ class TurnListView(ApiView):
 class TurnView(ApiView):
     """GET and POST /api/council-sessions/{id}/turns/{turn}"""
 
+    scopes = COUNCILS
+
     @extend_schema(
         responses=s.TurnDetailOut,
         description="A person's turn: all that its seat may know, and the JSON Schema of the reply. The first time it searches the "
         "packs for the seat; what was found then stays, so that citation numbers hold. Other turns are 404.",
     )
     def get(self, request: Request, pk: UUID, turn_id: UUID) -> Response:
+        check_packs(self, pk)
         return Response(people.turn_detail(self.user, pk, turn_id))
 
     @extend_schema(
@@ -58,6 +65,8 @@ class TurnView(ApiView):
 
 class GateView(ApiView):
     """GET and POST /api/council-sessions/{id}/gate"""
+
+    scopes = COUNCILS
 
     @extend_schema(
         responses=s.TurnDetailOut,

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
+from accounts import keys
 from accounts.api.counting import wait_for_stream
 from accounts.api.urls import route
-from accounts.services import user_for_key
 from council.api import branches, exports, people, views
 from council.consumers import CouncilSessions
 from council.me import MyStreams
 from realtime.sse import stream_view
 
-stream = stream_view(CouncilSessions(), user_for_key=user_for_key, wait=wait_for_stream)
+stream = stream_view(CouncilSessions(), keys=keys, wait=wait_for_stream)
 
-my_stream = stream_view(MyStreams(), user_for_key=user_for_key, wait=wait_for_stream)
+my_stream = stream_view(MyStreams(), keys=keys, wait=wait_for_stream)
 
 urlpatterns = [
     *route("me/stream", my_stream, "me-stream"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -12,8 +13,10 @@ from rest_framework.response import Response
 
 from accounts.api.events import EventLogView
 from accounts.api.views import ApiView
+from accounts.scopes import COUNCILS, Scope
 from council import effective, merges, selectors, serial, services
 from council.api import serializers as s
+from council.api.packs_scope import check_packs
 from council.deliberation.types import Rule
 from council.models import CouncilSession
 from council.recount import recount, rule_named
@@ -22,12 +25,15 @@ from council.recount import recount, rule_named
 class SessionListView(ApiView):
     """POST and GET /api/council-sessions"""
 
+    scopes = COUNCILS
     filter_names = frozenset({"status"})
 
     @extend_schema(request=s.SessionIn, responses={201: s.SessionOut})
     def post(self, request: Request) -> Response:
         body = self.validated(s.SessionIn)
-        session = services.create_session(self.user, services.Plan(**body))
+        with transaction.atomic():  # which packs a template brings is known when it is made
+            session = services.create_session(self.user, services.Plan(**body))
+            check_packs(self, session.pk)
         return self.single(selectors.session_detail(session), session.version, status=201)
 
     @extend_schema(responses=s.SessionHeader(many=True), parameters=[OpenApiParameter("status", str)])
@@ -41,6 +47,8 @@ class SessionListView(ApiView):
 class SessionView(ApiView):
     """GET and PATCH /api/council-sessions/{id}"""
 
+    scopes = COUNCILS
+
     @extend_schema(responses=s.SessionOut)
     def get(self, request: Request, pk: UUID) -> Response:
         session = selectors.session_for(self.user, pk)
@@ -50,6 +58,8 @@ class SessionView(ApiView):
     def patch(self, request: Request, pk: UUID) -> Response:
         selectors.session_for(self.user, pk)
         changes: dict[str, Any] = self.validated(s.SessionPatch, partial=True)
+        if changes.get("packs"):
+            self.require_scopes(Scope.PACKS_READ)
         session = services.update_session(self.user, pk, changes, self.check_if_match)
         return self.single(selectors.session_detail(session), session.version)
 
@@ -57,16 +67,20 @@ class SessionView(ApiView):
 class StartView(ApiView):
     """POST /api/council-sessions/{id}/start"""
 
+    scopes = COUNCILS
     rate_policies = {**ApiView.rate_policies, "POST": "run"}
 
     @extend_schema(request=None, responses={202: s.SessionOut})
     def post(self, request: Request, pk: UUID) -> Response:
+        check_packs(self, pk)
         session = services.start(self.user, pk)
         return self.single(selectors.session_detail(session), session.version, status=202)
 
 
 class StopView(ApiView):
     """POST /api/council-sessions/{id}/stop"""
+
+    scopes = COUNCILS
 
     @extend_schema(request=None, responses={202: s.SessionOut})
     def post(self, request: Request, pk: UUID) -> Response:
@@ -77,6 +91,8 @@ class StopView(ApiView):
 class PauseView(ApiView):
     """POST /api/council-sessions/{id}/pause"""
 
+    scopes = COUNCILS
+
     @extend_schema(request=None, responses={202: s.SessionOut})
     def post(self, request: Request, pk: UUID) -> Response:
         session = services.pause(self.user, pk)
@@ -86,8 +102,11 @@ class PauseView(ApiView):
 class ResumeView(ApiView):
     """POST /api/council-sessions/{id}/resume"""
 
+    scopes = COUNCILS
+
     @extend_schema(request=None, responses={202: s.SessionOut})
     def post(self, request: Request, pk: UUID) -> Response:
+        check_packs(self, pk)
         session = services.resume(self.user, pk)
         return self.single(selectors.session_detail(session), session.version, status=202)
 
@@ -95,15 +114,20 @@ class ResumeView(ApiView):
 class MessageView(ApiView):
     """POST /api/council-sessions/{id}/message"""
 
+    scopes = COUNCILS
+
     @extend_schema(request=s.MessageIn, responses={201: s.MessageOut})
     def post(self, request: Request, pk: UUID) -> Response:
         selectors.session_for(self.user, pk)
         body = self.validated(s.MessageIn)
+        check_packs(self, pk)  # it may be a follow-up
         return Response(serial.message(services.post_message(self.user, pk, **body)), status=201)
 
 
 class EventsView(EventLogView):
     """GET /api/council-sessions/{id}/events"""
+
+    scopes = COUNCILS
 
     def stream(self, pk: UUID) -> CouncilSession:
         return selectors.session_for(self.user, pk)
@@ -111,6 +135,8 @@ class EventsView(EventLogView):
 
 class SplitView(ApiView):
     """POST /api/council-sessions/{id}/candidates/split"""
+
+    scopes = COUNCILS
 
     @extend_schema(request=s.SplitIn, responses=s.SessionOut)
     def post(self, request: Request, pk: UUID) -> Response:
@@ -122,6 +148,8 @@ class SplitView(ApiView):
 class TemplateView(ApiView):
     """GET /api/council-sessions/{id}/template"""
 
+    scopes = COUNCILS
+
     @extend_schema(responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, pk: UUID) -> Response:
         return Response(serial.template_version(selectors.template_of(self.user, pk)))
@@ -129,6 +157,8 @@ class TemplateView(ApiView):
 
 class RecountView(ApiView):
     """GET /api/council-sessions/{id}/recount"""
+
+    scopes = COUNCILS
 
     @extend_schema(responses=s.RecountOut, parameters=[OpenApiParameter("rule", enum=[rule.value for rule in Rule])])
     def get(self, request: Request, pk: UUID) -> Response:
@@ -138,6 +168,8 @@ class RecountView(ApiView):
 
 class EffectiveVotesView(ApiView):
     """GET /api/council-sessions/{id}/effective-votes"""
+
+    scopes = COUNCILS
 
     @extend_schema(responses=s.EffectiveVotesOut)
     def get(self, request: Request, pk: UUID) -> Response:

@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.views import ApiView
+from accounts.scopes import PACKS
 from knowledge import selectors, services
 from knowledge.api import serializers as s
 from knowledge.models import Role
@@ -18,6 +19,8 @@ from realtime.errors import InvalidInput
 
 class BulkView(ApiView):
     """POST /api/knowledge-packs/{id}/entries/bulk"""
+
+    scopes = PACKS
 
     @extend_schema(
         request=s.BulkIn,
@@ -38,6 +41,8 @@ class BulkView(ApiView):
 
 class ReorderView(ApiView):
     """POST /api/knowledge-packs/{id}/entries/reorder"""
+
+    scopes = PACKS
 
     @extend_schema(request=s.ReorderIn, responses=s.ReorderOut)
     def post(self, request: Request, pk: str) -> Response:

@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.views import ApiView
+from accounts.scopes import PACKS
 from knowledge import drafts, selectors, services
 from knowledge.api import filters
 from knowledge.api import serializers as s
@@ -25,6 +26,7 @@ ON_DUPLICATE: Final[tuple[OnDuplicate, ...]] = get_args(OnDuplicate)
 class EntryListView(ApiView):
     """POST and GET /api/knowledge-packs/{id}/entries"""
 
+    scopes = PACKS
     pagination_class = OrderedPagination
     filter_names = frozenset(one.name for one in filters.PARAMETERS)
 
@@ -58,6 +60,8 @@ class EntryListView(ApiView):
 class EntryView(ApiView):
     """GET, PATCH and DELETE /api/knowledge-packs/{id}/entries/{entry}"""
 
+    scopes = PACKS
+
     @extend_schema(responses=s.EntryOut)
     def get(self, request: Request, pk: str, entry: str) -> Response:
         found = selectors.entry_for(selectors.pack_for(self.user, pk), entry)
@@ -85,6 +89,8 @@ class EntryView(ApiView):
 class RestoreView(ApiView):
     """POST /api/knowledge-packs/{id}/entries/{entry}/restore"""
 
+    scopes = PACKS
+
     @extend_schema(request=None, responses=s.EntryOut)
     def post(self, request: Request, pk: str, entry: str) -> Response:
         found = selectors.entry_for(selectors.pack_for(self.user, pk, Role.EDITOR), entry, or_trashed=True)
@@ -94,6 +100,8 @@ class RestoreView(ApiView):
 
 class RetryView(ApiView):
     """POST /api/knowledge-packs/{id}/entries/{entry}/retry"""
+
+    scopes = PACKS
 
     @extend_schema(
         request=None, responses={202: s.EntryOut}, description="Queues an entry whose indexing failed again."

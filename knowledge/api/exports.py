@@ -8,6 +8,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 
 from accounts.api.views import ApiView
+from accounts.scopes import PACKS
 from knowledge import exports, selectors
 from knowledge.api.params import choice
 from knowledge.downloads import export_response
@@ -15,6 +16,8 @@ from knowledge.downloads import export_response
 
 class ExportView(ApiView):
     """GET /api/knowledge-packs/{id}/export"""
+
+    scopes = PACKS
 
     @extend_schema(
         responses={(200, "application/x-ndjson"): OpenApiTypes.BINARY, (200, "application/zip"): OpenApiTypes.BINARY},

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 
 from accounts.api.parsers import StrictJSONParser
 from accounts.api.views import ApiView
+from accounts.scopes import PACKS
 from knowledge import selectors
 from knowledge.api import serializers as s
 from knowledge.api.ordinals import OrdinalPagination
@@ -141,6 +142,7 @@ class ImportItemOut(serializers.Serializer[ImportItem]):
 class ImportListView(ApiView):
     """POST and GET /api/knowledge-packs/{id}/imports"""
 
+    scopes = PACKS
     filter_names = frozenset({"status"})
 
     parser_classes = [StrictJSONParser, MultiPartParser]
@@ -209,6 +211,8 @@ class ImportListView(ApiView):
 class ImportView(ApiView):
     """GET /api/knowledge-packs/{id}/imports/{import}"""
 
+    scopes = PACKS
+
     @extend_schema(responses=ImportOut)
     def get(self, request: Request, pk: str, import_id: str) -> Response:
         return Response(import_header(import_of(selectors.pack_for(self.user, pk), import_id)))
@@ -217,6 +221,7 @@ class ImportView(ApiView):
 class ImportItemsView(ApiView):
     """GET /api/knowledge-packs/{id}/imports/{import}/items"""
 
+    scopes = PACKS
     pagination_class = OrdinalPagination
     filter_names = frozenset({"status"})
 
@@ -231,6 +236,8 @@ class ImportItemsView(ApiView):
 class ImportCommitView(ApiView):
     """POST /api/knowledge-packs/{id}/imports/{import}/commit"""
 
+    scopes = PACKS
+
     @extend_schema(request=None, responses={202: ImportOut})
     def post(self, request: Request, pk: str, import_id: str) -> Response:
         job = import_of(selectors.pack_for(self.user, pk, Role.EDITOR), import_id)
@@ -239,6 +246,8 @@ class ImportCommitView(ApiView):
 
 class ImportCancelView(ApiView):
     """POST /api/knowledge-packs/{id}/imports/{import}/cancel"""
+
+    scopes = PACKS
 
     @extend_schema(request=None, responses=ImportOut)
     def post(self, request: Request, pk: str, import_id: str) -> Response:

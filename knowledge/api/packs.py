@@ -9,6 +9,7 @@ from rest_framework.response import Response
 
 from accounts.api.events import EventLogView
 from accounts.api.views import ApiView
+from accounts.scopes import PACKS
 from knowledge import selectors, services
 from knowledge.api import serializers as s
 from knowledge.api.params import BOOLEANS, choice
@@ -24,6 +25,7 @@ _OWNERS = frozenset(
 class PackListView(ApiView):
     """POST and GET /api/knowledge-packs"""
 
+    scopes = PACKS
     filter_names = frozenset({"status", "scope", "trash"})
 
     @extend_schema(request=s.PackIn, responses={201: s.PackOut})
@@ -53,6 +55,8 @@ class PackListView(ApiView):
 class PackView(ApiView):
     """GET, PATCH and DELETE /api/knowledge-packs/{id}"""
 
+    scopes = PACKS
+
     @extend_schema(responses=s.PackOut)
     def get(self, request: Request, pk: str) -> Response:
         pack = selectors.pack_for(self.user, pk)
@@ -77,6 +81,8 @@ class PackView(ApiView):
 class RestoreView(ApiView):
     """POST /api/knowledge-packs/{id}/restore"""
 
+    scopes = PACKS
+
     @extend_schema(request=None, responses=s.PackOut, description="Takes one's own pack out of the trash.")
     def post(self, request: Request, pk: str) -> Response:
         found = selectors.trashed_packs(self.user).filter(pk=selectors.uuid_or_not_found(pk)).first()
@@ -89,6 +95,8 @@ class RestoreView(ApiView):
 class StatsView(ApiView):
     """GET /api/knowledge-packs/{id}/stats"""
 
+    scopes = PACKS
+
     @extend_schema(responses=s.StatsOut)
     def get(self, request: Request, pk: str) -> Response:
         return Response(pack_stats(selectors.pack_for(self.user, pk)))
@@ -96,6 +104,8 @@ class StatsView(ApiView):
 
 class EventsView(EventLogView):
     """GET /api/knowledge-packs/{id}/events"""
+
+    scopes = PACKS
 
     def stream(self, pk: str) -> KnowledgePack:
         return selectors.pack_for(self.user, pk)

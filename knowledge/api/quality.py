@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.views import ApiView
+from accounts.scopes import PACKS
 from knowledge import selectors, services
 from knowledge.api.params import number
 from knowledge.api.serializers import Choice, EntryHeader, ItemsOut, Text
@@ -170,6 +171,8 @@ class ReviewOut(serializers.Serializer[Any]):
 class GoldenQuestionListView(ApiView):
     """POST and GET /api/knowledge-packs/{id}/golden-questions"""
 
+    scopes = PACKS
+
     @extend_schema(
         request=QuestionIn,
         responses={201: QuestionOut, 207: ItemsOut},
@@ -204,6 +207,8 @@ class GoldenQuestionListView(ApiView):
 class GoldenQuestionView(ApiView):
     """GET, PATCH and DELETE /api/knowledge-packs/{id}/golden-questions/{question}"""
 
+    scopes = PACKS
+
     @extend_schema(responses=QuestionOut)
     def get(self, request: Request, pk: str, question: str) -> Response:
         return Response(shapes.question_json(self._found(pk, question, Role.VIEWER)))
@@ -230,6 +235,8 @@ class GoldenQuestionView(ApiView):
 class EvaluationListView(ApiView):
     """POST and GET /api/knowledge-packs/{id}/evaluations"""
 
+    scopes = PACKS
+
     @extend_schema(
         request=EvaluationIn,
         responses={201: EvaluationOut, 202: EvaluationJobOut},
@@ -250,6 +257,8 @@ class EvaluationListView(ApiView):
 
 class EvaluationView(ApiView):
     """GET /api/knowledge-packs/{id}/evaluations/{evaluation}: also of one that is queued, running or failed"""
+
+    scopes = PACKS
 
     @extend_schema(
         responses=PolymorphicProxySerializer(
@@ -276,6 +285,8 @@ _LIMIT = OpenApiParameter("limit", OpenApiTypes.INT, default=50, description=f"1
 class SearchesView(ApiView):
     """GET /api/knowledge-packs/{id}/searches: queries of people and councils, latest first"""
 
+    scopes = PACKS
+
     @extend_schema(responses=QueriesOut, parameters=[_DAYS, _LIMIT])
     def get(self, request: Request, pk: str) -> Response:
         pack = selectors.pack_for(self.user, pk, Role.EDITOR)
@@ -287,6 +298,8 @@ class SearchesView(ApiView):
 class SearchesSummaryView(ApiView):
     """GET /api/knowledge-packs/{id}/searches/summary"""
 
+    scopes = PACKS
+
     @extend_schema(responses=SummaryOut, parameters=[_DAYS])
     def get(self, request: Request, pk: str) -> Response:
         pack = selectors.pack_for(self.user, pk, Role.EDITOR)
@@ -295,6 +308,8 @@ class SearchesSummaryView(ApiView):
 
 class ReviewQueueView(ApiView):
     """GET and POST /api/knowledge-packs/{id}/review-queue"""
+
+    scopes = PACKS
 
     @extend_schema(responses=ReviewOut, parameters=[_LIMIT])
     def get(self, request: Request, pk: str) -> Response:

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from accounts.api.urls import route
 from accounts.api.views import ApiView
+from accounts.scopes import PACKS
 from knowledge import diffs, selectors, services
 from knowledge.api import serializers as s
 from knowledge.api.params import number
@@ -24,6 +25,8 @@ NUMBER_MAX = 10**9 - 1
 class RevisionListView(ApiView):
     """GET /api/knowledge-packs/{id}/entries/{entry}/revisions"""
 
+    scopes = PACKS
+
     @extend_schema(responses=s.RevisionHeader(many=True))
     def get(self, request: Request, pk: str, entry: str) -> Response:
         found = selectors.entry_for(selectors.pack_for(self.user, pk), entry, or_trashed=True)
@@ -33,6 +36,8 @@ class RevisionListView(ApiView):
 class RevisionView(ApiView):
     """GET /api/knowledge-packs/{id}/entries/{entry}/revisions/{n}"""
 
+    scopes = PACKS
+
     @extend_schema(responses=s.RevisionOut)
     def get(self, request: Request, pk: str, entry: str, n: str) -> Response:
         found = selectors.entry_for(selectors.pack_for(self.user, pk), entry, or_trashed=True)
@@ -41,6 +46,8 @@ class RevisionView(ApiView):
 
 class DiffView(ApiView):
     """GET /api/knowledge-packs/{id}/entries/{entry}/revisions/{n}/diff"""
+
+    scopes = PACKS
 
     @extend_schema(
         responses=s.DiffOut,
@@ -55,6 +62,8 @@ class DiffView(ApiView):
 
 class RevertView(ApiView):
     """POST /api/knowledge-packs/{id}/entries/{entry}/revisions/{n}/revert"""
+
+    scopes = PACKS
 
     @extend_schema(request=None, responses=s.EntryOut, description="Makes a new revision that says what this one said.")
     def post(self, request: Request, pk: str, entry: str, n: str) -> Response:

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 from accounts.api.views import ApiView
 from accounts.models import User
+from accounts.scopes import PACKS
 from knowledge import selectors
 from knowledge.api import serializers as s
 from knowledge.api.params import BOOLEANS, bad, choice, number
@@ -53,6 +54,8 @@ class SearchView(ApiView):
     rate_policies = {**ApiView.rate_policies, "GET": "search", "HEAD": "search", "POST": "search"}
     """GET /api/knowledge-packs/{id}/entries/search"""
 
+    scopes = PACKS
+
     @extend_schema(
         responses=s.SearchOut,
         parameters=[
@@ -68,6 +71,8 @@ class SearchView(ApiView):
 class SeveralPacksView(ApiView):
     rate_policies = SearchView.rate_policies
     """GET /api/knowledge-packs/search?packs=a,b"""
+
+    scopes = PACKS
 
     @extend_schema(
         responses=s.SearchOut,

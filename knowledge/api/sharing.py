@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.views import ApiView
+from accounts.scopes import PACKS
 from knowledge import selectors, services
 from knowledge.api.serializers import Choice, PackOut
 from knowledge.models import PackShare, Role
@@ -50,6 +51,8 @@ class ShareOut(serializers.Serializer[PackShare]):
 class ShareListView(ApiView):
     """GET and POST /api/knowledge-packs/{id}/shares"""
 
+    scopes = PACKS
+
     @extend_schema(
         responses=ShareOut(many=True), description="All shares for the owner; for everybody else their own alone."
     )
@@ -69,6 +72,8 @@ class ShareListView(ApiView):
 
 class ShareView(ApiView):
     """PATCH and DELETE /api/knowledge-packs/{id}/shares/{share}"""
+
+    scopes = PACKS
 
     @extend_schema(request=SharePatch, responses=ShareOut)
     def patch(self, request: Request, pk: str, share: str) -> Response:
@@ -94,6 +99,8 @@ class ShareView(ApiView):
 
 class TransferView(ApiView):
     """POST /api/knowledge-packs/{id}/transfer"""
+
+    scopes = PACKS
 
     @extend_schema(
         request=EmailIn,

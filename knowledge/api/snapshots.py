@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.views import ApiView
+from accounts.scopes import PACKS
 from knowledge import selectors, services
 from knowledge.api.serializers import PackOut, Text
 from knowledge.models import TITLE_MAX, Role, Snapshot
@@ -61,6 +62,8 @@ class ForkIn(serializers.Serializer[Any]):
 class SnapshotListView(ApiView):
     """GET and POST /api/knowledge-packs/{id}/snapshots"""
 
+    scopes = PACKS
+
     @extend_schema(responses=SnapshotHeader(many=True))
     def get(self, request: Request, pk: str) -> Response:
         pack = selectors.pack_for(self.user, pk)
@@ -80,6 +83,8 @@ class SnapshotListView(ApiView):
 class SnapshotView(ApiView):
     """GET and DELETE /api/knowledge-packs/{id}/snapshots/{snapshot}"""
 
+    scopes = PACKS
+
     @extend_schema(responses=SnapshotOut)
     def get(self, request: Request, pk: str, snapshot: str) -> Response:
         found = selectors.snapshot_for(selectors.pack_for(self.user, pk), snapshot)
@@ -94,6 +99,8 @@ class SnapshotView(ApiView):
 
 class ForkView(ApiView):
     """POST /api/knowledge-packs/{id}/fork"""
+
+    scopes = PACKS
 
     @extend_schema(
         request=ForkIn, responses={201: PackOut}, description="A copy of the pack that belongs to the caller."

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.views import ApiView
+from accounts.scopes import PACKS
 from knowledge import selectors, services, shapes
 from knowledge.api.serializers import Text
 from knowledge.models import EmbeddingModel, Provider, Role
@@ -57,6 +58,8 @@ class EmbeddingOut(serializers.Serializer[Any]):
 class EmbeddingModelListView(ApiView):
     """GET /api/embedding-models"""
 
+    scopes = PACKS
+
     @extend_schema(responses=EmbeddingModelOut(many=True))
     def get(self, request: Request) -> Response:
         return self.paginated(selectors.embedding_models(), EmbeddingModelOut)
@@ -64,6 +67,8 @@ class EmbeddingModelListView(ApiView):
 
 class EmbeddingView(ApiView):
     """GET and PATCH /api/knowledge-packs/{id}/embedding"""
+
+    scopes = PACKS
 
     @extend_schema(responses=EmbeddingOut)
     def get(self, request: Request, pk: str) -> Response:
@@ -82,6 +87,8 @@ class EmbeddingView(ApiView):
 
 class MigrationView(ApiView):
     """DELETE /api/knowledge-packs/{id}/embedding/migration"""
+
+    scopes = PACKS
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, pk: str) -> Response:

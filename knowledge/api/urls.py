@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from accounts import keys
 from accounts.api.counting import wait_for_stream
 from accounts.api.urls import route
-from accounts.services import user_for_key
 from knowledge.api import bulk, entries, exports, imports, packs, quality, revisions, search, sharing, snapshots, spaces
 from knowledge.consumers import KnowledgePacks
 from realtime.sse import stream_view
 
-stream = stream_view(KnowledgePacks(), user_for_key=user_for_key, wait=wait_for_stream)
+stream = stream_view(KnowledgePacks(), keys=keys, wait=wait_for_stream)
 
 # Ids are checked by the selectors: what is no UUID is nobody's object, 404 like any other.
 urlpatterns = [

@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from accounts.api.urls import route
 from accounts.api.views import ApiView
 from accounts.models import ApiKey
+from accounts.scopes import ANY_KEY
 from accounts.services import create_api_key
 from config import api
 from realtime.errors import IllegalState, NotFound, Unavailable
@@ -50,6 +51,7 @@ class KeySerializer(serializers.ModelSerializer[ApiKey]):
 
 
 class Things(ApiView):
+    scopes = ANY_KEY
     filter_names = frozenset({"tag", "ordering"})
 
     def get(self, request: Request) -> Response:
@@ -74,6 +76,8 @@ class Things(ApiView):
 
 
 class Echo(ApiView):
+    scopes = ANY_KEY
+
     def post(self, request: Request) -> Response:
         return Response(request.data)
 
@@ -82,6 +86,8 @@ class Echo(ApiView):
 
 
 class Item(ApiView):
+    scopes = ANY_KEY
+
     version = 3
 
     def get(self, request: Request, item: UUID) -> Response:
@@ -104,6 +110,7 @@ ERRORS: dict[str, Exception] = {
 
 class Raise(ApiView):
     permission_classes = ()
+    scopes = ANY_KEY
 
     def get(self, request: Request, name: str) -> HttpResponseBase:
         raise ERRORS[name]

@@ -46,16 +46,23 @@ def test_a_user_is_shown_and_changed(staff: Client, user: User) -> None:
 
 
 def test_a_key_made_here_is_shown_once_and_works(staff: Client, user: User) -> None:
-    form = {"user": str(user.pk), "name": "cron", "expires_at_0": "", "expires_at_1": ""}
+    form = {"user": str(user.pk), "name": "cron", "scopes": ["packs:read"], "expires_at_0": "", "expires_at_1": ""}
     answer = staff.post("/admin/accounts/apikey/add/", form, follow=True)
-    found = re.search(r"qk_[\w-]{40,}", answer.content.decode())
+    found = re.search(r"qk_\w{49}", answer.content.decode())
     assert found is not None
     assert user_for_key(found[0]) == user
+    assert user.api_keys.get().scopes == ["packs:read"]
     assert found[0] not in staff.get("/admin/accounts/apikey/").content.decode()
 
 
 def test_a_key_that_expired_already_is_refused_by_the_form(staff: Client, user: User) -> None:
-    form = {"user": str(user.pk), "name": "cron", "expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"}
+    form = {
+        "user": str(user.pk),
+        "name": "cron",
+        "scopes": ["admin"],
+        "expires_at_0": "2020-01-01",
+        "expires_at_1": "00:00:00",
+    }
     answer = staff.post("/admin/accounts/apikey/add/", form)
     assert b"must expire in the future" in answer.content
     assert not ApiKey.objects.exists()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -77,7 +78,7 @@ class TestKeys:
         assert client.get(KEYS).headers["Location"] == f"{LOGIN}?next={KEYS}"
 
     def test_a_new_key_is_shown_once_and_works(self, page: Client, user: User) -> None:
-        answer = page.post(KEYS, {"name": "cron", "expires_on": ""})
+        answer = page.post(KEYS, {"name": "cron", "scopes": ["packs:read"], "expires_on": ""})
         found = re.search(r'value="(qk_[^"]+)"', answer.content.decode())
         assert found is not None
         assert user_for_key(found[1]) == user
@@ -88,7 +89,7 @@ class TestKeys:
 
     def test_a_key_works_to_the_end_of_its_last_day(self, page: Client, user: User) -> None:
         today = datetime.now(UTC).date()
-        page.post(KEYS, {"name": "a", "expires_on": today.isoformat()})
+        page.post(KEYS, {"name": "a", "scopes": ["admin"], "expires_on": today.isoformat()})
         expires = user.api_keys.get().expires_at
         assert expires == datetime(today.year, today.month, today.day, tzinfo=UTC) + timedelta(days=1)
 
@@ -101,10 +102,12 @@ class TestKeys:
             {"name": "a", "expires_on": "9999-12-31"},
             {"name": "a", "expires_on": "soon"},
             {"name": "a\x00"},
+            {"scopes": []},
+            {"scopes": ["packs:read", "everything"]},
         ],
     )
-    def test_a_bad_form_makes_nothing(self, page: Client, form: dict[str, str]) -> None:
-        assert page.post(KEYS, form).status_code == 400
+    def test_a_bad_form_makes_nothing(self, page: Client, form: dict[str, Any]) -> None:
+        assert page.post(KEYS, {"name": "a", "scopes": ["packs:read"], **form}).status_code == 400
         assert not ApiKey.objects.exists()
 
     def test_revoking_ends_the_key(self, page: Client, user: User) -> None:
@@ -113,9 +116,36 @@ class TestKeys:
         assert user_for_key(plaintext) is None
         assert b"revoked" in page.get(KEYS).content
 
+    def test_the_page_asks_for_scopes_and_says_them(self, page: Client, user: User) -> None:
+        page.post(KEYS, {"name": "reader", "scopes": ["packs:read", "councils:read"]})
+        assert user.api_keys.get().scopes == ["packs:read", "councils:read"]
+        assert b"<code>packs:read</code>" in page.get(KEYS).content
+
+    def test_rotating_shows_a_new_key_once_and_the_old_one_goes_on(self, page: Client, user: User) -> None:
+        key, old = create_api_key(user, "a")
+        answer = page.post(f"{KEYS}/{key.pk}/rotate", {"overlap": "3600"})
+        found = re.search(r'value="(qk_[^"]+)"', answer.content.decode())
+        assert found is not None
+        assert "no-store" in answer.headers["Cache-Control"]
+        assert user_for_key(found[1]) == user_for_key(old) == user
+        assert found[1] not in page.get(KEYS).content.decode()
+
+    @pytest.mark.parametrize("overlap", ["", "-1", "604801", "soon"])
+    def test_a_bad_overlap_rotates_nothing(self, page: Client, user: User, overlap: str) -> None:
+        key, _ = create_api_key(user, "a")
+        assert page.post(f"{KEYS}/{key.pk}/rotate", {"overlap": overlap}).status_code == 302
+        assert user.api_keys.get().rotated_at is None
+
+    def test_what_cannot_be_rotated_is_said(self, page: Client, user: User) -> None:
+        key, _ = create_api_key(user, "a")
+        page.post(f"{KEYS}/{key.pk}/rotate", {"overlap": "3600"})
+        answer = page.post(f"{KEYS}/{key.pk}/rotate", {"overlap": "3600"}, follow=True)
+        assert b"works until" in answer.content
+
     def test_another_users_key_is_404_and_goes_on_working(self, page: Client, other_user: User) -> None:
         key, plaintext = create_api_key(other_user, "theirs")
         assert page.post(f"{KEYS}/{key.pk}/revoke").status_code == 404
+        assert page.post(f"{KEYS}/{key.pk}/rotate", {"overlap": "0"}).status_code == 404
         assert user_for_key(plaintext) == other_user
         assert b"theirs" not in page.get(KEYS).content
 

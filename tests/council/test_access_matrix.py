@@ -144,7 +144,10 @@ PAGES: dict[tuple[str, str], Row] = {
     ("accounts:logout", "POST"): Row(EVERYBODY, 302, differs={"anonymous": 302}),
     ("accounts:logout", "OPTIONS"): Row(EVERYBODY, 200, differs={"anonymous": 200}),
     ("accounts:keys", "GET"): Row(EVERYBODY),
-    ("accounts:keys", "POST"): Row(EVERYBODY, 200, lambda _: {"name": "New"}, "accounts_apikey"),
+    ("accounts:keys", "POST"): Row(
+        EVERYBODY, 200, lambda _: {"name": "New", "scopes": ["packs:read"]}, "accounts_apikey"
+    ),
+    ("accounts:rotate_key", "POST"): Row(CONVENER, 200, lambda _: {"overlap": "3600"}, "accounts_apikey", opened=False),
     ("accounts:revoke_key", "POST"): Row(CONVENER, 302, writes="accounts_apikey", opened=False),
 }
 API: dict[tuple[str, str], Row] = {
@@ -188,6 +191,12 @@ API: dict[tuple[str, str], Row] = {
     ("session-export-schema", "GET"): Row(EVERYBODY),
     ("session-template", "GET"): Row(CONVENER, opened=False),
     ("ticket", "POST"): Row(EVERYBODY, 201),
+    ("me-api-keys", "GET"): Row(EVERYBODY),
+    ("me-api-keys", "POST"): Row(EVERYBODY, 201, lambda _: {"name": "New", "scopes": ["packs:read"]}),
+    ("me-api-key", "GET"): Row(CONVENER, opened=False),
+    ("me-api-key", "PATCH"): Row(CONVENER, 200, lambda _: {"name": "New"}, opened=False),
+    ("me-api-key", "DELETE"): Row(CONVENER, 204, opened=False),
+    ("me-api-key-rotate", "POST"): Row(CONVENER, 200, opened=False),
     # Everybody's own, so nobody is refused; that it is theirs alone is tested in tests/realtime/test_my_stream.py.
     ("me-events", "GET"): Row(EVERYBODY),
     ("me-notifications-read", "POST"): Row(EVERYBODY, 200, lambda _: {"up_to": 0}),
@@ -230,6 +239,8 @@ def world(db: None) -> World:
 def address(name: str, ids: Ids) -> str:
     route = next(route for route in routes() if route.name == name)
     named = {**ids, "pk": ids["session_id"]} if name in {key for key, _ in API} else ids
+    if name.startswith("me-api-key"):
+        named = {**ids, "pk": ids["key_id"]}
     return reverse(name, kwargs={key: named[key] for key in route.keys})
 
 

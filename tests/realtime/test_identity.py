@@ -13,6 +13,7 @@ from django.contrib.auth import logout
 from django.http import HttpRequest
 from django.test import Client
 
+from accounts import keys
 from accounts.models import ApiKey, User
 from accounts.services import revoke_api_key
 from knowledge.models import KnowledgePack
@@ -82,7 +83,7 @@ async def test_a_cookie_from_a_foreign_page_is_refused(
 ) -> None:
     headers = {"cookie": cookie(browser, settings)} | ({} if origin is None else {"origin": origin})
     with pytest.raises(auth.Refused) as refused:
-        await query(auth.from_headers, headers, lambda _: None, origin_required=True)
+        await query(auth.from_headers, headers, keys, origin_required=True)
     assert refused.value.code == 4403
 
 

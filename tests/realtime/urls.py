@@ -2,12 +2,12 @@
 
 from django.urls import path
 
-from accounts.services import user_for_key
+from accounts import keys
 from config.urls import urlpatterns as project
 from knowledge.consumers import KnowledgePacks
 from realtime.sse import stream_view
 
 urlpatterns = [
-    path("live/knowledge-packs/<uuid:pk>", stream_view(KnowledgePacks(), user_for_key=user_for_key)),
+    path("live/knowledge-packs/<uuid:pk>", stream_view(KnowledgePacks(), keys=keys)),
     *project,
 ]
