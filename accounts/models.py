@@ -172,3 +172,6 @@ class UserEvent(Event):
 
     def __str__(self) -> str:
         return f"{self.seq}: {self.type}"
+
+
+from accounts.models_audit import AuditEntry, AuditHead, AuditSeal  # noqa: E402, F401  # Django looks for models here

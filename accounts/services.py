@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
+from accounts import audit
 from accounts.models import KEY_PREFIX, ApiKey, SignIn, User
 from realtime import nudge
 from realtime.errors import InvalidInput, NotFound
@@ -30,15 +31,19 @@ def create_api_key(user: User, name: str, expires_at: datetime | None = None) ->
     if expires_at is not None and expires_at <= timezone.now():
         raise InvalidInput("A key must expire in the future.", code="bad_key_expiry")
     plaintext = ApiKey.generate()
-    key = ApiKey.objects.create(
-        user=user, name=name, prefix=plaintext[:_SHOWN_PREFIX], digest=ApiKey.hash(plaintext), expires_at=expires_at
-    )
+    with transaction.atomic():
+        key = ApiKey.objects.create(
+            user=user, name=name, prefix=plaintext[:_SHOWN_PREFIX], digest=ApiKey.hash(plaintext), expires_at=expires_at
+        )
+        audit.record("key.created", key, user=user.pk)
     return key, plaintext
 
 
 def revoke_api_key(key: ApiKey) -> None:
     """Ends a key at once and for ever; harmless when it has ended already."""
-    ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
+    with transaction.atomic():
+        if ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now()):
+            audit.record("key.revoked", key, user=key.user_id)
     key.refresh_from_db(fields=["revoked_at"])
     nudge.sign_out(key.user_id)
 
