@@ -16,7 +16,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts import audit, services
-from accounts.admin_audit import Audited
+from accounts.audit.admin import Audited
 from accounts.models import ApiKey, SignIn, User
 
 

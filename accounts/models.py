@@ -174,4 +174,4 @@ class UserEvent(Event):
         return f"{self.seq}: {self.type}"
 
 
-from accounts.models_audit import AuditEntry, AuditHead, AuditSeal  # noqa: E402, F401  # Django looks for models here
+from accounts import models_audit as _audit  # noqa: E402, F401  # Django looks for models here

@@ -13,8 +13,7 @@ from rest_framework.response import Response
 from accounts.api.urls import route
 from accounts.api.views import ApiView
 from accounts.audit.actions import ACTIONS
-from accounts.models import AuditEntry
-from accounts.models_audit import ActorKind, Outcome
+from accounts.models_audit import ActorKind, AuditEntry, Outcome
 from realtime.errors import Forbidden
 
 _FILTERS: Final = {

@@ -10,8 +10,8 @@ from django.db.models import Model
 
 from accounts.audit import hashing, origin
 from accounts.audit.actions import ACTIONS
-from accounts.models import AuditEntry, User
-from accounts.models_audit import ActorKind, Outcome
+from accounts.models import User
+from accounts.models_audit import ActorKind, AuditEntry, Outcome
 from realtime import actor
 
 _TEXT_MAX: Final = 200

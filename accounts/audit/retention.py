@@ -16,7 +16,8 @@ from django.utils import timezone
 from accounts.audit import sealing
 from accounts.audit.recording import record
 from accounts.audit.verifying import ERASED, FORGOTTEN
-from accounts.models import AuditEntry, AuditSeal, User
+from accounts.models import User
+from accounts.models_audit import AuditEntry, AuditSeal
 from realtime import cleaning
 
 SEALS: Final = 100  # forgotten in one transaction

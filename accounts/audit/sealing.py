@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.audit import hashing
-from accounts.models import AuditEntry, AuditHead, AuditSeal
+from accounts.models_audit import AuditEntry, AuditHead, AuditSeal
 from realtime.failpoints import failpoint
 
 logger = logging.getLogger(__name__)

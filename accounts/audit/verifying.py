@@ -9,7 +9,7 @@ from typing import Final
 from django.db import connection, transaction
 
 from accounts.audit import hashing
-from accounts.models import AuditEntry, AuditHead, AuditSeal
+from accounts.models_audit import AuditEntry, AuditHead, AuditSeal
 
 FORGOTTEN: Final = "audit.forgotten"
 ERASED: Final = "user.erased"

@@ -12,7 +12,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
-from accounts.admin_audit import Audited
+from accounts.audit.admin import Audited
 from council import budgets, profiles
 from council.models import DailyBudget, ModelProfile
 from council.models.profiles import MAY_MOVE_ON

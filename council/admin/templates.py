@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
-from accounts.admin_audit import Audited
+from accounts.audit.admin import Audited
 from accounts.models import User
 from council import templates, validation
 from council.admin.common import pretty, table

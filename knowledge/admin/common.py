@@ -15,7 +15,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
-from accounts.admin_audit import Audited
+from accounts.audit.admin import Audited
 from accounts.models import User
 from knowledge.drafts import TAGS_MAX
 from knowledge.models import TAG_MAX, Entry, KnowledgePack

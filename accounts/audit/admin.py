@@ -17,7 +17,7 @@ from unfold.decorators import action, display
 from accounts import audit
 from accounts.audit import verifying
 from accounts.audit.actions import ACTIONS
-from accounts.models import AuditEntry
+from accounts.models_audit import AuditEntry
 
 NEWEST = 1000  # seals that the button checks, so that the page answers in time; the command checks all
 
