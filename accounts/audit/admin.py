@@ -121,5 +121,5 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(Audited, DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]  # the two admins type ``form`` differently
+class GroupAdmin(Audited, DjangoGroupAdmin, ModelAdmin):
     """Django's, in the admin's dress."""
