@@ -17,8 +17,6 @@ ACTIONS: Final[Mapping[str, str]] = {
     "user.deleted": "an account was deleted",
     "user.erased": "what the log said of a person's address, device and names was erased",
     "key.created": "an API key was given out",
-    "key.rotated": "an API key got a new secret",
-    "key.changed": "an API key got another name, expiry or scopes",
     "key.revoked": "an API key was ended",
     "pack.created": "a knowledge pack was made",
     "pack.changed": "its fields were changed; `fields` names them, and `visibility` and `status` what they are now",

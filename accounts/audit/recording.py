@@ -66,10 +66,10 @@ def _kind(who: UUID | None, asked: origin.Origin | None) -> ActorKind:
 
 
 def _name(of: Model | None) -> str:
-    """What people call it. Of people not the e-mail address, though it is what their account is called."""
+    """What people call it. Not the e-mail address of an account, and no title: councils and entries have content there."""
     if of is None:
         return ""
-    named = next((text for field in ("title", "name", "label", "slug") if (text := getattr(of, field, ""))), "")
+    named = next((text for field in ("name", "label", "slug") if (text := getattr(of, field, ""))), "")
     return str(named).replace("\x00", "")[:120]
 
 

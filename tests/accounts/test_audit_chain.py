@@ -117,7 +117,7 @@ def insert(**place: int) -> AuditEntry:
     return entry
 
 
-@pytest.mark.parametrize("number, seal", [(0, 1), (10, 1), (10, 2), (10, 3), (11, 4), (-1, 9)])
+@pytest.mark.parametrize(("number", "seal"), [(0, 1), (10, 1), (10, 2), (10, 3), (11, 4), (-1, 9)])
 def test_an_inserted_entry_is_found_and_named(chain: list[AuditEntry], number: int, seal: int) -> None:
     with tampering():
         entry = insert(number=number, seal_id=seal)
@@ -277,7 +277,9 @@ def test_what_is_written_stays(chain: list[AuditEntry], change: Callable[[], obj
 
 def test_nobody_sets_the_moment_or_the_number(chain: list[AuditEntry]) -> None:
     long_ago = timezone.now() - timedelta(days=99)
-    entry = AuditEntry(action="pack.changed", actor_kind="system", object_type="pack", commitment=b"", number=4, seal_id=2)
+    entry = AuditEntry(
+        action="pack.changed", actor_kind="system", object_type="pack", commitment=b"", number=4, seal_id=2
+    )
     entry.created_at = long_ago
     entry.save(force_insert=True)
     entry.refresh_from_db()
@@ -334,8 +336,7 @@ def test_many_sealers_and_writers_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     sealed: list[int] = []
 
     def work() -> None:
-        for _ in range(10):
-            sealed.append(sealing.seal_all())
+        sealed.extend(sealing.seal_all() for _ in range(10))
 
     sealers = [elsewhere(work) for _ in range(3)]
     for one in (*writers, *sealers):
@@ -379,7 +380,9 @@ def test_a_sealer_that_is_killed_leaves_nothing_behind() -> None:
         "QUORUM_FAILPOINTS": "audit.seal.stored=kill",
     }
     code = "import django; django.setup()\nfrom accounts.tasks import seal_audit\nseal_audit()"
-    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=PROJECT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=PROJECT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     found = verify()
     assert (found.fault, found.seals, found.unsealed) == ("", 1, 2)
