@@ -16,7 +16,6 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts import audit, services
-from accounts.audit.admin import Audited
 from accounts.models import ApiKey, SignIn, User
 
 
@@ -38,7 +37,7 @@ RIGHTS = {"is_staff", "is_superuser", "groups", "user_permissions"}
 
 
 @admin.register(User)
-class UserAdmin(Audited, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
     form = UserChangeForm
     add_form = NewUserForm
     change_password_form = NewPasswordForm
@@ -95,7 +94,7 @@ class NewApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(Audited, ModelAdmin):
+class ApiKeyAdmin(ModelAdmin):
     """A key is created, looked at and revoked, never edited. Deleting is left possible, or no user could be deleted."""
 
     list_display = ("name", "user", "prefix", "created_at", "last_used_at", "expires_at", "revoked_at")
@@ -133,7 +132,7 @@ class ApiKeyAdmin(Audited, ModelAdmin):
 
 
 @admin.register(SignIn)
-class SignInAdmin(Audited, ModelAdmin):
+class SignInAdmin(ModelAdmin):
     """The trace of sign-ins, to read."""
 
     list_display = ("at", "user", "succeeded", "ip", "user_agent")

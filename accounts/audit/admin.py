@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
-from django.contrib.auth.models import Group
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -23,7 +21,7 @@ NEWEST = 1000  # seals that the button checks, so that the page answers in time;
 
 
 class Audited:
-    """For every ``ModelAdmin`` that can change anything: beside what the services record, through which door it came."""
+    """Every ``ModelAdmin`` is made one (``cover``): beside what the services record, through which door it came."""
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:
         _record("admin.added", obj, message)
@@ -117,9 +115,9 @@ class AuditEntryAdmin(ModelAdmin):
         return redirect("admin:accounts_auditentry_changelist")
 
 
-admin.site.unregister(Group)
-
-
-@admin.register(Group)
-class GroupAdmin(Audited, DjangoGroupAdmin, ModelAdmin):
-    """Django's, in the admin's dress."""
+def cover(site: admin.AdminSite) -> None:
+    """Have every page of the admin record what is done on it, those that other packages bring along too."""
+    for model, one in list(site._registry.items()):
+        if not isinstance(one, Audited):
+            site.unregister(model)
+            site.register(model, type(type(one).__name__, (Audited, type(one)), {}))

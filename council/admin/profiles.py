@@ -12,7 +12,6 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
-from accounts.audit.admin import Audited
 from council import budgets, profiles
 from council.models import DailyBudget, ModelProfile
 from council.models.profiles import MAY_MOVE_ON
@@ -61,7 +60,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
 
 
 @admin.register(ModelProfile)
-class ModelProfileAdmin(Audited, ModelAdmin):
+class ModelProfileAdmin(ModelAdmin):
     form = ProfileForm
     list_display = ("slug", "title", "state", "provider", "model", "has_key", "price", "limits", "fallback")
     list_filter = ("enabled", "provider")
@@ -116,7 +115,7 @@ class ModelProfileAdmin(Audited, ModelAdmin):
 
 
 @admin.register(DailyBudget)
-class DailyBudgetAdmin(Audited, ModelAdmin):
+class DailyBudgetAdmin(ModelAdmin):
     """Limits of a person and day (UTC). Who is not listed has none."""
 
     list_display = ("user", "tokens_today", "usd_today", "calls_today", "seconds_today")

@@ -12,7 +12,6 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
-from accounts.audit.admin import Audited
 from accounts.models import User
 from council import templates, validation
 from council.admin.common import pretty, table
@@ -82,7 +81,7 @@ def faults(errors: Any, at: str = "") -> Any:
 
 
 @admin.register(CouncilTemplate)
-class TemplateAdmin(Audited, ModelAdmin):
+class TemplateAdmin(ModelAdmin):
     form = TemplateForm
     list_display = ("title", "slug", "owner", "version", "updated_at")
     list_filter = ("owner",)

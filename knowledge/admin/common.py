@@ -15,7 +15,6 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
-from accounts.audit.admin import Audited
 from accounts.models import User
 from knowledge.drafts import TAGS_MAX
 from knowledge.models import TAG_MAX, Entry, KnowledgePack
@@ -60,7 +59,7 @@ class ReadOnly:
         return False
 
 
-class TrashingAdmin(Audited, ModelAdmin):
+class TrashingAdmin(ModelAdmin):
     """Deleting here means a service that hides rows; nothing else goes with them, so there is nothing else to list or to permit.
     What may not be deleted itself is named, and then nothing of the selection is: else the page would say that it was."""
 

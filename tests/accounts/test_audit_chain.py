@@ -191,7 +191,8 @@ def reseal(number: int) -> bytes:
     """Make a seal anew over what its entries say now, as a forger would."""
     one = AuditSeal.objects.get(number=number)
     entries = AuditEntry.objects.filter(seal=number).order_by("number")
-    one.leaves = b"".join(hashing.leaf(entry, entry.number or 0) for entry in entries)
+    if one.forgotten_at is None:
+        one.leaves = b"".join(hashing.leaf(entry, entry.number or 0) for entry in entries)
     before = AuditSeal.objects.filter(number=number - 1).first()
     one.previous = bytes(before.digest) if before else hashing.NOTHING
     digest = hashing.seal(one)
