@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts import audit, services
+from accounts import audit
 from accounts.audit import retention, sealing
 from accounts.audit.admin import Audited
 from accounts.audit.verifying import verify
@@ -421,5 +421,5 @@ def test_the_scheduled_cleaner_is_this_one() -> None:
 
 def test_recording_costs_one_statement(user: User) -> None:
     with CaptureQueriesContext(connection) as queries, transaction.atomic():
-        services.audit.record("pack.changed")
+        audit.record("pack.changed")
     assert [query["sql"].split()[0] for query in queries if "SAVEPOINT" not in query["sql"]] == ["INSERT"]
