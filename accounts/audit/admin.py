@@ -107,8 +107,8 @@ class AuditEntryAdmin(ModelAdmin):
         if found.sound:
             messages.success(
                 request,
-                f"The newest {found.seals} seals are sound: {found.entries} entries are as they were sealed, "
-                f"{found.unsealed} are not sealed yet. manage.py verify_audit checks the whole chain.",
+                f"The log is sound. Newest seals checked: {found.seals}; entries that are as they were sealed: {found.entries}; "
+                f"not sealed yet: {found.unsealed}. The command verify_audit checks the whole chain.",
             )
         else:
             messages.error(request, f"The log was tampered with: {found.fault}.")

@@ -202,7 +202,7 @@ def test_the_log_is_a_page_to_read_and_to_verify(staff: Client, user: User) -> N
     assert staff.get(f"{url}?outcome__exact=refused&q={user.pk}").status_code == 200
     entry = latest("key.created")
     assert str(user.pk).encode() in staff.get(f"{url}{entry.pk}/change/").content
-    assert b"newest 1 seals are sound" in staff.get(f"{url}verify/", follow=True).content
+    assert b"Newest seals checked: 1;" in staff.get(f"{url}verify/", follow=True).content
     for path in ("add/", f"{entry.pk}/delete/"):
         assert staff.get(f"{url}{path}").status_code == 403
     assert staff.post(f"{url}{entry.pk}/change/", {"action": "pack.created"}).status_code == 403
