@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -15,7 +16,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from accounts import services
+from accounts import audit, services
 from accounts.models import ApiKey, SignIn, User
 from accounts.scopes import MEANINGS
 
@@ -26,11 +27,22 @@ class NewUserForm(UserCreationForm):
         fields = ("email", "name")
 
 
+class NewPasswordForm(AdminPasswordChangeForm):
+    @transaction.atomic
+    def save(self, commit: bool = True) -> User:
+        user: User = super().save(commit)
+        audit.record("user.password_changed", user)
+        return user
+
+
+RIGHTS = {"is_staff", "is_superuser", "groups", "user_permissions"}
+
+
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
     form = UserChangeForm
     add_form = NewUserForm
-    change_password_form = AdminPasswordChangeForm
+    change_password_form = NewPasswordForm
     list_display = ("email", "name", "is_active", "is_staff", "last_login")
     list_filter = ("is_active", "is_staff", "is_superuser")
     search_fields = ("email", "name")
@@ -47,6 +59,28 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # not s
         super().save_model(request, obj, form, change)
         if change and "is_active" in form.changed_data:
             services.recheck_sockets(obj)
+        _record(obj, set(form.changed_data), change)
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        audit.record("user.deleted", obj)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        for user in queryset:
+            audit.record("user.deleted", user)
+        super().delete_queryset(request, queryset)
+
+
+def _record(user: User, changed: set[str], change: bool) -> None:
+    if not change:
+        audit.record("user.created", user)
+        return
+    if "is_active" in changed:
+        audit.record("user.activated" if user.is_active else "user.deactivated", user)
+    if rights := sorted(changed & RIGHTS):
+        audit.record("user.permissions_changed", user, fields=rights, staff=user.is_staff, superuser=user.is_superuser)
+    if others := sorted(changed - RIGHTS - {"is_active"}):
+        audit.record("user.changed", user, fields=others)
 
 
 class NewApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time

@@ -1,4 +1,4 @@
-"""What accounts leave behind: answers that nobody repeats any more, logins that have run out, news that are old."""
+"""What accounts leave behind: answers that nobody repeats any more, logins that have run out, news and audit entries that are old."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from accounts import idempotency, streams
+from accounts.audit import retention
 from realtime import cleaning
 
 IDEMPOTENCY = cleaning.rows(lambda: idempotency.expired(timezone.now()))
 LOGINS = cleaning.rows(lambda: Session.objects.filter(expire_date__lt=timezone.now()))
 NEWS = cleaning.rows(lambda: streams.forgotten(timezone.now()))
+AUDIT = retention.CLEANING

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from accounts import keyformat
+from accounts import audit, keyformat
 from accounts.errors import InsufficientScope, KeyEnded, KeyRotating
 from accounts.models import ApiKey, User
 from accounts.scopes import ALL, Scope, granted
@@ -37,6 +37,7 @@ def _any_version(version: int) -> None:
 # --- Changes ------------------------------------------------------------------------------------------------------------
 
 
+@transaction.atomic
 def create_api_key(
     user: User,
     name: str,
@@ -59,6 +60,7 @@ def create_api_key(
     key = ApiKey.objects.create(
         user=user, name=name, scopes=chosen, prefix=prefix, digest=digest, expires_at=expires_at
     )
+    audit.record("key.created", key, user=user.pk, scopes=chosen)
     return key, plaintext
 
 
@@ -81,6 +83,7 @@ def change_api_key(
     _check_maker(maker, key.scopes, key.expires_at)
     key.version += 1
     key.save(update_fields=["name", "expires_at", "version"])
+    audit.record("key.changed", key, user=user.pk, fields=sorted(changes))
     recheck_sockets(user.pk)
     return key
 
@@ -111,13 +114,17 @@ def rotate_api_key(
     key.digest, key.prefix, key.rotated_at = ApiKey.hash(plaintext), plaintext[:_SHOWN_PREFIX], now
     key.version += 1
     key.save(update_fields=["digest", "prefix", "previous_digest", "previous_until", "rotated_at", "version"])
+    audit.record("key.rotated", key, user=user.pk, overlap_s=round(overlap.total_seconds()))
     recheck_sockets(user.pk)
     return key, plaintext
 
 
 def revoke_api_key(key: ApiKey) -> None:
     """Ends a key at once and for ever, with all of its secrets; harmless when it has ended already."""
-    ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now(), version=F("version") + 1)
+    with transaction.atomic():
+        ended = ApiKey.objects.filter(pk=key.pk, revoked_at=None)
+        if ended.update(revoked_at=timezone.now(), version=F("version") + 1):
+            audit.record("key.revoked", key, user=key.user_id)
     key.refresh_from_db(fields=["revoked_at", "version"])
     recheck_sockets(key.user_id)
 

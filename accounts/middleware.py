@@ -9,6 +9,7 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
 from django.utils.decorators import sync_and_async_middleware
 
+from accounts.audit import origin
 from accounts.models import User
 from realtime.actor import Actor, Who, acting
 
@@ -18,11 +19,11 @@ def actor_middleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[Ht
     """What a request changes was done by its user, however it was recognised: the API sets ``request.user`` for keys too."""
 
     async def asynchronous(request: HttpRequest) -> Any:
-        with acting(_user_of(request)):
+        with acting(_user_of(request)), origin.answering(request):
             return await get_response(request)
 
     def synchronous(request: HttpRequest) -> Any:
-        with acting(_user_of(request)):
+        with acting(_user_of(request)), origin.answering(request):
             return get_response(request)
 
     return asynchronous if iscoroutinefunction(get_response) else synchronous

@@ -196,3 +196,6 @@ class UserEvent(Event):
 
     def __str__(self) -> str:
         return f"{self.seq}: {self.type}"
+
+
+from accounts import models_audit as _audit  # noqa: E402, F401  # Django looks for models here

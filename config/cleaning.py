@@ -119,6 +119,14 @@ CLEANERS: Final = (
         HOUR,
     ),
     Cleaner(
+        "audit",
+        "entries of the audit log, whole seals from the oldest on; the seals stay (docs/audit.md)",
+        "{} days",
+        "AUDIT_DAYS",
+        "accounts.cleaning.AUDIT",
+        HOUR,
+    ),
+    Cleaner(
         "searches",
         "the search log",
         "{} days",

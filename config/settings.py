@@ -346,6 +346,17 @@ CELERY_BEAT_SCHEDULE = {
     },
 }
 
+# --- Audit log ---------------------------------------------------------------------------------------------------------
+
+AUDIT_DAYS = env.integer(
+    "AUDIT_DAYS", 400, at_least=1
+)  # then entries go, whole seals from the oldest on (docs/audit.md)
+CELERY_BEAT_SCHEDULE["audit-seal"] = {
+    "task": "accounts.tasks.seal_audit",
+    "schedule": 60.0,
+    "options": {"queue": "control", "expires": 60},
+}
+
 # --- Knowledge ------------------------------------------------------------------------------------------------------
 
 TRASH_DAYS = env.integer("TRASH_DAYS", 30)  # what is deleted can be restored for so long
@@ -475,6 +486,7 @@ UNFOLD = {
                     _menu_item("Users", "group", "accounts", "user"),
                     _menu_item("API keys", "key", "accounts", "apikey"),
                     _menu_item("Sign-ins", "login", "accounts", "signin"),
+                    _menu_item("Audit log", "policy", "accounts", "auditentry"),
                 ],
             },
         ],

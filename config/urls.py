@@ -16,6 +16,7 @@ urlpatterns = [
     path("api/", include("accounts.api.tickets")),
     path("api/", include("accounts.api.me")),
     path("api/", include("accounts.api.api_keys")),
+    path("api/", include("accounts.api.audit")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", api_docs.swagger, name="api-docs"),
     path("api/redoc", api_docs.redoc, name="api-redoc"),

@@ -25,6 +25,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
+from accounts import audit
 from accounts.models import User
 from council import sql
 from council.claims import Claim
@@ -363,4 +364,5 @@ def set_daily_limits(user: User, limits: Mapping[str, Any]) -> DailyBudget:
         )
         if not created:
             DailyBudget.objects.filter(pk=budget.pk).update(**changes)
+        audit.record("budget.changed", budget, user=user.pk, fields=sorted(changes))
     return DailyBudget.objects.get(pk=budget.pk)

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Q
 
+from accounts import audit
 from accounts.models import User
 from council import carrying, services, validation
 from council.budgets import LIMITS
@@ -57,9 +59,12 @@ def fork(user: User, session_id: UUID, wish: Wish) -> CouncilSession:
     origin = _origin(source, run, wish, kept)
     plan = replace(_plan(user, source, run, wish), forked_from=origin, excluded_entries=_excluded(source, wish))
     try:
-        return services.create_session(user, plan)
+        with transaction.atomic():
+            made = services.create_session(user, plan)
+            audit.record("council.forked", source, copy=made.pk)
     except InvalidInput as error:
         raise InvalidInput(error.detail, code=error.code, errors=_repointed(error, wish)) from error
+    return made
 
 
 def _run(source: CouncilSession, wish: Wish) -> Run | None:

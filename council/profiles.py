@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db import transaction
 
+from accounts import audit
 from council import endpoints, vault
 from council.deliberation.types import HUMAN
 from council.models import ModelProfile
@@ -33,12 +34,15 @@ def save_profile(slug: str, values: Mapping[str, Any], *, api_key: str | None = 
         profile = ModelProfile.objects.select_for_update(of=("self",)).filter(slug=slug).first() or ModelProfile(
             slug=slug
         )
+        changed = sorted(name for name, value in values.items() if getattr(profile, name) != value)
         for name, value in values.items():
             setattr(profile, name, value)
         check(profile)
         if api_key is not None:
             profile.sealed_key = vault.seal(api_key)
         profile.save()
+        key = "" if api_key is None else "set" if api_key else "taken away"
+        audit.record("profile.saved", profile, fields=changed, key=key)
         transaction.on_commit(endpoints.forget)
     return profile
 
@@ -101,6 +105,7 @@ def _fallback_fault(profile: ModelProfile) -> str:
 def delete_profile(profile: ModelProfile) -> None:
     """Seats that name it speak with the default endpoint's model of that name from then on, as with any unknown name."""
     with transaction.atomic():
+        audit.record("profile.deleted", profile)
         profile.delete()
         transaction.on_commit(endpoints.forget)
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import audit
 from accounts.models import User
 from council import carrying, claims, orchestrator, services, stale
 from council.deliberation import carrying as pure
@@ -43,6 +44,7 @@ def reconsider(user: User, session_id: UUID) -> CouncilSession:
             raise IllegalState("Nothing has been decided yet.", code="no_decision")
         check_models(session.seats.values_list("model", flat=True))
         _open(session, decision)
+        audit.record("council.reconsidered", session, run=session.runs.count())
     return session_for(user, session_id)
 
 

@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import audit
 from accounts.models import User
 from council import asides, budgets, carrying, claims, events, news, orchestrator, steps, turns, validation
 from council.defaults import DEFAULT_AGENTS, Agent, with_chair
@@ -81,6 +82,7 @@ def create_session(owner: User, plan: Plan) -> CouncilSession:
         _seat(session, seats)
         log.append(session, events.session_created(session))
         news.session_changed(session, "created")
+        audit.record("council.created", session, packs=[str(pack.pk) for pack in packs])
     return session_for(owner, session.pk)
 
 
@@ -163,6 +165,7 @@ def update_session(
         log.append(fresh, events.session_updated(fresh))
         if "title" in changes:
             news.session_changed(fresh, "updated")
+        audit.record("council.changed", fresh, fields=sorted(changes))
     return session_for(user, session_id)
 
 
@@ -205,6 +208,7 @@ def start(user: User, session_id: UUID) -> CouncilSession:
         run = open_run(session, Protocol.model_validate(session.protocol))
         if run.number == 1 and session.forked_from and session.forked_from["after_round"]:
             carrying.fork_into(session, run)
+        audit.record("council.started", session, run=run.number)
         orchestrator.advance(session, run)
     return session_for(user, session_id)
 
@@ -237,10 +241,12 @@ def stop(user: User, session_id: UUID) -> CouncilSession:
     with transaction.atomic():
         session = claims.lock_owned(user, session_id)
         if asides.cancel_open(session) and session.status in FINISHED:
+            audit.record("council.stopped", session)
             return session_for(user, session_id)
         _require(session, (SessionStatus.RUNNING, SessionStatus.PAUSED), "stopped")
         run = Run.objects.select_for_update(no_key=True).get(session=session, status__in=OPEN_RUNS)
         steps.stop(session, run, "stopped by its user")
+        audit.record("council.stopped", session, run=run.number)
     return session_for(user, session_id)
 
 
@@ -252,6 +258,7 @@ def pause(user: User, session_id: UUID) -> CouncilSession:
         _move(session, RunStatus.PAUSED, paused_at=timezone.now())
         log.append(session, events.session_moved(session, "paused"))
         news.session_changed(session, "paused")
+        audit.record("council.paused", session)
     return session_for(user, session_id)
 
 
@@ -263,6 +270,7 @@ def resume(user: User, session_id: UUID) -> CouncilSession:
         run = _move(session, RunStatus.RUNNING, paused_at=None)
         log.append(session, events.session_moved(session, "resumed"))
         news.session_changed(session, "resumed")
+        audit.record("council.resumed", session)
         orchestrator.resume(session, run)
     return session_for(user, session_id)
 
@@ -286,6 +294,7 @@ def archive(user: User, session_id: UUID) -> CouncilSession:
         session = claims.lock_owned(user, session_id)
         _require(session, (SessionStatus.DRAFT, *FINISHED), "archived")
         steps.archive(session)
+        audit.record("council.deleted", session)
     return session_for(user, session_id)
 
 

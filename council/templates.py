@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
+from accounts import audit
 from accounts.models import User
 from council import validation
 from council.defaults import Agent, with_chair
@@ -40,7 +41,15 @@ def save_template(
         if packs is not None:
             template.packs.set(packs)
         keep_version(template)
+        audit.record("template.saved", template, version=template.version)
     return template
+
+
+def delete_template(template: CouncilTemplate) -> None:
+    """Sessions that were made from it stay, and so do its kept versions."""
+    with transaction.atomic():
+        audit.record("template.deleted", template)
+        template.delete()
 
 
 def keep_version(template: CouncilTemplate) -> TemplateVersion:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import yaml
 from django.db.models import Q
 
+from accounts import audit
 from knowledge.imports.markdown import OWN
 from knowledge.imports.tables import HEADER, HEADER_NAME
 from knowledge.models import Entry, KnowledgePack
@@ -34,6 +35,7 @@ _STEM_MAX: Final = 60
 
 def export(pack: KnowledgePack, form: str) -> Iterator[bytes]:
     """The file, in pieces. ``form`` is ``jsonl`` or ``markdown``."""
+    audit.record("pack.exported", pack, format=form)
     return markdown_zip(pack) if form == "markdown" else jsonl(pack)
 
 

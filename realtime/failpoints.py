@@ -57,6 +57,7 @@ REGISTRY: Mapping[str, str] = {
     "knowledge.import.committed": "the same, committed",
     "knowledge.purge.deleted": "one step of a purge has deleted its rows; not committed",
     "knowledge.purge.committed": "the same, committed",
+    "audit.seal.stored": "a batch of the audit log is sealed; not committed",
 }
 
 

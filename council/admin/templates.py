@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.forms import BaseModelForm
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
@@ -115,6 +115,13 @@ class TemplateAdmin(ModelAdmin):
             **{name: data[name] for name in ("title", "description", "question")},
         )
         obj.__dict__.update(saved.__dict__)
+
+    def delete_model(self, request: HttpRequest, obj: CouncilTemplate) -> None:
+        templates.delete_template(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[CouncilTemplate]) -> None:
+        for template in queryset:
+            templates.delete_template(template)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Packs are the service's to set, and it has."""

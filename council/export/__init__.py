@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from django.core.serializers.json import DjangoJSONEncoder
 
+from accounts import audit
 from council.export import html, markdown
 from council.export.minutes import minutes
 from council.export.record import record
@@ -32,6 +33,7 @@ class Export(NamedTuple):
 
 def export(session: CouncilSession, form: str, *, prompts: bool = False) -> Export:
     """``form`` is one of ``MEDIA_TYPES``; ``prompts`` adds every call of a model to the JSON record."""
+    audit.record("council.exported", session, format=form, prompts=prompts)
     whole = record(session, prompts=prompts)
     if form == "json":
         text = json.dumps(whole, cls=DjangoJSONEncoder, ensure_ascii=False, indent=2) + "\n"

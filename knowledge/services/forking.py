@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from accounts import audit
 from accounts.models import User
 from knowledge import batch, chunking, news, passages, words
 from knowledge.models import EmbeddingSpace, Entry, KnowledgePack, Passage, Snapshot, SpaceState
@@ -87,6 +88,7 @@ def fork(pack_id: UUID, owner: User, name: str, snapshot: Snapshot | None = None
     log.append(pack, ("pack.created", {"pack": pack_header(pack)}))
     locking.request_indexing(pack)
     news.pack_changed(pack, "created")
+    audit.record("pack.forked", source, copy=pack.pk)
     return pack
 
 

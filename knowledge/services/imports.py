@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import audit
 from accounts.models import User
 from knowledge import news
 from knowledge.imports import files
@@ -57,6 +58,7 @@ def create_import(
         options=options or {},
     )
     record(locked, job, "import.created")
+    audit.record("import.started", job, pack=locked.pk, dry_run=dry_run, addresses=len(urls))
     request_run(job)
     return job
 
@@ -70,6 +72,7 @@ def commit_import(import_id: UUID) -> Import:
     job.status, job.attempt = ImportStatus.WRITING, 0
     job.save(update_fields=["status", "attempt"])
     record(pack, job, "import.progress")
+    audit.record("import.committed", job, pack=pack.pk)
     request_run(job)
     return job
 
@@ -80,6 +83,7 @@ def cancel_import(import_id: UUID) -> Import:
     pack, job = locked_import(import_id)
     _check(job, ImportStatus.CANCELLED)
     conclude(pack, job, ImportStatus.CANCELLED)
+    audit.record("import.cancelled", job, pack=pack.pk)
     return job
 
 

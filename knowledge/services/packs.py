@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import audit
 from accounts.models import User
 from knowledge import news, passages, retention, words
 from knowledge.models import KnowledgePack, Visibility
@@ -39,6 +40,7 @@ def create_pack(
     )
     log.append(pack, ("pack.created", {"pack": pack_header(pack)}))
     news.pack_changed(pack, "created")
+    audit.record("pack.created", pack, visibility=pack.visibility)
     return pack
 
 
@@ -72,6 +74,7 @@ def update_pack(
         sharing.recheck_watchers(pack)
     if {"name", "status", "visibility"} & set(changed):
         news.pack_changed(pack, "updated")
+    audit.record("pack.changed", pack, fields=sorted(changed), visibility=pack.visibility, status=pack.status)
     return pack
 
 
@@ -90,6 +93,7 @@ def delete_pack(pack_id: UUID, *, precondition: Callable[[int], None] | None = N
     log.append(pack, ("pack.deleted", {"pack": pack_header(pack)}))
     sharing.recheck_watchers(pack)
     news.pack_deleted(pack)
+    audit.record("pack.trashed", pack)
 
 
 @transaction.atomic
@@ -105,6 +109,7 @@ def restore_pack(pack_id: UUID) -> KnowledgePack:
     log.append(pack, ("pack.restored", {"pack": pack_header(pack)}))
     locking.request_indexing(pack)
     news.pack_changed(pack, "restored")
+    audit.record("pack.restored", pack)
     return pack
 
 

@@ -16,6 +16,7 @@ from uuid import UUID
 from django.db import connection, models, transaction
 from django.db.models import Exists, OuterRef
 
+from accounts import audit
 from knowledge import ann, results_cache
 from knowledge.imports import files
 from knowledge.models import Entry, EntryRevision, Import, KnowledgePack
@@ -80,6 +81,7 @@ def step(pack_id: UUID) -> bool:
     if pack is None:
         return False  # gone, restored or not yet due
     if not _delete_some(pack):
+        audit.record("pack.purged", pack)
         pack.delete()  # with its snapshots, and the pins on them
     failpoint("knowledge.purge.deleted")
     return True

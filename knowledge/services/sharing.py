@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from accounts import audit
 from accounts.models import User
 from knowledge import news
 from knowledge.models import KnowledgePack, PackShare, Role
@@ -34,6 +35,7 @@ def share(pack_id: UUID, by: User | None, email: str, role: str) -> tuple[PackSh
     new = PackShare.objects.create(pack=pack, user=person, role=role, created_by=by)
     log.append(pack, ("pack.shared", {"share": _event(new)}))
     news.role_given(pack, person.pk, newly=person.pk)
+    audit.record("pack.shared", pack, user=person.pk, role=role)
     return new, True
 
 
@@ -52,6 +54,7 @@ def unshare(pack_id: UUID, share_id: UUID) -> None:
     log.append(pack, ("pack.unshared", {"share": event}))
     recheck_watchers(pack)
     news.role_taken(pack, known.user_id)
+    audit.record("pack.unshared", pack, user=known.user_id)
 
 
 @transaction.atomic
@@ -68,6 +71,7 @@ def transfer(pack_id: UUID, email: str) -> KnowledgePack:
     log.append(pack, ("pack.transferred", {"from": str(old), "to": str(person.pk)}))
     recheck_watchers(pack)
     news.role_given(pack, old, person.pk, newly=person.pk)
+    audit.record("pack.transferred", pack, owner=old, user=person.pk)
     return pack
 
 
@@ -104,6 +108,7 @@ def _give(pack: KnowledgePack, known: PackShare, role: str) -> PackShare:
         known.save(update_fields=["role"])
         log.append(pack, ("pack.shared", {"share": _event(known)}))
         news.role_given(pack, known.user_id)
+        audit.record("pack.shared", pack, user=known.user_id, role=role)
     return known
 
 

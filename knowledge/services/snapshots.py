@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models.deletion import ProtectedError, RestrictedError
 
+from accounts import audit
 from accounts.models import User
 from knowledge import retention
 from knowledge.models import Entry, Evaluation, KnowledgePack, Passage, Snapshot, SnapshotEntry
@@ -51,6 +52,7 @@ def publish(pack_id: UUID, author: User | None, label: str, note: str = "") -> S
     )
     retention.count_terms([snapshot.pk])
     log.append(pack, ("snapshot.created", {"snapshot": snapshot_header(snapshot)}))
+    audit.record("snapshot.published", snapshot, pack=pack.pk)
     return snapshot
 
 
@@ -64,6 +66,7 @@ def delete_snapshot(pack_id: UUID, snapshot_id: UUID) -> None:
     if snapshot is None:
         raise NotFound("There is no such snapshot.")
     header = snapshot_header(snapshot)
+    audit.record("snapshot.deleted", snapshot, pack=pack.pk)
     with connection.cursor() as cursor:  # Django would load every row to delete it
         cursor.execute("DELETE FROM knowledge_snapshotterm WHERE snapshot_id = %s", [snapshot_id])
         cursor.execute("DELETE FROM knowledge_snapshotentry WHERE snapshot_id = %s", [snapshot_id])

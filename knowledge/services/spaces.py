@@ -17,6 +17,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import audit
 from knowledge import embeddings, minilm
 from knowledge.models import EmbeddingModel, EmbeddingSpace, KnowledgePack, Provider, SpaceState
 from knowledge.services import locking
@@ -43,6 +44,7 @@ def create_embedding_model(**fields: Any) -> EmbeddingModel:
     model = EmbeddingModel(**fields)
     check_embedding_model(model)
     model.save(force_insert=True)
+    audit.record("embedding_model.created", model)
     return model
 
 
@@ -61,6 +63,7 @@ def update_embedding_model(model_id: UUID, changes: Mapping[str, Any]) -> Embedd
         setattr(model, name, value)
     check_embedding_model(model)
     model.save()
+    audit.record("embedding_model.changed", model, fields=sorted(changed))
     return model
 
 
@@ -77,6 +80,7 @@ def delete_embedding_model(model_id: UUID) -> None:
         raise NotFound("There is no such embedding model.")
     if embedding_model_in_use(model):
         raise Conflict("packs use this model", code="model_in_use")
+    audit.record("embedding_model.deleted", model)
     model.delete()
 
 
@@ -175,8 +179,11 @@ def choose_embedding(pack_id: UUID, name: str | None) -> KnowledgePack:
         if rechosen:
             pack.embedding = embedding
             pack.save(update_fields=["embedding"])
-        if not begin_migration(pack, goal) and rechosen:
+        begun = begin_migration(pack, goal)
+        if not begun and rechosen:
             log.append(pack, ("pack.space_changed", pack_embedding(pack)))
+        if begun or rechosen:
+            audit.record("pack.embedding_changed", pack, model=goal.model)
     return pack
 
 
@@ -190,6 +197,7 @@ def reembed(pack_id: UUID) -> KnowledgePack:
         pack = locking.locked_pack(pack_id)
         locking.refuse_deleted(pack)
         begin_migration(pack, goal, anew=True)
+        audit.record("pack.embedding_changed", pack, model=goal.model)
     return pack
 
 
@@ -233,6 +241,7 @@ def cancel_migration(pack_id: UUID) -> KnowledgePack:
     pack.embedding = present.embedding
     pack.save(update_fields=["embedding"])
     log.append(pack, ("pack.space_changed", pack_embedding(pack)))
+    audit.record("pack.embedding_changed", pack, model=present.model)
     return pack
 
 

@@ -42,6 +42,7 @@ IMPLIED = {
 # is noticed; a path that nothing here begins fails. Longer beginnings first.
 RULES: tuple[tuple[str, set[str], set[str]], ...] = (
     ("api/me/api-keys", {"admin"}, {"admin"}),
+    ("api/audit", {"admin"}, {"admin"}),
     ("api/me/", {"councils:read", "packs:read"}, {"councils:run", "packs:read"}),
     ("api/knowledge-packs", {"packs:read"}, {"packs:write"}),
     ("api/embedding-models", {"packs:read"}, {"packs:write"}),

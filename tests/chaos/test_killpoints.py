@@ -67,7 +67,7 @@ SCENES = {
     "council.tally.stored": OPEN,
     "council.tally.committed": OPEN,
 }
-POINTS = tuple(name for name in REGISTRY if not name.startswith("knowledge."))
+POINTS = tuple(name for name in REGISTRY if name.startswith(("council.", "nudge.")))
 SAMPLE = ("council.claim.committed", "council.finish.stored", "council.conclude.ended")
 
 

@@ -141,7 +141,7 @@ PAGES: dict[tuple[str, str], Row] = {
     # A draft has nothing to reconsider and nobody to ask: the page that follows says so.
     ("pages:council_reconsider", "POST"): Row(CONVENER, 302, opened=False),
     ("pages:council_ask", "POST"): Row(CONVENER, 302, lambda _: {"question": "Why?"}, opened=False),
-    ("accounts:logout", "POST"): Row(EVERYBODY, 302, differs={"anonymous": 302}),
+    ("accounts:logout", "POST"): Row(EVERYBODY, 302, writes="accounts_auditentry", differs={"anonymous": 302}),
     ("accounts:logout", "OPTIONS"): Row(EVERYBODY, 200, differs={"anonymous": 200}),
     ("accounts:keys", "GET"): Row(EVERYBODY),
     ("accounts:keys", "POST"): Row(
@@ -187,7 +187,9 @@ API: dict[tuple[str, str], Row] = {
     ("session-seat-ask", "POST"): Row(CONVENER, 409, lambda _: {"question": "Why?"}, opened=False),
     ("session-effective-votes", "GET"): Row(CONVENER, opened=False),
     ("session-claims", "GET"): Row(CONVENER, opened=False),
-    ("session-export", "GET"): Row(CONVENER, opened=False, query=lambda _: "?format=json&prompts=true"),
+    ("session-export", "GET"): Row(
+        CONVENER, writes="accounts_auditentry", opened=False, query=lambda _: "?format=json&prompts=true"
+    ),
     ("session-export-schema", "GET"): Row(EVERYBODY),
     ("session-template", "GET"): Row(CONVENER, opened=False),
     ("ticket", "POST"): Row(EVERYBODY, 201),
@@ -200,6 +202,9 @@ API: dict[tuple[str, str], Row] = {
     # Everybody's own, so nobody is refused; that it is theirs alone is tested in tests/realtime/test_my_stream.py.
     ("me-events", "GET"): Row(EVERYBODY),
     ("me-notifications-read", "POST"): Row(EVERYBODY, 200, lambda _: {"up_to": 0}),
+    ("audit", "GET"): Row(
+        ("staff",), differs=dict.fromkeys(("owner", "editor", "viewer", "stranger"), 403), opened=False
+    ),
 }
 # Open to everybody, and nothing of anybody in them.
 OPEN = {"schema", "api-docs", "api-redoc", "asyncapi", "asyncapi-yaml", "livez", "readyz"}
