@@ -6,11 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest
 from django.utils.decorators import sync_and_async_middleware
 
+from accounts import logins
 from accounts.models import User
 from realtime.actor import Actor, Who, acting
+
+
+class LoginSessionMiddleware(SessionMiddleware):
+    """Django's, and a request keeps its login awake and says where it is used from."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        super().process_request(request)
+        logins.note_visitor(request)
 
 
 @sync_and_async_middleware  # one that is only synchronous would hold a thread for each open stream

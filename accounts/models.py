@@ -172,3 +172,6 @@ class UserEvent(Event):
 
     def __str__(self) -> str:
         return f"{self.seq}: {self.type}"
+
+
+from accounts.models_logins import LoginSession  # noqa: E402, F401  # Django finds models in this module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -46,6 +47,16 @@ def revoke_api_key(key: ApiKey) -> None:
 def recheck_sockets(user: User) -> None:
     """After the commit, every live connection of the user asks again whether it may stay: for changes of who may sign in and how."""
     transaction.on_commit(lambda: nudge.sign_out(user.pk), robust=True)
+
+
+def update_profile(user: User, changes: Mapping[str, str]) -> User:
+    """Sets ``name``, which must not contain NUL; the e-mail address changes only after it was verified (allauth)."""
+    name = changes.get("name", user.name).strip()
+    if "\x00" in name:
+        raise InvalidInput("A name has no NUL in it.", code="bad_name")
+    User.objects.filter(pk=user.pk).update(name=name)
+    user.refresh_from_db(fields=["name"])
+    return user
 
 
 def key_of(user: User, key_id: UUID) -> ApiKey:

@@ -15,6 +15,7 @@ urlpatterns = [
     path("api/", include("council.api.urls")),
     path("api/", include("accounts.api.tickets")),
     path("api/", include("accounts.api.me")),
+    path("api/", include("accounts.api.profile")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/asyncapi.json", live.AsyncApiView.as_view(), name="asyncapi"),
     path("api/asyncapi.yaml", live.AsyncApiYamlView.as_view(), name="asyncapi-yaml"),

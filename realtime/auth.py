@@ -1,5 +1,5 @@
-"""Who opens a socket or a stream: a browser by its session cookie and its exact Origin, a program by its key, a page elsewhere by
-a ticket.
+"""Who opens a socket or a stream: a browser by its session cookie and its exact Origin, a program by its key, an app by the token
+of its session, a page elsewhere by a ticket.
 
     Refused                a Close code: the watcher must go, and why
 """
@@ -51,11 +51,13 @@ def from_headers(headers: Mapping[str, str], user_for_key: KeyUser, *, origin_re
 
     ``origin_required``: a cookie counts only with our own Origin. Sockets need it, for browsers send cookies along from any
     page; a plain GET from our own page carries no Origin, and CORS keeps other pages from reading its answer.
-    Raises ``Refused``: a key that is not good (4401), a cookie from a foreign page (4403).
+    Raises ``Refused``: a key or token that is not good (4401), a cookie from a foreign page (4403).
     """
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return _from_key(key.strip(), user_for_key)
+    if token := headers.get("x-session-token", "").strip():
+        return _from_token(token)
     session_key = _session_cookie(headers.get("cookie", ""))
     if session_key is None:
         return None
@@ -88,6 +90,13 @@ def _from_key(key: str, user_for_key: KeyUser) -> Identity:
     if user is None:
         raise Refused(Close.SIGNED_OUT)
     return Identity(user, lambda: user_for_key(key) == user)
+
+
+def _from_token(token: str) -> Identity:
+    identity = _from_session(token)
+    if identity is None:
+        raise Refused(Close.SIGNED_OUT)
+    return identity
 
 
 def _from_session(session_key: str) -> Identity | None:

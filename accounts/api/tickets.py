@@ -9,6 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.api.authentication import session_of
 from accounts.api.urls import route
 from accounts.api.views import ApiView
 from realtime import limits, tickets
@@ -24,7 +25,7 @@ class TicketView(ApiView):
 
     @extend_schema(request=None, responses={201: TicketOut})
     def post(self, request: Request) -> Response:
-        session = getattr(request._request, "session", None)  # DRF hides Django's request
+        session = session_of(request)
         ticket = tickets.issue(self.user.pk, session.session_key if session is not None else None)
         return Response({"ticket": ticket, "expires_in": limits.TICKET_S}, status=201)
 

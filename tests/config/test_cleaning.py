@@ -15,13 +15,12 @@ from uuid import UUID, uuid4
 import pytest
 from celery import current_app
 from django.conf import LazySettings, settings
-from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import connections
 from django.utils import timezone
 from prometheus_client import REGISTRY
 
-from accounts.models import IdempotencyRecord, User, UserEvent, UserStream
+from accounts.models import IdempotencyRecord, LoginSession, User, UserEvent, UserStream
 from config import tasks
 from config.cleaning import BY_NAME, CLEANERS, TASK, table
 from council import claims, services
@@ -130,9 +129,10 @@ def answers(world: World) -> Callable[[], int]:
 
 
 def logins(world: World) -> Callable[[], int]:
-    for number, hours in enumerate((1, 2, 300, -1)):
-        Session.objects.create(session_key=f"key{number}", session_data="", expire_date=ago(hours=hours))
-    return Session.objects.count
+    for number, (since, seen) in enumerate(((13, 1), (13, 0), (2, 1), (2, 0))):
+        times = {"created_at": ago(hours=since), "last_seen_at": ago(hours=seen)}
+        LoginSession.objects.create(digest=LoginSession.hash(str(number)), data="", user=world.user, **times)
+    return LoginSession.objects.count
 
 
 def news(world: World) -> Callable[[], int]:

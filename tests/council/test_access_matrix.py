@@ -190,11 +190,14 @@ API: dict[tuple[str, str], Row] = {
     ("ticket", "POST"): Row(EVERYBODY, 201),
     # Everybody's own, so nobody is refused; that it is theirs alone is tested in tests/realtime/test_my_stream.py.
     ("me-events", "GET"): Row(EVERYBODY),
+    ("me", "GET"): Row(EVERYBODY),
+    ("me", "PATCH"): Row(EVERYBODY, 200, lambda _: {"name": "New"}, "accounts_user"),
     ("me-notifications-read", "POST"): Row(EVERYBODY, 200, lambda _: {"up_to": 0}),
 }
 # Open to everybody, and nothing of anybody in them.
 OPEN = {"schema", "asyncapi", "asyncapi-yaml", "livez", "readyz"}
 DOORS = {"accounts:login"}  # tests/accounts
+PERSONS = {"me-sessions", "me-session"}  # not for keys: tests/accounts/test_logins.py
 # In tests/knowledge/test_sharing_matrix.py and tests/realtime/test_my_stream.py, with a server and sockets.
 LIVE = {"session-stream", "knowledge-stream", "me-stream"}
 
@@ -238,7 +241,7 @@ def address(name: str, ids: Ids) -> str:
 
 def test_every_route_has_its_rows() -> None:
     every = [route for route in routes() if not route.path.startswith("admin/")]
-    elsewhere = {name for name, _ in PACK_ROWS} | LIVE | OPEN | DOORS
+    elsewhere = {name for name, _ in PACK_ROWS} | LIVE | OPEN | DOORS | PERSONS
     known = {name for name, _ in PAGES | API} | elsewhere
     missing = "\n".join(
         f'  ("{route.name}", "GET"): Row(who may, ok=status, form=…, writes="table"),   # /{route.path}'
