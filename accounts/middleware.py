@@ -8,9 +8,10 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
-from accounts import logins
+from accounts import logins, sign_in_guard
 from accounts.models import User
 from realtime.actor import Actor, Who, acting
 
@@ -21,6 +22,13 @@ class LoginSessionMiddleware(SessionMiddleware):
     def process_request(self, request: HttpRequest) -> None:
         super().process_request(request)
         logins.note_visitor(request)
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        response = super().process_response(request, response)
+        signed_in: User | None = getattr(request, "signed_in", None)
+        if signed_in is not None:
+            sign_in_guard.remember(response, signed_in.email)
+        return response
 
 
 @sync_and_async_middleware  # one that is only synchronous would hold a thread for each open stream

@@ -174,4 +174,4 @@ class UserEvent(Event):
         return f"{self.seq}: {self.type}"
 
 
-from accounts.models_logins import LoginSession  # noqa: E402, F401  # Django finds models in this module
+from accounts.models_logins import LoginSession as LoginSession  # noqa: E402, PLC0414  # Django finds models in this module

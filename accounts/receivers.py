@@ -23,10 +23,12 @@ def check_sockets(user: User | None, **_: Any) -> None:
 
 
 @receiver(user_logged_in)
-def note_device(request: HttpRequest | None, **_: Any) -> None:
-    """allauth makes a session of its own for an app, which our middleware has not seen."""
+def note_device(request: HttpRequest | None, user: User, **_: Any) -> None:
+    """allauth makes a session of its own for an app, which our middleware has not seen; and the answer to this request makes the
+    browser known to the account (``LoginSessionMiddleware``)."""
     if request is not None:
         logins.note_visitor(request)
+        request.signed_in = user  # type: ignore[attr-defined]  # for our middleware
 
 
 @receiver(post_save, sender=User)

@@ -48,7 +48,7 @@ class SessionStore(SessionBase):
 
     def create(self) -> None:
         """A new key and a row for it; 165 random bits do not meet twice."""
-        self._session_key = self._get_new_session_key()
+        self._session_key = self._get_new_session_key()  # type: ignore[attr-defined]  # the stubs know only what is public
         self._insert({})
         self.modified = True
 
@@ -56,7 +56,7 @@ class SessionStore(SessionBase):
         if self.session_key is None:
             self.create()
             return
-        data = self._get_session(no_load=must_create)
+        data = self._get_session(no_load=must_create)  # type: ignore[attr-defined]
         if must_create:
             self._insert(data)
         elif not self._row().update(**self._columns(data)):
@@ -65,11 +65,11 @@ class SessionStore(SessionBase):
     def cycle_key(self) -> None:
         """A new key for the same row when somebody is signed in (a second factor, another password): the login goes on, and its
         absolute time-out with it. Signing in makes a new row."""
-        data = self._session
+        data = self._session  # type: ignore[attr-defined]
         if SESSION_KEY not in data or self.session_key is None:
             super().cycle_key()
             return
-        before, self._session_key = self._row(), self._get_new_session_key()
+        before, self._session_key = self._row(), self._get_new_session_key()  # type: ignore[attr-defined]
         if not before.update(digest=LoginSession.hash(self._session_key)):
             self._insert(data)  # a change of password has ended every login, this one as well
         self.modified = True

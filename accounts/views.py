@@ -16,7 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import services
-from accounts.errors import RateLimited
+from accounts.errors import ChallengeRequired, RateLimited
 from accounts.forms import ApiKeyForm, SignInForm
 from accounts.limits import refusal_headers
 from accounts.models import User
@@ -37,6 +37,8 @@ class SignIn(LoginView):
             response.status_code = 429
             for name, value in refusal_headers(refusal).items():
                 response.headers[name] = value
+        elif isinstance(refusal, ChallengeRequired):
+            response.status_code = 429
         elif refusal is not None:
             response.status_code = 503
             response.headers["Retry-After"] = str(refusal.retry_after)

@@ -48,6 +48,7 @@ STATUSES: dict[type[Exception], int] = {
     accounts_errors.PreconditionFailed: 412,
     accounts_errors.IdempotencyMismatch: 422,
     accounts_errors.RateLimited: 429,
+    accounts_errors.ChallengeRequired: 429,
     knowledge_errors.TooLarge: 413,
     council_errors.Fenced: 409,  # workers discard it; a caller would only ever see that somebody else was faster
     Http404: 404,

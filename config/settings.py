@@ -178,6 +178,9 @@ LOGOUT_REDIRECT_URL = "/accounts/login"
 _COOKIE_PREFIX = "__Host-" if HTTPS else ""
 SESSION_COOKIE_NAME = f"{_COOKIE_PREFIX}quorum_session"
 CSRF_COOKIE_NAME = f"{_COOKIE_PREFIX}quorum_csrf"
+DEVICE_COOKIE_NAME = (
+    f"{_COOKIE_PREFIX}quorum_device"  # by which an account knows a browser again (accounts.sign_in_guard)
+)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -261,10 +264,15 @@ SPECTACULAR_SETTINGS = {
 
 IDEMPOTENCY_HOURS = env.integer("IDEMPOTENCY_HOURS", 24, at_least=1)  # how long the first answer to a POST is repeated
 
-# Requests per user and policy (per address for strangers; sign-in per address and account). An empty rate is no limit.
+# Requests per user and policy (per address for strangers). An empty rate is no limit.
 RATELIMIT_ENABLE = env.boolean("RATE_LIMITS", default=True)
 RATE_LIMITS = {
+    # Attempts to sign in (accounts.sign_in_guard): of one address (or known device) on one account, of one address on all of
+    # them, and of all strangers on one account; above the last an attempt costs a proof of work.
     "login": env.text("RATE_LIMIT_LOGIN", "10/m"),
+    "login_ip": env.text("RATE_LIMIT_LOGIN_IP", "60/m"),
+    "login_admin": env.text("RATE_LIMIT_LOGIN_ADMIN", "10/m"),  # of one address at the admin's door
+    "login_account": env.text("RATE_LIMIT_LOGIN_ACCOUNT", "30/10m"),
     "read": env.text("RATE_LIMIT_READ"),
     "write": env.text("RATE_LIMIT_WRITE", "1200/m"),
     "start": env.text("RATE_LIMIT_START", "120/m"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from django.contrib.sessions.backends.base import SessionBase
@@ -78,7 +78,7 @@ class MeView(ApiView):
 class PersonsView(ApiView):
     """For people alone: a key that was stolen must neither sign its owner out nor read where they are."""
 
-    authentication_classes: ClassVar = [SessionTokenAuthentication, SessionAuthentication]
+    authentication_classes = [SessionTokenAuthentication, SessionAuthentication]
 
     @property
     def session(self) -> SessionBase | None:

@@ -126,8 +126,8 @@ async def test_it_is_sent_away_and_hears_nothing_more(
     name = settings.SESSION_COOKIE_NAME
     cookie = {"Cookie": f"{name}={browser.cookies[name].value}", "Origin": OURS}
     token = {"X-Session-Token": browser.cookies[name].value}
-    asked: dict[str, Any] = {"key": {"key": key}, "cookie": {"headers": cookie}, "token": {"headers": token}}[by]
-    async with LiveClient(server.pack_url(pack), **asked) as client:
+    ways: dict[str, dict[str, Any]] = {"key": {"key": key}, "cookie": {"headers": cookie}, "token": {"headers": token}}
+    async with LiveClient(server.pack_url(pack), **ways[by]) as client:
         await client.connect()
         with _writing(pack):
             await client.next("event")
