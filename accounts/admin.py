@@ -14,7 +14,7 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from accounts import services
+from accounts import second_factor, services
 from accounts.models import ApiKey, SignIn, User
 
 
@@ -112,3 +112,6 @@ class SignInAdmin(ModelAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: SignIn | None = None) -> bool:
         return False
+
+
+admin.site.has_permission = second_factor.may_enter_admin  # type: ignore[method-assign]  # the site is unfold's, made before us

@@ -16,7 +16,7 @@ from accounts.errors import ChallengeRequired, LimiterDown, RateLimited
 
 
 class CountedSignIn(AuthenticationForm):
-    """Has each attempt counted (``sign_in_guard``) before it looks at the password, and leaves a trace of it.
+    """Has each attempt counted (``sign_in_guard``) before it looks at the password, and leaves a trace of those that fail.
 
     It sits in the form because the sign-in page and the admin share nothing else. ``refusal`` says why an attempt was
     turned away unread: too many of them, work that was not done, or no way of counting them (the door stays shut then).
@@ -34,8 +34,6 @@ class CountedSignIn(AuthenticationForm):
         except ValidationError:
             services.record_sign_in(self.request, email, succeeded=False)
             raise
-        if self.user_cache is not None:
-            services.record_sign_in(self.request, email, succeeded=True)
         return cleaned
 
     def _count(self, email: str) -> None:

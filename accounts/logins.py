@@ -30,8 +30,11 @@ _SYSTEMS: Final = {
 
 def note_visitor(request: HttpRequest) -> None:
     """From now on the request's session knows that somebody uses it, and where from."""
-    agent = request.headers.get("User-Agent", "")[:200].replace("\x00", "")
-    cast("SessionStore", request.session).visitor = Visitor(client_ip(request), agent)
+    cast("SessionStore", request.session).visitor = visitor(request)
+
+
+def visitor(request: HttpRequest) -> Visitor:
+    return Visitor(client_ip(request), request.headers.get("User-Agent", "")[:200].replace("\x00", ""))
 
 
 def of(user: User) -> LoginSessionQuerySet:

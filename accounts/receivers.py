@@ -10,7 +10,7 @@ from django.db.models.signals import post_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from accounts import logins
+from accounts import logins, services
 from accounts.models import User
 from realtime import nudge
 
@@ -28,6 +28,7 @@ def note_device(request: HttpRequest | None, user: User, **_: Any) -> None:
     browser known to the account (``LoginSessionMiddleware``)."""
     if request is not None:
         logins.note_visitor(request)
+        services.record_sign_in(request, user.email, succeeded=True)
         request.signed_in = user  # type: ignore[attr-defined]  # for our middleware
 
 

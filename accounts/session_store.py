@@ -49,7 +49,7 @@ class SessionStore(SessionBase):
     def create(self) -> None:
         """A new key and a row for it; 165 random bits do not meet twice."""
         self._session_key = self._get_new_session_key()  # type: ignore[attr-defined]  # the stubs know only what is public
-        self._insert({})
+        self._insert(self._get_session(no_load=True))  # type: ignore[attr-defined]
         self.modified = True
 
     def save(self, must_create: bool = False) -> None:

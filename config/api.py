@@ -23,6 +23,7 @@ from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 from django.views import csrf, defaults
 from django.views.decorators.csrf import csrf_exempt
+from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.response import Response
 
@@ -58,6 +59,7 @@ STATUSES: dict[type[Exception], int] = {
     BadRequest: 400,
     OperationalError: 503,  # refused, broken, timed out, deadlocked, or no connection left in the pool (PoolTimeout)
     InterfaceError: 503,
+    RedisError: 503,  # allauth counts some attempts in the cache itself, and is not to let anyone in uncounted
 }
 _CODES = {
     400: "bad_request",
@@ -149,6 +151,9 @@ def _headers(error: BaseException) -> dict[str, str]:
 
 
 def is_api(request: HttpRequest) -> bool:
+    """What programs call: our API, and allauth's routes for the SPA and for apps."""
+    if request.path_info.startswith("/_allauth/"):
+        return True
     return request.path_info == "/api" or request.path_info.startswith("/api/")
 
 

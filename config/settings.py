@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
+from corsheaders.defaults import default_headers
 from csp.constants import NONCE, NONE, SELF
 from django.templatetags.static import static
 from django.urls import reverse_lazy
@@ -45,11 +46,15 @@ INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.humanize",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "allauth.headless",
     "channels",
     "corsheaders",
@@ -166,13 +171,57 @@ AUTH_PASSWORD_VALIDATORS = [
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
-ACCOUNT_EMAIL_VERIFICATION = "none"  # verification arrives with the accounts issue, when mail can be sent
 ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
-HEADLESS_ONLY = False
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # strangers' addresses get no mail from us
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False  # the other logins end, this one goes on
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+ACCOUNT_RATE_LIMITS: dict[str, Any] | bool = {} if env.boolean("RATE_LIMITS", default=True) else False
+HEADLESS_ONLY = False  # the pages at /accounts serve those who have no SPA
+# Off unless it is asked for: whoever gets in can spend the models' money, and embedded stacks send no mail that could verify anyone.
 SIGNUP_OPEN = env.boolean("SIGNUP_OPEN", default=False)
+HEADLESS_TOKEN_STRATEGY = "accounts.adapter.TokenStrategy"
+MFA_ADAPTER = "accounts.adapter.MfaAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Quorum"
+MFA_TOTP_TOLERANCE = 1  # clocks of telephones go wrong by half a minute
+MFA_RECOVERY_CODES_SHOW_ONCE = False
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS  # browsers themselves allow it on localhost alone
+# The admin asks staff who have a second factor for it in any case; with this, staff without one are sent to set one up.
+ADMIN_REQUIRES_MFA = env.boolean("ADMIN_REQUIRES_MFA", default=False)
+# Sign-in at an OpenID Connect server, off unless it is named here.
+OIDC_SERVER_URL = env.url("OIDC_SERVER_URL", ("http", "https"))
+_OIDC = {
+    "provider_id": "oidc",
+    "name": env.text("OIDC_NAME", "Single sign-on"),
+    "client_id": env.text("OIDC_CLIENT_ID"),
+    "secret": env.text("OIDC_CLIENT_SECRET"),
+    "settings": {"server_url": OIDC_SERVER_URL, "fetch_userinfo": True, "oauth_pkce_enabled": True},
+}
+SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [_OIDC] if OIDC_SERVER_URL else []}}
+SOCIALACCOUNT_ADAPTER = "accounts.adapter.SocialAccountAdapter"
+SOCIALACCOUNT_LOGIN_ON_GET = False  # a link on somebody else's page must not sign anyone in
 LOGIN_URL = "/accounts/login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/accounts/login"
+
+# --- Mail -----------------------------------------------------------------------------------------------------------
+
+# smtp://user:password@host:587 (STARTTLS) or smtps://… (TLS from the start). Without it mail is written to files in the data
+# directory, for whoever runs the stack to read, and nobody has to verify an address.
+MAIL_URL = env.url("MAIL_URL", ("smtp", "smtps"))
+_mail = urlsplit(MAIL_URL)
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if MAIL_URL else 'filebased'}.EmailBackend"
+EMAIL_FILE_PATH = DATA_DIR / "mail"
+EMAIL_HOST, EMAIL_PORT = _mail.hostname or "", _mail.port or (465 if _mail.scheme == "smtps" else 587)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = env.unquote(_mail.username), env.unquote(_mail.password)
+EMAIL_USE_SSL = _mail.scheme == "smtps"
+EMAIL_USE_TLS = not EMAIL_USE_SSL
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("MAIL_FROM", f"quorum@{_PUBLIC_HOST}")
+ACCOUNT_EMAIL_VERIFICATION = "mandatory" if MAIL_URL else "optional"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "Quorum: "
+MFA_ALLOW_UNVERIFIED_EMAIL = not MAIL_URL
 
 # `__Host-` cookies exist only over https.
 _COOKIE_PREFIX = "__Host-" if HTTPS else ""
@@ -196,6 +245,11 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL, *env.words("CSRF_TRUSTED_ORIGINS")]
 
 CORS_ALLOWED_ORIGINS = env.words("CORS_ALLOWED_ORIGINS")
 CORS_ALLOW_CREDENTIALS = True
+# What our own API and allauth's take beyond what any page may send.
+CORS_ALLOW_HEADERS = (
+    *default_headers, "idempotency-key", "if-match", "if-none-match", "last-event-id", "x-session-token", "x-login-proof",
+    "x-email-verification-key", "x-password-reset-key",
+)  # fmt: skip
 SECURE_SSL_REDIRECT = HTTPS and env.boolean("SECURE_SSL_REDIRECT", default=True)
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS

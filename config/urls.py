@@ -6,11 +6,19 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 
+from accounts.views import AdminSignIn
 from config import api, health, live
 
 urlpatterns = [
-    path("admin/", admin.site.urls),
+    path("admin/login/", AdminSignIn.as_view()),  # admin:login leads here: it counts, and asks for the second factor
     path("accounts/", include("accounts.urls")),
+    path("accounts/", include("allauth.account.urls")),
+    path("accounts/2fa/", include("allauth.mfa.urls")),
+    path("accounts/social/", include("allauth.socialaccount.urls")),
+    path("accounts/", include("allauth.socialaccount.providers.openid_connect.urls")),
+    path("admin/", admin.site.urls),
+    re_path(r"^_allauth/.*phone", api.unknown_route, name="no-phones"),  # nobody gives us a telephone number
+    path("_allauth/", include("allauth.headless.urls")),
     path("api/", include("knowledge.api.urls")),
     path("api/", include("council.api.urls")),
     path("api/", include("accounts.api.tickets")),

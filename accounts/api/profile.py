@@ -11,7 +11,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import logins, services
+from accounts import logins, second_factor, services
 from accounts.api.authentication import SessionAuthentication, SessionTokenAuthentication, session_of
 from accounts.api.urls import route
 from accounts.api.views import ApiView
@@ -25,9 +25,14 @@ class MeIn(serializers.Serializer[Any]):
 class MeOut(serializers.ModelSerializer[User]):
     scopes = serializers.SerializerMethodField(help_text="What the API key may do; null for a person who is signed in.")
 
+    mfa = serializers.SerializerMethodField(help_text="Whether a second factor is asked for at sign-in.")
+
     class Meta:
         model = User
-        fields = ("id", "email", "name", "is_staff", "scopes")
+        fields = ("id", "email", "name", "is_staff", "mfa", "scopes")
+
+    def get_mfa(self, user: User) -> bool:
+        return second_factor.has_one(user)
 
     def get_scopes(self, user: User) -> list[str] | None:
         scopes = getattr(self.context["request"].auth, "scopes", None)

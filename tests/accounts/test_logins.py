@@ -106,6 +106,12 @@ class TestStore:
         assert key not in str(row)
         assert key.encode() not in bytes(row["digest"])
 
+    def test_what_strangers_leave_in_theirs_is_kept(self, db: None) -> None:
+        session = SessionStore()
+        session["something"] = 1
+        session.save()
+        assert SessionStore(session.session_key)["something"] == 1
+
     def test_an_ended_session_is_not_written_back(self, user: User) -> None:
         client = browser_of(user)
         session = SessionStore(client.session.session_key)
@@ -214,7 +220,14 @@ class TestPasswords:
 class TestProfile:
     def test_who_one_is(self, user: User) -> None:
         known = browser_of(user).get(ME).json()
-        assert known == {"id": str(user.pk), "email": user.email, "name": "Ada", "is_staff": False, "scopes": None}
+        assert known == {
+            "id": str(user.pk),
+            "email": user.email,
+            "name": "Ada",
+            "is_staff": False,
+            "mfa": False,
+            "scopes": None,
+        }
 
     def test_a_name_is_changed_and_nothing_else(self, user: User, program: Client) -> None:
         assert program.patch(ME, {"name": " Ada L. "}, content_type="application/json").json()["name"] == "Ada L."
