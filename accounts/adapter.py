@@ -26,7 +26,7 @@ from accounts.session_store import SessionStore
 Refusal = RateLimited | ChallengeRequired | LimiterDown
 
 
-class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
+class AccountAdapter(DefaultAccountAdapter):
     """Accounts are given out by staff unless ``SIGNUP_OPEN`` says otherwise; attempts are counted like everywhere else."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
@@ -58,7 +58,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         return response
 
 
-class TokenStrategy(SessionTokenStrategy):  # type: ignore[misc]
+class TokenStrategy(SessionTokenStrategy):
     """The token of an app is the key of its login session; using it keeps the session awake, as a browser's requests do."""
 
     request: HttpRequest
@@ -75,14 +75,14 @@ class TokenStrategy(SessionTokenStrategy):  # type: ignore[misc]
         return session if session.session_key else None
 
 
-class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
+class SocialAccountAdapter(DefaultSocialAccountAdapter):
     """Who may sign in with us by another server may do so without ``SIGNUP_OPEN``: that server gives out the accounts."""
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: Any) -> bool:
         return bool(settings.SIGNUP_OPEN or settings.OIDC_SERVER_URL)
 
 
-class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]
+class MfaAdapter(DefaultMFAAdapter):
     """What second factors are made from is sealed in the database, like the keys of model profiles."""
 
     def encrypt(self, text: str) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import sync_and_async_middleware
 
 from accounts import logins, sign_in_guard
@@ -23,7 +22,7 @@ class LoginSessionMiddleware(SessionMiddleware):
         super().process_request(request)
         logins.note_visitor(request)
 
-    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         response = super().process_response(request, response)
         signed_in: User | None = getattr(request, "signed_in", None)
         if signed_in is not None:

@@ -32,7 +32,7 @@ def may_enter_admin(request: HttpRequest) -> bool:
         return False
     if was_shown(request):
         return True
-    return not settings.ADMIN_REQUIRES_MFA and not has_one(user)  # type: ignore[arg-type]  # staff are no strangers
+    return not settings.ADMIN_REQUIRES_MFA and not has_one(user)
 
 
 def way_to_admin(request: HttpRequest, user: AbstractBaseUser, target: str) -> str:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from allauth.account.internal.flows.login import perform_password_login
 from allauth.account.models import Login
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm
@@ -34,11 +35,15 @@ class SignIn(LoginView):
     authentication_form = SignInForm
     redirect_authenticated_user = True
 
-    def form_valid(self, form: AuthenticationForm) -> HttpResponseBase:
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        ways = {"signup_open": settings.SIGNUP_OPEN, "single_sign_on": settings.OIDC_NAME}
+        return {**super().get_context_data(**kwargs), **ways}
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """The password was right; allauth asks for what else there is, an address to verify or a second factor."""
-        user = cast("User", form.get_user())
+        user = form.get_user()
         login = Login(user=user, email=user.email, redirect_url=self.get_success_url())
-        response: HttpResponseBase = perform_password_login(self.request, {"email": user.email}, login)
+        response: HttpResponse = perform_password_login(self.request, {"email": user.email}, login)
         return response
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:

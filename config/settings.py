@@ -179,7 +179,7 @@ ACCOUNT_RATE_LIMITS: dict[str, Any] | bool = {} if env.boolean("RATE_LIMITS", de
 HEADLESS_ONLY = False  # the pages at /accounts serve those who have no SPA
 # Off unless it is asked for: whoever gets in can spend the models' money, and embedded stacks send no mail that could verify anyone.
 SIGNUP_OPEN = env.boolean("SIGNUP_OPEN", default=False)
-HEADLESS_TOKEN_STRATEGY = "accounts.adapter.TokenStrategy"
+HEADLESS_TOKEN_STRATEGY = "accounts.adapter.TokenStrategy"  # noqa: S105  # a dotted name
 MFA_ADAPTER = "accounts.adapter.MfaAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
@@ -191,9 +191,10 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS  # browsers themselves allow it o
 ADMIN_REQUIRES_MFA = env.boolean("ADMIN_REQUIRES_MFA", default=False)
 # Sign-in at an OpenID Connect server, off unless it is named here.
 OIDC_SERVER_URL = env.url("OIDC_SERVER_URL", ("http", "https"))
+OIDC_NAME = env.text("OIDC_NAME", "Single sign-on") if OIDC_SERVER_URL else ""
 _OIDC = {
     "provider_id": "oidc",
-    "name": env.text("OIDC_NAME", "Single sign-on"),
+    "name": OIDC_NAME,
     "client_id": env.text("OIDC_CLIENT_ID"),
     "secret": env.text("OIDC_CLIENT_SECRET"),
     "settings": {"server_url": OIDC_SERVER_URL, "fetch_userinfo": True, "oauth_pkce_enabled": True},

@@ -11,10 +11,10 @@ import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value, yield_hotp_counters_from_time
-from django.conf import LazySettings
 from django.core import mail
 from django.test import Client
 from django.urls import reverse
+from pytest_django import Settings
 
 from accounts import challenges
 from accounts.models import LoginSession, SignIn, User
@@ -43,7 +43,7 @@ STRANGERS = {
 
 
 @pytest.fixture(autouse=True)
-def in_memory_mail(settings: LazySettings, tmp_path: Path) -> None:
+def in_memory_mail(settings: Settings, tmp_path: Path) -> None:
     settings.ACCOUNT_RATE_LIMITS = False  # allauth's own, which count in the cache that all tests share
 
 
@@ -65,7 +65,7 @@ def with_totp(user: User) -> None:
 
 
 def code() -> str:
-    return format_hotp_value(hotp_value(SECRET, next(iter(yield_hotp_counters_from_time()))))
+    return str(format_hotp_value(hotp_value(SECRET, next(iter(yield_hotp_counters_from_time())))))
 
 
 @pytest.mark.django_db
@@ -120,7 +120,7 @@ class TestApps:
 
 class TestCounting:
     @pytest.fixture(autouse=True)
-    def limited(self, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> LazySettings:
+    def limited(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
         monkeypatch.setattr(challenges, "BITS", 6)
         settings.RATELIMIT_ENABLE = True
         settings.RATE_LIMITS = OPEN
@@ -128,7 +128,7 @@ class TestCounting:
         return settings
 
     @pytest.mark.parametrize("base", [APP, WEB])
-    def test_attempts_are_counted_with_those_at_the_page(self, settings: LazySettings, user: User, base: str) -> None:
+    def test_attempts_are_counted_with_those_at_the_page(self, settings: Settings, user: User, base: str) -> None:
         rates(settings, login="2/d")
         for _ in range(2):
             Client().post("/accounts/login", {"username": user.email, "password": "wrong"})
@@ -136,7 +136,7 @@ class TestCounting:
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
         assert int(refused.headers["Retry-After"]) > 0
 
-    def test_a_challenge_is_answered_in_a_header(self, settings: LazySettings, user: User) -> None:
+    def test_a_challenge_is_answered_in_a_header(self, settings: Settings, user: User) -> None:
         rates(settings, login_account="1/d")
         body = {"email": user.email, "password": PASSWORD}
         post(Client(), f"{APP}/auth/login", {**body, "password": "wrong"})
@@ -145,7 +145,7 @@ class TestCounting:
         proof = solve(refused.json()["challenge"])
         assert post(Client(), f"{APP}/auth/login", body, X_Login_Proof=proof).status_code == 200
 
-    def test_without_a_counter_the_door_stays_shut(self, settings: LazySettings, user: User) -> None:
+    def test_without_a_counter_the_door_stays_shut(self, settings: Settings, user: User) -> None:
         rates(settings, login="2/d")
         cache = {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1/0"}
         settings.CACHES = {"default": cache}
@@ -186,7 +186,7 @@ class TestSecondFactor:
         client.post(asked.redirect_chain[-1][0], {"code": code()})
         assert client.get("/admin/accounts/user/").status_code == 200
 
-    def test_the_admin_may_require_one_of_everybody(self, client: Client, user: User, settings: LazySettings) -> None:
+    def test_the_admin_may_require_one_of_everybody(self, client: Client, user: User, settings: Settings) -> None:
         settings.ADMIN_REQUIRES_MFA = True
         User.objects.update(is_staff=True, is_superuser=True)
         client.force_login(User.objects.get(), backend="django.contrib.auth.backends.ModelBackend")
@@ -210,7 +210,7 @@ class TestSigningUp:
         assert post(Client(), f"{APP}/auth/signup", self.BODY).status_code == 403
         assert not User.objects.exists()
 
-    def test_with_mail_the_address_is_verified_first(self, db: None, settings: LazySettings) -> None:
+    def test_with_mail_the_address_is_verified_first(self, db: None, settings: Settings) -> None:
         settings.SIGNUP_OPEN, settings.ACCOUNT_EMAIL_VERIFICATION = True, "mandatory"
         first = post(Client(), f"{APP}/auth/signup", self.BODY)
         assert first.status_code == 401
@@ -222,12 +222,12 @@ class TestSigningUp:
         assert post(Client(), f"{APP}/auth/email/verify", {"key": found[1]}).status_code in (200, 401)
         assert app_token("eve@example.org")
 
-    def test_accounts_from_staff_need_no_verification(self, user: User, settings: LazySettings) -> None:
+    def test_accounts_from_staff_need_no_verification(self, user: User, settings: Settings) -> None:
         settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
         assert app_token()
         assert EmailAddress.objects.get(user=user).verified
 
-    def test_a_weak_password_is_refused(self, db: None, settings: LazySettings) -> None:
+    def test_a_weak_password_is_refused(self, db: None, settings: Settings) -> None:
         settings.SIGNUP_OPEN = True
         assert post(Client(), f"{APP}/auth/signup", {**self.BODY, "password": "short"}).status_code == 400
 
