@@ -203,6 +203,12 @@ def unknown_route(request: HttpRequest, rest: str = "") -> JsonResponse:
     return _respond(request, None, 404)
 
 
+@csrf_exempt
+def no_phones(request: HttpRequest) -> JsonResponse:
+    """allauth's routes for telephone numbers, which nobody gives us and which would fail."""
+    return _respond(request, None, 404)
+
+
 # --- Request ids ----------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ urlpatterns = [
     path("accounts/social/", include("allauth.socialaccount.urls")),
     path("accounts/", include("allauth.socialaccount.providers.openid_connect.urls")),
     path("admin/", admin.site.urls),
-    re_path(r"^_allauth/.*phone", api.unknown_route, name="no-phones"),  # nobody gives us a telephone number
+    re_path(r"^_allauth/.*phone", api.no_phones, name="no-phones"),  # nobody gives us a telephone number
     path("_allauth/", include("allauth.headless.urls")),
     path("api/", include("knowledge.api.urls")),
     path("api/", include("council.api.urls")),
