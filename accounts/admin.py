@@ -16,7 +16,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from accounts import audit, services
+from accounts import audit, second_factor, services
 from accounts.models import ApiKey, SignIn, User
 from accounts.scopes import MEANINGS
 
@@ -156,3 +156,6 @@ class SignInAdmin(ModelAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: SignIn | None = None) -> bool:
         return False
+
+
+admin.site.has_permission = second_factor.may_enter_admin  # type: ignore[method-assign]  # the site is unfold's, made before us

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from accounts import idempotency, streams
 from accounts.audit import retention
+from accounts.models import LoginSession
 from realtime import cleaning
 
 IDEMPOTENCY = cleaning.rows(lambda: idempotency.expired(timezone.now()))
-LOGINS = cleaning.rows(lambda: Session.objects.filter(expire_date__lt=timezone.now()))
+LOGINS = cleaning.rows(LoginSession.objects.over)
 NEWS = cleaning.rows(lambda: streams.forgotten(timezone.now()))
 AUDIT = retention.CLEANING

@@ -3,6 +3,7 @@
 QuorumError
 ├── PreconditionFailed     If-Match names a version that is not the current one
 ├── RateLimited            too many requests; carries the quota
+├── ChallengeRequired      somebody guesses at this account: an attempt from an unknown device costs a proof of work
 ├── Unavailable
 │   └── LimiterDown        the counter of attempts does not answer, and this limit may not be skipped
 ├── Forbidden
@@ -32,12 +33,25 @@ class RateLimited(QuorumError):
 
     code = "rate_limited"
 
-    def __init__(self, policy: str, limit: int, period: int, retry_after: int) -> None:
+    def __init__(self, policy: str, limit: int, period: int, retry_after: int, count: int = 0) -> None:
         super().__init__(f"At most {limit} requests in {period} s are allowed. Try again in {retry_after} s.")
         self.policy = policy
         self.limit = limit
         self.period = period
         self.retry_after = retry_after
+        self.count = count  # requests in this period, with those that were turned away
+
+
+class ChallengeRequired(QuorumError):
+    """``challenge`` is what has to be answered; see ``accounts.challenges``."""
+
+    code = "challenge_required"
+
+    def __init__(self, challenge: str) -> None:
+        super().__init__(
+            "There were many attempts on this account. Your device has to do a little work before it may try; then try again."
+        )
+        self.challenge = challenge
 
 
 class LimiterDown(Unavailable):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, time, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
@@ -11,20 +11,22 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from unfold.forms import AuthenticationForm as UnfoldAuthenticationForm
 
-from accounts import limits, services
-from accounts.errors import LimiterDown, RateLimited
+from accounts import services, sign_in_guard
+from accounts.errors import ChallengeRequired, LimiterDown, RateLimited
 from accounts.keys import NAME_MAX
 from accounts.scopes import MEANINGS
 
 
 class CountedSignIn(AuthenticationForm):
-    """Counts attempts per address and account before it looks at the password, and leaves a trace of each.
+    """Has each attempt counted (``sign_in_guard``) before it looks at the password, and leaves a trace of those that fail.
 
     It sits in the form because the sign-in page and the admin share nothing else. ``refusal`` says why an attempt was
-    turned away unread: too many of them, or no way of counting them (the door stays shut then).
+    turned away unread: too many of them, work that was not done, or no way of counting them (the door stays shut then).
     """
 
-    refusal: RateLimited | LimiterDown | None = None
+    policy: ClassVar[str] = ""  # of a counter of addresses besides the common ones
+    refusal: RateLimited | ChallengeRequired | LimiterDown | None = None
+    proof = forms.CharField(required=False, max_length=200, widget=forms.HiddenInput)  # js/proof.js fills it in
 
     def clean(self) -> dict[str, Any]:
         email = self.cleaned_data.get("username", "")
@@ -34,19 +36,23 @@ class CountedSignIn(AuthenticationForm):
         except ValidationError:
             services.record_sign_in(self.request, email, succeeded=False)
             raise
-        if self.user_cache is not None:
-            services.record_sign_in(self.request, email, succeeded=True)
         return cleaned
 
     def _count(self, email: str) -> None:
         if self.request is None:
             raise TypeError("the sign-in form needs the request, to count attempts by address")
-        caller = f"{services.client_ip(self.request)}|{email.strip().lower()}"
         try:
-            limits.spend(self.request, "login", caller, guarded=True)
-        except (RateLimited, LimiterDown) as error:
+            sign_in_guard.admit(self.request, email, self.cleaned_data.get("proof", ""), also=self.policy)
+        except (RateLimited, ChallengeRequired, LimiterDown) as error:
             self.refusal = error
+            self._set_challenge(getattr(error, "challenge", ""))
             raise ValidationError(error.detail, code=error.code) from error
+
+    def _set_challenge(self, challenge: str) -> None:
+        """The form that is shown again asks for the work, and does not repeat the old answer."""
+        self.data = self.data.copy()  # type: ignore[attr-defined]  # a QueryDict
+        self.data["proof"] = ""  # type: ignore[index]  # the copy may be changed
+        self.fields["proof"].widget.attrs["data-challenge"] = challenge
 
 
 class SignInForm(CountedSignIn):
@@ -64,7 +70,13 @@ class SignInForm(CountedSignIn):
 
 
 class AdminSignInForm(CountedSignIn, UnfoldAuthenticationForm):
-    """The same door for staff, in the admin's dress (``UNFOLD["LOGIN"]["form"]``)."""
+    """The same door for staff, in the admin's dress (``UNFOLD["LOGIN"]["form"]``), with a throttle of its own besides."""
+
+    policy = "login_admin"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["proof"].widget.attrs["form"] = "login-form"  # the template has no place for it inside
 
 
 class ApiKeyForm(forms.Form):

@@ -70,7 +70,7 @@ def spend(request: HttpRequest, policy: str, caller: str, *, guarded: bool = Fal
         return None
     limit, period = _split_rate(rate)
     if usage["should_limit"]:
-        raise RateLimited(policy, limit, period, max(1, usage["time_left"]))
+        raise RateLimited(policy, limit, period, max(1, usage["time_left"]), usage["count"])
     return Quota(policy, limit, period, limit - usage["count"], max(0, usage["time_left"]))
 
 

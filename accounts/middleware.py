@@ -6,12 +6,29 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
-from django.http import HttpRequest
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import sync_and_async_middleware
 
+from accounts import logins, sign_in_guard
 from accounts.audit import origin
 from accounts.models import User
 from realtime.actor import Actor, Who, acting
+
+
+class LoginSessionMiddleware(SessionMiddleware):
+    """Django's, and a request keeps its login awake and says where it is used from."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        super().process_request(request)
+        logins.note_visitor(request)
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        response = super().process_response(request, response)
+        signed_in: User | None = getattr(request, "signed_in", None)
+        if signed_in is not None:
+            sign_in_guard.remember(response, signed_in.email)
+        return response
 
 
 @sync_and_async_middleware  # one that is only synchronous would hold a thread for each open stream

@@ -199,3 +199,4 @@ class UserEvent(Event):
 
 
 from accounts import models_audit as _audit  # noqa: E402, F401  # Django looks for models here
+from accounts.models_logins import LoginSession as LoginSession  # noqa: E402, PLC0414  # Django finds models in this module

@@ -1,4 +1,5 @@
-"""What must follow signing in and out and a new password wherever it happens (our page, the admin, allauth): the signals of Django
+"""What must follow a sign-in, a sign-out and a change of password wherever it happens (our pages, the admin, allauth, the console):
+the signals of Django
 and allauth are the one place that they share."""
 
 from __future__ import annotations
@@ -7,9 +8,11 @@ from typing import Any
 
 from allauth.account import signals
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.db.models.signals import post_save
 from django.dispatch import receiver
+from django.http import HttpRequest
 
-from accounts import audit
+from accounts import audit, logins, services
 from accounts.models import User
 from accounts.models_audit import Outcome
 from realtime import nudge
@@ -44,3 +47,21 @@ def record_password(user: User, **_: Any) -> None:
 @receiver(signals.user_signed_up)
 def record_sign_up(user: User, **_: Any) -> None:
     audit.record("user.created", user, by=user)
+
+
+@receiver(user_logged_in)
+def note_device(request: HttpRequest | None, user: User, **_: Any) -> None:
+    """allauth makes a session of its own for an app, which our middleware has not seen; and the answer to this request makes the
+    browser known to the account (``LoginSessionMiddleware``)."""
+    if request is not None:
+        logins.note_visitor(request)
+        services.record_sign_in(request, user.email, succeeded=True)
+        request.signed_in = user  # type: ignore[attr-defined]  # for our middleware
+
+
+@receiver(post_save, sender=User)
+def end_logins(instance: User, created: bool, **_: Any) -> None:
+    """Another password ends every login. Django's own mark tells it from a mere upgrade of the hash; the login with which it was
+    changed goes on under a new key (``update_session_auth_hash``)."""
+    if not created and instance._password is not None:  # type: ignore[attr-defined]  # as in AbstractBaseUser.save
+        logins.end_all(instance)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+from collections.abc import Mapping
 
+from django.db import transaction
 from django.http import HttpRequest
 
-from accounts import keys
+from accounts import audit, keys
 from accounts.keys import create_api_key, key_of, revoke_api_key, user_for_key
 from accounts.models import SignIn, User
+from realtime.errors import InvalidInput
 
 __all__ = [
     "client_ip",
@@ -27,6 +30,18 @@ logger = logging.getLogger(__name__)
 def recheck_sockets(user: User) -> None:
     """After the commit, every live connection of the user asks again whether it may stay: for changes of who may sign in and how."""
     keys.recheck_sockets(user.pk)
+
+
+def update_profile(user: User, changes: Mapping[str, str]) -> User:
+    """Sets ``name``, which must not contain NUL; the e-mail address changes only after it was verified (allauth)."""
+    name = changes.get("name", user.name).strip()
+    if "\x00" in name:
+        raise InvalidInput("A name has no NUL in it.", code="bad_name")
+    with transaction.atomic():
+        User.objects.filter(pk=user.pk).update(name=name)
+        audit.record("user.changed", user, fields=["name"])
+    user.refresh_from_db(fields=["name"])
+    return user
 
 
 def record_sign_in(request: HttpRequest | None, email: str, *, succeeded: bool) -> None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
-from django.contrib import messages
+from allauth.account.internal.flows.login import perform_password_login
+from allauth.account.models import Login
+from django.conf import settings
+from django.contrib import admin, messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import keys as api_keys
-from accounts import services
-from accounts.errors import RateLimited
-from accounts.forms import ApiKeyForm, RotateKeyForm, SignInForm
+from accounts import second_factor, services
+from accounts.errors import ChallengeRequired, RateLimited
+from accounts.forms import AdminSignInForm, ApiKeyForm, RotateKeyForm, SignInForm
 from accounts.limits import refusal_headers
 from accounts.models import ApiKey, User
 from realtime.errors import IllegalState, NotFound
@@ -32,6 +37,17 @@ class SignIn(LoginView):
     authentication_form = SignInForm
     redirect_authenticated_user = True
 
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        ways = {"signup_open": settings.SIGNUP_OPEN, "single_sign_on": settings.OIDC_NAME}
+        return {**super().get_context_data(**kwargs), **ways}
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        """The password was right; allauth asks for what else there is, an address to verify or a second factor."""
+        user = form.get_user()
+        login = Login(user=user, email=user.email, redirect_url=self.get_success_url())
+        response: HttpResponse = perform_password_login(self.request, {"email": user.email}, login)
+        return response
+
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
         response = super().form_invalid(form)
         refusal = cast("SignInForm", form).refusal
@@ -39,10 +55,33 @@ class SignIn(LoginView):
             response.status_code = 429
             for name, value in refusal_headers(refusal).items():
                 response.headers[name] = value
+        elif isinstance(refusal, ChallengeRequired):
+            response.status_code = 429
         elif refusal is not None:
             response.status_code = 503
             response.headers["Retry-After"] = str(refusal.retry_after)
         return response
+
+
+class AdminSignIn(SignIn):
+    """The admin's own door, for staff. One who is in and lacks the second factor is sent to show it."""
+
+    template_name = "admin/login.html"
+    authentication_form = AdminSignInForm
+    redirect_authenticated_user = False
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        user = request.user
+        if request.method == "GET" and user.is_authenticated and user.is_staff:
+            return redirect(second_factor.way_to_admin(request, user, self.get_success_url()))
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_default_redirect_url(self) -> str:
+        return reverse("admin:index")
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        shown = {"title": "Log in", "subtitle": None, "app_path": self.request.get_full_path()}
+        return {**super().get_context_data(**kwargs), **admin.site.each_context(self.request), **shown}
 
 
 @never_cache

@@ -23,6 +23,7 @@ from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 from django.views import csrf, defaults
 from django.views.decorators.csrf import csrf_exempt
+from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.response import Response
 
@@ -48,6 +49,7 @@ STATUSES: dict[type[Exception], int] = {
     accounts_errors.PreconditionFailed: 412,
     accounts_errors.IdempotencyMismatch: 422,
     accounts_errors.RateLimited: 429,
+    accounts_errors.ChallengeRequired: 429,
     knowledge_errors.TooLarge: 413,
     council_errors.Fenced: 409,  # workers discard it; a caller would only ever see that somebody else was faster
     Http404: 404,
@@ -57,6 +59,7 @@ STATUSES: dict[type[Exception], int] = {
     BadRequest: 400,
     OperationalError: 503,  # refused, broken, timed out, deadlocked, or no connection left in the pool (PoolTimeout)
     InterfaceError: 503,
+    RedisError: 503,  # allauth counts some attempts in the cache itself, and is not to let anyone in uncounted
 }
 _CODES = {
     400: "bad_request",
@@ -150,6 +153,9 @@ def _headers(error: BaseException) -> dict[str, str]:
 
 
 def is_api(request: HttpRequest) -> bool:
+    """What programs call: our API, and allauth's routes for the SPA and for apps."""
+    if request.path_info.startswith("/_allauth/"):
+        return True
     return request.path_info == "/api" or request.path_info.startswith("/api/")
 
 
@@ -219,6 +225,12 @@ def too_large(path: str, limit: int) -> HttpResponse:
 @csrf_exempt
 def unknown_route(request: HttpRequest, rest: str = "") -> JsonResponse:
     """The last route under ``/api/``, so that an unknown path or a malformed id is a problem in debug mode too."""
+    return respond(request, None, 404)
+
+
+@csrf_exempt
+def no_phones(request: HttpRequest) -> JsonResponse:
+    """allauth's routes for telephone numbers, which nobody gives us and which would fail."""
     return respond(request, None, 404)
 
 

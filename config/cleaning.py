@@ -104,9 +104,9 @@ CLEANERS: Final = (
     ),
     Cleaner(
         "logins",
-        "login sessions that have run out",
-        "two weeks after the last login",
-        "",
+        "login sessions that have run out (none is older than `SESSION_MAX_HOURS`)",
+        "{} minutes after the last request",
+        "SESSION_IDLE_MINUTES",
         "accounts.cleaning.LOGINS",
         HOUR,
     ),

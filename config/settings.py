@@ -47,12 +47,15 @@ INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
+    "django.contrib.humanize",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "allauth.headless",
     "channels",
     "corsheaders",
@@ -83,7 +86,7 @@ MIDDLEWARE = [
     "config.http.bounds.Bounds",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "accounts.middleware.LoginSessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -184,21 +187,74 @@ AUTH_PASSWORD_VALIDATORS = [
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
-ACCOUNT_EMAIL_VERIFICATION = "none"  # verification arrives with the accounts issue, when mail can be sent
 ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
-HEADLESS_ONLY = False
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # strangers' addresses get no mail from us
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False  # the other logins end, this one goes on
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+ACCOUNT_RATE_LIMITS: dict[str, Any] | bool = {} if env.boolean("RATE_LIMITS", default=True) else False
+HEADLESS_ONLY = False  # the pages at /accounts serve those who have no SPA
+# Off unless it is asked for: whoever gets in can spend the models' money, and embedded stacks send no mail that could verify anyone.
 SIGNUP_OPEN = env.boolean("SIGNUP_OPEN", default=False)
+HEADLESS_TOKEN_STRATEGY = "accounts.adapter.TokenStrategy"  # noqa: S105  # a dotted name
+MFA_ADAPTER = "accounts.adapter.MfaAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Quorum"
+MFA_TOTP_TOLERANCE = 1  # clocks of telephones go wrong by half a minute
+MFA_RECOVERY_CODES_SHOW_ONCE = False
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS  # browsers themselves allow it on localhost alone
+# The admin asks staff who have a second factor for it in any case; with this, staff without one are sent to set one up.
+ADMIN_REQUIRES_MFA = env.boolean("ADMIN_REQUIRES_MFA", default=False)
+# Sign-in at an OpenID Connect server, off unless it is named here.
+OIDC_SERVER_URL = env.url("OIDC_SERVER_URL", ("http", "https"))
+OIDC_NAME = env.text("OIDC_NAME", "Single sign-on") if OIDC_SERVER_URL else ""
+_OIDC = {
+    "provider_id": "oidc",
+    "name": OIDC_NAME,
+    "client_id": env.text("OIDC_CLIENT_ID"),
+    "secret": env.text("OIDC_CLIENT_SECRET"),
+    "settings": {"server_url": OIDC_SERVER_URL, "fetch_userinfo": True, "oauth_pkce_enabled": True},
+}
+SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [_OIDC] if OIDC_SERVER_URL else []}}
+SOCIALACCOUNT_ADAPTER = "accounts.adapter.SocialAccountAdapter"
+SOCIALACCOUNT_LOGIN_ON_GET = False  # a link on somebody else's page must not sign anyone in
 LOGIN_URL = "/accounts/login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/accounts/login"
+
+# --- Mail -----------------------------------------------------------------------------------------------------------
+
+# smtp://user:password@host:587 (STARTTLS) or smtps://… (TLS from the start). Without it mail is written to files in the data
+# directory, for whoever runs the stack to read, and nobody has to verify an address.
+MAIL_URL = env.url("MAIL_URL", ("smtp", "smtps"))
+_mail = urlsplit(MAIL_URL)
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if MAIL_URL else 'filebased'}.EmailBackend"
+EMAIL_FILE_PATH = DATA_DIR / "mail"
+EMAIL_HOST, EMAIL_PORT = _mail.hostname or "", _mail.port or (465 if _mail.scheme == "smtps" else 587)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = env.unquote(_mail.username), env.unquote(_mail.password)
+EMAIL_USE_SSL = _mail.scheme == "smtps"
+EMAIL_USE_TLS = not EMAIL_USE_SSL
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("MAIL_FROM", f"quorum@{_PUBLIC_HOST}")
+ACCOUNT_EMAIL_VERIFICATION = "mandatory" if MAIL_URL else "optional"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "Quorum: "
+MFA_ALLOW_UNVERIFIED_EMAIL = not MAIL_URL
 
 # `__Host-` cookies exist only over https.
 _COOKIE_PREFIX = "__Host-" if HTTPS else ""
 SESSION_COOKIE_NAME = f"{_COOKIE_PREFIX}quorum_session"
 CSRF_COOKIE_NAME = f"{_COOKIE_PREFIX}quorum_csrf"
+DEVICE_COOKIE_NAME = (
+    f"{_COOKIE_PREFIX}quorum_device"  # by which an account knows a browser again (accounts.sign_in_guard)
+)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+# A login ends when nothing was done with it for so long, and after so long in any case (accounts.session_store).
+SESSION_ENGINE = "accounts.session_store"
+SESSION_IDLE_MINUTES = env.integer("SESSION_IDLE_MINUTES", 30, at_least=1)
+SESSION_MAX_HOURS = env.integer("SESSION_MAX_HOURS", 12, at_least=1)
+SESSION_COOKIE_AGE = SESSION_MAX_HOURS * 3600
 CSRF_FAILURE_VIEW = "config.api.csrf_failure"
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL, *env.words("CSRF_TRUSTED_ORIGINS")]
 
@@ -206,7 +262,11 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL, *env.words("CSRF_TRUSTED_ORIGINS")]
 
 CORS_ALLOWED_ORIGINS = env.words("CORS_ALLOWED_ORIGINS")
 CORS_ALLOW_CREDENTIALS = True
-CORS_ALLOW_HEADERS = [*default_headers, "idempotency-key", "if-match", "if-none-match", "last-event-id", "x-request-id"]
+# What our own API and allauth's take beyond what any page may send.
+CORS_ALLOW_HEADERS = [
+    *default_headers, "idempotency-key", "if-match", "if-none-match", "last-event-id", "x-request-id", "x-session-token",
+    "x-login-proof", "x-email-verification-key", "x-password-reset-key",
+]  # fmt: skip
 CORS_EXPOSE_HEADERS = [
     "Deprecation", "ETag", "Idempotency-Replayed", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "Sunset",
     "X-Request-ID",
@@ -250,6 +310,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "accounts.api.authentication.ApiKeyAuthentication",
+        "accounts.api.authentication.SessionTokenAuthentication",
         "accounts.api.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -298,7 +359,12 @@ _RATES = {  # of a user, of one of their keys, of an address that strangers come
     "stream": ("600/m", "300/m", "120/m"),
 }
 RATE_LIMITS = {
-    "login": env.rate("RATE_LIMIT_LOGIN", "10/m"),
+    # Attempts to sign in (accounts.sign_in_guard): of one address (or known device) on one account, of one address on all of
+    # them, and of all strangers on one account; above the last an attempt costs a proof of work.
+    "login": env.text("RATE_LIMIT_LOGIN", "10/m"),
+    "login_ip": env.text("RATE_LIMIT_LOGIN_IP", "60/m"),
+    "login_admin": env.text("RATE_LIMIT_LOGIN_ADMIN", "10/m"),  # of one address at the admin's door
+    "login_account": env.text("RATE_LIMIT_LOGIN_ACCOUNT", "30/10m"),
     **{
         f"{name}{whose}": env.rate(f"RATE_LIMIT_{name}{whose}".upper(), rate)
         for name, rates in _RATES.items()

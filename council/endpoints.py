@@ -16,7 +16,8 @@ from typing import cast
 
 from django.conf import settings
 
-from council import pricing, vault
+from accounts import vault
+from council import pricing
 from council.deliberation.types import HUMAN
 from council.limits import NO_LIMITS, Limits
 from council.llm.types import Endpoint, ProviderName, SchemaSupport, Style

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db import transaction
 
-from accounts import audit
-from council import endpoints, vault
+from accounts import audit, second_factor, vault
+from council import endpoints
 from council.deliberation.types import HUMAN
 from council.models import ModelProfile
 from council.models.profiles import MAY_MOVE_ON
@@ -111,11 +111,15 @@ def delete_profile(profile: ModelProfile) -> None:
 
 
 def rotate_keys() -> int:
-    """Seal every stored key anew with the first of ``ENCRYPTION_KEYS``; how many there were. Raises ``vault.SealBroken``."""
+    """Seal every stored key, and what second factors are made from, anew with the first of ``ENCRYPTION_KEYS``; says how many.
+
+    Raises ``vault.SealBroken``.
+    """
     with transaction.atomic():
         profiles = list(ModelProfile.objects.select_for_update(of=("self",)).exclude(sealed_key=""))
         for profile in profiles:
             profile.sealed_key = vault.reseal(profile.sealed_key)
             profile.save(update_fields=["sealed_key"])
+        factors = second_factor.reseal()
         transaction.on_commit(endpoints.forget)
-    return len(profiles)
+    return len(profiles) + factors

@@ -1,5 +1,5 @@
-"""Who opens a socket or a stream: a browser by its session cookie and its exact Origin, a program by its key, a page elsewhere by
-a ticket.
+"""Who opens a socket or a stream: a browser by its session cookie and its exact Origin, a program by its key, an app by the token
+of its session, a page elsewhere by a ticket.
 
     Refused                a Close code: the watcher must go, and why; ``needed``: the scopes that its key would need
 """
@@ -78,11 +78,13 @@ def from_headers(
 
     ``origin_required``: a cookie counts only with our own Origin. Sockets need it, for browsers send cookies along from any
     page; a plain GET from our own page carries no Origin, and CORS keeps other pages from reading its answer.
-    Raises ``Refused``: a key that is not good (4401), a cookie from a foreign page (4403).
+    Raises ``Refused``: a key or token that is not good (4401), a cookie from a foreign page (4403).
     """
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return _from_key(key.strip(), keys, address)
+    if token := headers.get("x-session-token", "").strip():
+        return _from_token(token)
     session_key = _session_cookie(headers.get("cookie", ""))
     if session_key is None:
         return None
@@ -122,6 +124,13 @@ def _held(find: Callable[[], HeldKey | None]) -> Identity:
         raise Refused(Close.SIGNED_OUT)
     user = key.user
     return Identity(user, lambda: (again := find()) is not None and again.user == user, key.granted)
+
+
+def _from_token(token: str) -> Identity:
+    identity = _from_session(token)
+    if identity is None:
+        raise Refused(Close.SIGNED_OUT)
+    return identity
 
 
 def _from_session(session_key: str) -> Identity | None:

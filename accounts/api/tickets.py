@@ -9,6 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.api.authentication import session_of
 from accounts.api.urls import route
 from accounts.api.views import ApiView
 from accounts.scopes import ANY_KEY
@@ -34,7 +35,7 @@ class TicketView(ApiView):
         """The login session, or the digest of the key's secret."""
         if self.key is not None:
             return None, self.key.shown
-        session = getattr(request._request, "session", None)  # DRF hides Django's request
+        session = session_of(request)
         return (session.session_key if session is not None else None), None
 
 

@@ -49,7 +49,7 @@ def _most() -> models.PositiveIntegerField[Any, Any]:
 
 
 class ModelProfile(models.Model):
-    """One model at one address, with its terms. Seats name it by its slug. The key is stored sealed (``council.vault``)."""
+    """One model at one address, with its terms. Seats name it by its slug. The key is stored sealed (``accounts.vault``)."""
 
     class Provider(models.TextChoices):
         OPENAI = "openai", "OpenAI-compatible"

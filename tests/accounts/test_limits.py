@@ -25,7 +25,15 @@ WRONG = "not the password"
 @pytest.fixture
 def limited(settings: Settings) -> Settings:
     settings.RATELIMIT_ENABLE = True
-    settings.RATE_LIMITS = {"login": "3/h", "read": "", "write": "3/h", "read_ip": "3/h"}
+    settings.RATE_LIMITS = {
+        "login": "3/h",
+        "login_ip": "",
+        "login_admin": "",
+        "login_account": "",
+        "read": "",
+        "write": "3/h",
+        "read_ip": "3/h",
+    }
     settings.RATELIMIT_CACHE_PREFIX = f"test-{time.monotonic_ns()}:"
     return settings
 

@@ -15,7 +15,6 @@ from uuid import UUID, uuid4
 import pytest
 from celery import current_app
 from django.conf import LazySettings, settings
-from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import connection, connections, transaction
 from django.utils import timezone
@@ -23,7 +22,7 @@ from prometheus_client import REGISTRY
 
 from accounts import audit
 from accounts.audit import sealing
-from accounts.models import IdempotencyRecord, User, UserEvent, UserStream
+from accounts.models import IdempotencyRecord, LoginSession, User, UserEvent, UserStream
 from accounts.models_audit import AuditEntry, AuditSeal
 from config import tasks
 from config.cleaning import BY_NAME, CLEANERS, TASK, table
@@ -133,9 +132,10 @@ def answers(world: World) -> Callable[[], int]:
 
 
 def logins(world: World) -> Callable[[], int]:
-    for number, hours in enumerate((1, 2, 300, -1)):
-        Session.objects.create(session_key=f"key{number}", session_data="", expire_date=ago(hours=hours))
-    return Session.objects.count
+    for number, (since, seen) in enumerate(((13, 1), (13, 0), (2, 1), (2, 0))):
+        times = {"created_at": ago(hours=since), "last_seen_at": ago(hours=seen)}
+        LoginSession.objects.create(digest=LoginSession.hash(str(number)), data="", user=world.user, **times)
+    return LoginSession.objects.count
 
 
 def news(world: World) -> Callable[[], int]:

@@ -201,6 +201,8 @@ API: dict[tuple[str, str], Row] = {
     ("me-api-key-rotate", "POST"): Row(CONVENER, 200, opened=False),
     # Everybody's own, so nobody is refused; that it is theirs alone is tested in tests/realtime/test_my_stream.py.
     ("me-events", "GET"): Row(EVERYBODY),
+    ("me", "GET"): Row(EVERYBODY),
+    ("me", "PATCH"): Row(EVERYBODY, 200, lambda _: {"name": "New"}, "accounts_user"),
     ("me-notifications-read", "POST"): Row(EVERYBODY, 200, lambda _: {"up_to": 0}),
     ("audit", "GET"): Row(
         ("staff",), differs=dict.fromkeys(("owner", "editor", "viewer", "stranger"), 403), opened=False
@@ -208,7 +210,8 @@ API: dict[tuple[str, str], Row] = {
 }
 # Open to everybody, and nothing of anybody in them.
 OPEN = {"schema", "api-docs", "api-redoc", "asyncapi", "asyncapi-yaml", "livez", "readyz"}
-DOORS = {"accounts:login"}  # tests/accounts
+DOORS = {"accounts:login", "no-phones"}  # tests/accounts
+PERSONS = {"me-sessions", "me-session"}  # not for keys: tests/accounts/test_logins.py
 # In tests/knowledge/test_sharing_matrix.py and tests/realtime/test_my_stream.py, with a server and sockets.
 LIVE = {"session-stream", "knowledge-stream", "me-stream"}
 
@@ -254,7 +257,9 @@ def address(name: str, ids: Ids) -> str:
 
 def test_every_route_has_its_rows() -> None:
     every = [route for route in routes() if not route.path.startswith("admin/")]
-    elsewhere = {name for name, _ in PACK_ROWS} | LIVE | OPEN | DOORS
+    # allauth's, one by one in tests/accounts/test_allauth.py
+    allauth = {route.name for route in every if route.pattern.callback.__module__.startswith("allauth.")}
+    elsewhere = {name for name, _ in PACK_ROWS} | LIVE | OPEN | DOORS | PERSONS | allauth
     known = {name for name, _ in PAGES | API} | elsewhere
     missing = "\n".join(
         f'  ("{route.name}", "GET"): Row(who may, ok=status, form=…, writes="table"),   # /{route.path}'

@@ -17,8 +17,9 @@ from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 
+from accounts import vault
 from accounts.models import User
-from council import endpoints, profiles, services, vault
+from council import endpoints, profiles, services
 from council.llm import client, loop
 from council.llm.errors import AddressBlocked, Unreachable
 from council.llm.types import ChatRequest, Endpoint

@@ -19,8 +19,10 @@ from django.test import Client
 from django.utils import timezone
 from websockets.exceptions import ConnectionClosed
 
-from accounts.models import ApiKey, User
+from accounts import logins
+from accounts.models import ApiKey, LoginSession, User
 from accounts.services import recheck_sockets, revoke_api_key
+from accounts.session_store import SessionStore
 from knowledge import services as packs
 from knowledge.models import KnowledgePack, PackShare
 from realtime import limits
@@ -67,9 +69,34 @@ def has_a_login_that_runs_out(user: User, browser: Client, pack: KnowledgePack) 
     browser.session.flush()
 
 
+def has_the_login_ended_elsewhere(user: User, browser: Client, pack: KnowledgePack) -> None:
+    logins.end(user, LoginSession.objects.get(user=user).pk)
+
+
+def signs_out_everywhere_else(user: User, browser: Client, pack: KnowledgePack) -> None:
+    logins.end_others(user, SessionStore())
+
+
+def changes_the_password(user: User, browser: Client, pack: KnowledgePack) -> None:
+    user.set_password("another battery staple")
+    user.save()
+
+
+def is_idle(user: User, browser: Client, pack: KnowledgePack) -> None:
+    LoginSession.objects.filter(user=user).update(last_seen_at=timezone.now() - timedelta(minutes=31))
+
+
+def has_been_signed_in_all_day(user: User, browser: Client, pack: KnowledgePack) -> None:
+    LoginSession.objects.filter(user=user).update(created_at=timezone.now() - timedelta(hours=13))
+
+
 Loss = Callable[[User, Client, KnowledgePack], None]
 AT_ONCE = [
     (signs_out, "cookie", SIGNED_OUT),
+    (has_the_login_ended_elsewhere, "cookie", SIGNED_OUT),
+    (has_the_login_ended_elsewhere, "token", SIGNED_OUT),
+    (signs_out_everywhere_else, "cookie", SIGNED_OUT),
+    (changes_the_password, "cookie", SIGNED_OUT),
     (is_deactivated, "cookie", SIGNED_OUT),
     (is_deactivated, "key", SIGNED_OUT),
     (has_the_key_revoked, "key", SIGNED_OUT),
@@ -77,7 +104,13 @@ AT_ONCE = [
     (loses_the_share, "key", UNKNOWN),
     (sees_it_deleted, "key", UNKNOWN),
 ]
-AT_THE_NEXT_CHECK = [(has_a_key_that_expires, "key", SIGNED_OUT), (has_a_login_that_runs_out, "cookie", SIGNED_OUT)]
+AT_THE_NEXT_CHECK = [
+    (has_a_key_that_expires, "key", SIGNED_OUT),
+    (has_a_login_that_runs_out, "cookie", SIGNED_OUT),
+    (is_idle, "cookie", SIGNED_OUT),
+    (is_idle, "token", SIGNED_OUT),
+    (has_been_signed_in_all_day, "cookie", SIGNED_OUT),
+]
 
 
 @pytest.mark.parametrize(("lose", "by", "code", "soon"), [
@@ -92,8 +125,9 @@ async def test_it_is_sent_away_and_hears_nothing_more(
     pack, browser = await query(_shared, other_user, user)
     name = settings.SESSION_COOKIE_NAME
     cookie = {"Cookie": f"{name}={browser.cookies[name].value}", "Origin": OURS}
-    asked: dict[str, Any] = {"key": key} if by == "key" else {"headers": cookie}
-    async with LiveClient(server.pack_url(pack), **asked) as client:
+    token = {"X-Session-Token": browser.cookies[name].value}
+    ways: dict[str, dict[str, Any]] = {"key": {"key": key}, "cookie": {"headers": cookie}, "token": {"headers": token}}
+    async with LiveClient(server.pack_url(pack), **ways[by]) as client:
         await client.connect()
         with _writing(pack):
             await client.next("event")

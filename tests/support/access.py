@@ -16,7 +16,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 _WRITE = re.compile(
     r"\b(?:INSERT\s+INTO|(?<!FOR )(?<!KEY )(?<!DO )UPDATE|DELETE\s+FROM|TRUNCATE)\s+(?:ONLY\s+)?\"?(\w+)", re.IGNORECASE
 )
-_NOISE = {"django_session"}  # a message for the next page, and the like
+_NOISE = {"accounts_loginsession"}  # a message for the next page, and the like
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`manage.py rotate_model_keys`: seal the keys of all model profiles anew with the first of ENCRYPTION_KEYS."""
+"""`manage.py rotate_model_keys`: seal the keys of all model profiles and second factors anew with the first of ENCRYPTION_KEYS."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from accounts.vault import SealBroken
 from council import profiles
-from council.vault import SealBroken
 
 
 class Command(BaseCommand):
-    help = "Seal the keys of all model profiles anew with the first of ENCRYPTION_KEYS, so that the others can be taken away."
+    help = "Seal the keys of model profiles and second factors anew with the first of ENCRYPTION_KEYS; the others can go then."
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
