@@ -10,7 +10,7 @@ COLLECTIONS ?= var/collections
 CHAOS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run demo test check format bench chaos load deep lock browser
+.PHONY: help setup run demo test check format bench chaos load deep lock schema browser
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -69,6 +69,10 @@ load: setup ## sockets, storms, stalled readers, watchers, stops and the API (ab
 
 deep: setup browser ## the long suites
 	$(PY) -m pytest -n 2 --dist loadgroup --hypothesis-profile deep
+
+schema: setup ## docs/openapi.yaml and the TypeScript types, from the code
+	$(PY) manage.py spectacular --validate --file docs/openapi.yaml
+	@if command -v npm >/dev/null; then (cd clients/typescript && npm install --no-audit --no-fund --no-package-lock) && $(PY) clients/typescript/generate.py; else echo "No npm: the TypeScript types are not made."; fi
 
 lock: ## compile requirements*.in into exact pins
 	$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements.in -o requirements.txt
