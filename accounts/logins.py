@@ -10,6 +10,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.db import transaction
 from django.http import HttpRequest
 
+from accounts import audit
 from accounts.models import LoginSession, User
 from accounts.models_logins import LoginSessionQuerySet
 from accounts.services import client_ip
@@ -49,10 +50,11 @@ def is_current(login: LoginSession, session: SessionBase | None) -> bool:
 
 def end(user: User, login_id: UUID) -> None:
     """Ends one login of this user and its sockets; ``NotFound`` also for another user's."""
-    deleted, _ = LoginSession.objects.filter(user=user, pk=login_id).delete()
-    if not deleted:
-        raise NotFound("There is no such login.")
-    _tell(user)
+    with transaction.atomic():
+        deleted, _ = LoginSession.objects.filter(user=user, pk=login_id).delete()
+        if not deleted:
+            raise NotFound("There is no such login.")
+        _tell(user, deleted)
 
 
 def end_others(user: User, current: SessionBase | None) -> int:
@@ -60,8 +62,9 @@ def end_others(user: User, current: SessionBase | None) -> int:
     others = LoginSession.objects.filter(user=user)
     if current is not None and current.session_key is not None:
         others = others.exclude(digest=LoginSession.hash(current.session_key))
-    ended, _ = others.delete()
-    _tell(user)
+    with transaction.atomic():
+        ended, _ = others.delete()
+        _tell(user, ended)
     return ended
 
 
@@ -81,6 +84,8 @@ def _first(patterns: dict[str, str], text: str) -> str:
     return next((name for name, pattern in patterns.items() if re.search(pattern, text)), "")
 
 
-def _tell(user: User) -> None:
+def _tell(user: User, ended: int) -> None:
     """After the commit, every live connection of the user asks again whether its login still stands."""
+    if ended:
+        audit.record("user.logins_ended", user, count=ended)
     transaction.on_commit(lambda: nudge.sign_out(user.pk), robust=True)

@@ -1,12 +1,13 @@
 """What must follow a sign-in, a sign-out and a change of password wherever it happens (our pages, the admin, allauth, the console):
-the signals of Django
-and allauth are the one place that they share."""
+the signals of Django and allauth are the one place that they share."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from allauth.account import signals
+from allauth.mfa import signals as mfa_signals
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db.models.signals import post_save
 from django.dispatch import receiver
@@ -42,6 +43,16 @@ def record_refusal(credentials: dict[str, Any], **_: Any) -> None:
 @receiver([signals.password_set, signals.password_changed, signals.password_reset])
 def record_password(user: User, **_: Any) -> None:
     audit.record("user.password_changed", user, by=user)
+
+
+@receiver(mfa_signals.authenticator_added)
+def record_factor(user: User, authenticator: Authenticator, **_: Any) -> None:
+    audit.record("user.factor_added", user, by=user, type=str(authenticator.type))
+
+
+@receiver(mfa_signals.authenticator_removed)
+def record_lost_factor(user: User, authenticator: Authenticator, **_: Any) -> None:
+    audit.record("user.factor_removed", user, by=user, type=str(authenticator.type))
 
 
 @receiver(signals.user_signed_up)

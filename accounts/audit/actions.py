@@ -8,6 +8,9 @@ from typing import Final
 ACTIONS: Final[Mapping[str, str]] = {
     "user.signed_in": "signed in; `refused`: the password was wrong, or the account is inactive",
     "user.signed_out": "signed out",
+    "user.logins_ended": "logins of theirs were ended from elsewhere; `count` says how many",
+    "user.factor_added": "a second factor was set up; `type` is totp, webauthn or recovery_codes",
+    "user.factor_removed": "a second factor was taken away; `type` as above",
     "user.created": "an account was made",
     "user.changed": "an account's fields were changed by staff; `fields` names them",
     "user.activated": "an account may sign in again",
