@@ -66,7 +66,7 @@ def stream_view(source: StreamSource, *, keys: Keys, wait: Wait | None = None) -
             identity, stream_id = await _identify(request, source, pk, keys)
         except Refused as refused:
             return _refusal(request, refused)
-        request.user = identity.user  # for the access log
+        request.user = identity.user  # type: ignore[assignment]  # for the access log; this app stands below accounts
         if wait and (seconds := await query(wait, request, identity.user)):
             refusal = _problem(request, HTTPStatus.TOO_MANY_REQUESTS, "rate_limited")
             refusal.headers["Retry-After"] = str(seconds)
