@@ -104,6 +104,8 @@ class _ShowsSecret(ApiView):
 class ApiKeyListView(_ShowsSecret):
     """GET and POST /api/me/api-keys"""
 
+    filter_names = frozenset({"status"})
+
     @extend_schema(
         operation_id="me_api_keys_list",
         responses=ApiKeyOut(many=True),

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import logins, second_factor, services
-from accounts.api.authentication import SessionAuthentication, SessionTokenAuthentication, session_of
+from accounts.api.authentication import session_of
 from accounts.api.urls import route
 from accounts.api.views import ApiView
 from accounts.models import LoginSession, User
@@ -87,7 +87,6 @@ class PersonsView(ApiView):
     """For people alone: a key that was stolen must neither sign its owner out nor read where they are."""
 
     scopes = PEOPLE
-    authentication_classes = [SessionTokenAuthentication, SessionAuthentication]
 
     @property
     def session(self) -> SessionBase | None:

@@ -128,6 +128,8 @@ urlpatterns = [
     path("api/probe/plain/<name>", plain_view),
     path("page/<name>", plain_view),
     path("accounts/", include("accounts.urls")),
+    path("accounts/", include("allauth.account.urls")),
+    path("accounts/2fa/", include("allauth.mfa.urls")),
     path("admin/", admin.site.urls),
     re_path(r"^api(?:/(?P<rest>.*))?$", api.unknown_route),
 ]

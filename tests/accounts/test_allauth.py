@@ -147,8 +147,8 @@ class TestCounting:
 
     def test_without_a_counter_the_door_stays_shut(self, settings: Settings, user: User) -> None:
         rates(settings, login="2/d")
-        cache = {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1/0"}
-        settings.CACHES = {"default": cache}
+        nobody = {"LOCATION": "redis://127.0.0.1:1/0"}
+        settings.CACHES = {name: {**cache, **nobody} for name, cache in settings.CACHES.items()}
         refused = post(Client(), f"{APP}/auth/login", {"email": user.email, "password": PASSWORD})
         assert (refused.status_code, refused.json()["code"]) == (503, "limiter_unavailable")
 

@@ -20,6 +20,7 @@ from accounts.audit.admin import Audited
 from accounts.audit.verifying import verify
 from accounts.models import ApiKey, User
 from accounts.models_audit import AuditEntry, AuditSeal
+from accounts.scopes import ALL
 from accounts.services import create_api_key, revoke_api_key
 from realtime import cleaning
 from realtime.actor import acting
@@ -175,7 +176,7 @@ def test_adding_and_deleting_are_recorded(staff: Client, chief: User, user: User
     assert staff.post("/admin/auth/group/add/", {"name": "Curators"}).status_code == 302
     group = Group.objects.get()
     assert staff.post(f"/admin/auth/group/{group.pk}/delete/", {"post": "yes"}).status_code == 302
-    key = {"user": str(user.pk), "name": "cron", "expires_at_0": "", "expires_at_1": ""}
+    key = {"user": str(user.pk), "name": "cron", "scopes": ["admin"], "expires_at_0": "", "expires_at_1": ""}
     assert staff.post("/admin/accounts/apikey/add/", key).status_code == 302
     wanted = ["admin.added", "admin.deleted", "key.created", "admin.added"]
     entries = AuditEntry.objects.filter(actor_id=chief.pk).exclude(action="user.signed_in").order_by("created_at")
@@ -252,7 +253,7 @@ def test_an_entry_as_the_api_shows_it(reader: Api, user: User) -> None:
         "outcome": "allowed",
         "actor": {"kind": "system", "id": None, "key": None},
         "object": {"type": "key", "id": str(ApiKey.objects.get().pk), "name": "audit"},
-        "details": {"user": str(user.pk)},
+        "details": {"user": str(user.pk), "scopes": [str(scope) for scope in ALL]},
         "request_id": "",
         "ip": None,
         "user_agent": "",
@@ -380,7 +381,7 @@ def test_erasing_leaves_the_chain_whole(user: User, other_user: User, monkeypatc
         client = Client(headers={"User-Agent": f"{who.name}'s own"})
         client.post("/accounts/login", {"username": who.email, "password": "wrong"})
         client.force_login(who, backend="django.contrib.auth.backends.ModelBackend")
-        client.post("/accounts/keys", {"name": f"of {who.name}"})
+        client.post("/accounts/keys", {"name": f"of {who.name}", "scopes": ["packs:read"]})
         sealing.seal_all()
         client.post("/accounts/logout")
     assert AuditEntry.objects.filter(user_agent="Ada's own").count() == 3

@@ -194,8 +194,8 @@ class TestEnding:
     )
     def test_neither_strangers_nor_keys(self, user: User, method: str, path: str) -> None:
         there = browser_of(user)
-        for client in (Client(), program_of(user)):
-            assert getattr(client, method)(path).status_code == 401
+        answers = [getattr(client, method)(path) for client in (Client(), program_of(user))]
+        assert [one.json()["code"] for one in answers] == ["not_authenticated", "session_required"]
         assert is_let_in(there, ME)
 
 
