@@ -8,6 +8,7 @@ from typing import Any
 from allauth.account import signals
 from allauth.mfa import signals as mfa_signals
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount import signals as social_signals
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db.models.signals import post_save
 from django.dispatch import receiver
@@ -53,6 +54,17 @@ def record_factor(user: User, authenticator: Authenticator, **_: Any) -> None:
 @receiver(mfa_signals.authenticator_removed)
 def record_lost_factor(user: User, authenticator: Authenticator, **_: Any) -> None:
     audit.record("user.factor_removed", user, by=user, type=str(authenticator.type))
+
+
+@receiver([signals.email_added, signals.email_changed, signals.email_removed])
+def record_address(user: User, **_: Any) -> None:
+    audit.record("user.changed", user, by=user, fields=["email"])
+
+
+@receiver([social_signals.social_account_added, social_signals.social_account_removed])
+def record_sign_in_elsewhere(request: HttpRequest, **about: Any) -> None:
+    user = about["sociallogin"].user if "sociallogin" in about else about["socialaccount"].user
+    audit.record("user.changed", user, by=user, fields=["sign_in_elsewhere"])
 
 
 @receiver(signals.user_signed_up)

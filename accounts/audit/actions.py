@@ -12,7 +12,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "user.factor_added": "a second factor was set up; `type` is totp, webauthn or recovery_codes",
     "user.factor_removed": "a second factor was taken away; `type` as above",
     "user.created": "an account was made",
-    "user.changed": "an account's fields were changed by staff; `fields` names them",
+    "user.changed": "an account's fields were changed, by its owner or by staff; `fields` names them",
     "user.activated": "an account may sign in again",
     "user.deactivated": "an account may not sign in any more",
     "user.permissions_changed": "the rights of an account were changed by staff; `fields` names them",

@@ -18,6 +18,7 @@ from pytest_django import Settings
 
 from accounts import challenges
 from accounts.models import LoginSession, SignIn, User
+from accounts.models_audit import AuditEntry
 from tests.accounts.test_sign_in_guard import OPEN, rates, solve
 from tests.support.access import routes
 
@@ -111,6 +112,20 @@ class TestApps:
         opened = [Client(headers={"X-Session-Token": token}).get("/api/me").status_code for token in (kept, there)]
         assert opened == [200, 401]
         assert LoginSession.objects.count() == 1
+
+    def test_another_address_is_audited_without_saying_which(self, user: User) -> None:
+        token = app_token()
+        answer = post(Client(), f"{APP}/account/email", {"email": "new@example.org"}, token)
+        assert answer.status_code == 200, answer.content
+        added = EmailAddress.objects.get(email="new@example.org")
+        EmailAddress.objects.filter(pk=added.pk).update(verified=True)
+        headers = {"X-Session-Token": token}
+        body = {"email": added.email, "primary": True}
+        changed = Client(headers=headers).patch(f"{APP}/account/email", body, content_type="application/json")
+        assert changed.status_code == 200, changed.content
+        entries = AuditEntry.objects.filter(action="user.changed")
+        assert [entry.details for entry in entries] == [{"fields": ["email"]}] * 2
+        assert {entry.actor_id for entry in entries} == {user.pk}
 
     def test_attempts_leave_a_trace(self, user: User) -> None:
         post(Client(), f"{APP}/auth/login", {"email": user.email, "password": "wrong"})

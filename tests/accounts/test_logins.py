@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from accounts import logins
 from accounts.models import LoginSession, User
+from accounts.models_audit import AuditEntry
 from accounts.session_store import SessionStore
 from tests.accounts.conftest import csrf, program_of
 
@@ -170,6 +171,8 @@ class TestEnding:
         here, there, elsewhere = browser_of(user), browser_of(user), browser_of(other_user)
         assert here.delete(SESSIONS).json() == {"ended": 1}
         assert [is_let_in(client, ME) for client in (here, there, elsewhere)] == [True, False, True]
+        entry = AuditEntry.objects.get(action="user.logins_ended")
+        assert (entry.object_id, entry.actor_id, entry.details) == (str(user.pk), user.pk, {"count": 1})
 
     def test_by_token_the_login_of_the_token_is_the_current_one(self, user: User) -> None:
         client, other = browser_of(user), browser_of(user)

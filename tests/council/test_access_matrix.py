@@ -194,11 +194,13 @@ API: dict[tuple[str, str], Row] = {
     ("session-template", "GET"): Row(CONVENER, opened=False),
     ("ticket", "POST"): Row(EVERYBODY, 201),
     ("me-api-keys", "GET"): Row(EVERYBODY),
-    ("me-api-keys", "POST"): Row(EVERYBODY, 201, lambda _: {"name": "New", "scopes": ["packs:read"]}),
+    ("me-api-keys", "POST"): Row(
+        EVERYBODY, 201, lambda _: {"name": "New", "scopes": ["packs:read"]}, "accounts_auditentry"
+    ),
     ("me-api-key", "GET"): Row(CONVENER, opened=False),
-    ("me-api-key", "PATCH"): Row(CONVENER, 200, lambda _: {"name": "New"}, opened=False),
-    ("me-api-key", "DELETE"): Row(CONVENER, 204, opened=False),
-    ("me-api-key-rotate", "POST"): Row(CONVENER, 200, opened=False),
+    ("me-api-key", "PATCH"): Row(CONVENER, 200, lambda _: {"name": "New"}, "accounts_auditentry", opened=False),
+    ("me-api-key", "DELETE"): Row(CONVENER, 204, writes="accounts_auditentry", opened=False),
+    ("me-api-key-rotate", "POST"): Row(CONVENER, 200, writes="accounts_auditentry", opened=False),
     # Everybody's own, so nobody is refused; that it is theirs alone is tested in tests/realtime/test_my_stream.py.
     ("me-events", "GET"): Row(EVERYBODY),
     ("me", "GET"): Row(EVERYBODY),
