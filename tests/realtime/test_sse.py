@@ -200,7 +200,7 @@ async def test_a_terminated_server_ends_its_streams_at_once(pack: KnowledgePack,
     assert process.stderr is not None
     try:
         port = None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while port is None:
                 port = re.search(rb"http://127.0.0.1:(\d+)", await process.stderr.readline())
         url = f"http://127.0.0.1:{int(port[1])}/live/knowledge-packs/{pack.id}"
