@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 FORMAT: Final = 1  # of keys and values; count it up when either changes
 LARGEST: Final = 2 * 1024 * 1024  # bytes; what is larger is read anew each time
+SCANNED: Final = 1_000  # keys of Valkey that one step of ``drop`` looks at
 WAIT_S, LOOK_EVERY_S = 0.05, 0.01  # for another process that reads the same body
 FLIGHT_S: Final = 2.0  # for another thread that does
 LOOKUPS = Counter("quorum_object_cache_total", "Looks into the cache of bodies", ["kind", "result"])
@@ -64,7 +65,7 @@ def current(kind: str, version: Callable[[], Version], body: Callable[[], Any]) 
     if not settings.OBJECT_CACHE:
         with one_moment():
             return body()
-    name = _key(kind, version())
+    name = _key(kind, version().name)
     found = _look(kind, name)
     return found.body if found else json.loads(_flights.share(name, partial(_fill, kind, name, version, body)))
 
@@ -74,12 +75,30 @@ def at_this_moment(kind: str, version: Callable[[], Version], body: Callable[[],
     if not settings.OBJECT_CACHE:
         return body()
     now = version()
-    name = _key(kind, now)
+    name = _key(kind, now.name)
     if found := _look(kind, name):
         return found.body
     made = _encoded(body())
     _keep(kind, name, made, now.seconds)
     return json.loads(made)
+
+
+def find(kind: str, name: str) -> Any | None:
+    """For those who make keys of their own (``knowledge.results_cache``): the JSON that was kept, or None."""
+    found = _look(kind, _key(kind, name))
+    return found.body if found else None
+
+
+def keep(kind: str, name: str, body: Any, seconds: int) -> None:
+    _keep(kind, _key(kind, name), _encoded(body), seconds)
+
+
+def drop(kind: str, pattern: str) -> int:
+    """Delete what was kept under names that match (``*``, ``?``); how many. Looks at every key. Raises ``RedisError``."""
+    cache: Any = caches["objects"]
+    client = cache._cache.get_client(None, write=True)
+    names = client.scan_iter(match=cache.make_key(_key(kind, pattern)), count=SCANNED)
+    return sum(int(client.unlink(name)) for name in names)
 
 
 # --- Reading what is not there ----------------------------------------------------------------------------------------
@@ -129,7 +148,7 @@ def _fill(kind: str, name: str, version: Callable[[], Version], body: Callable[[
         with one_moment():
             now = version()
             made = _encoded(body())
-        _keep(kind, _key(kind, now), made, now.seconds)
+        _keep(kind, _key(kind, now.name), made, now.seconds)
         return made
 
 
@@ -156,13 +175,13 @@ def _awaited(name: str) -> _Kept | None:
 # --- Valkey -----------------------------------------------------------------------------------------------------------
 
 
-def _key(kind: str, version: Version) -> str:
-    return f"{FORMAT}:{kind}:{version.name}"
+def _key(kind: str, name: str) -> str:
+    return f"{FORMAT}:{kind}:{name}"
 
 
 def _encoded(body: Any) -> bytes:
     """Raises ``TypeError`` for what is not JSON: a reader must get the same types whether it was kept or not."""
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass")
 
 
 @dataclass(frozen=True, slots=True)

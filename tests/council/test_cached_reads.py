@@ -62,6 +62,12 @@ def council(valkey: Broker, user: User, convene: Convene, pack: KnowledgePack) -
     return conclude(user, session)
 
 
+@pytest.fixture
+def draft(valkey: Broker, convene: Convene) -> CouncilSession:
+    """Enough where nothing turns on what was decided."""
+    return convene()
+
+
 def looks(kind: str, result: str) -> float:
     return REGISTRY.get_sample_value("quorum_object_cache_total", {"kind": kind, "result": result}) or 0.0
 
@@ -130,18 +136,18 @@ def test_a_page_and_a_socket_share_what_is_kept(council: CouncilSession) -> None
 
 
 def test_another_users_council_is_unknown_however_often_it_was_read(
-    user: User, other_user: User, council: CouncilSession, api: Api, other_api: Api
+    user: User, other_user: User, draft: CouncilSession, api: Api, other_api: Api
 ) -> None:
-    path = f"/api/council-sessions/{council.pk}"
+    path = f"/api/council-sessions/{draft.pk}"
     for _ in range(2):
         assert api.get(path).status_code == 200
         assert other_api.get(path).status_code == 404
     with pytest.raises(NotFound):
-        selectors.detail_for(other_user, council.pk)
+        selectors.detail_for(other_user, draft.pk)
 
 
-def test_a_new_body_has_another_tag_and_the_same_one_is_not_sent_again(council: CouncilSession, api: Api) -> None:
-    path = f"/api/council-sessions/{council.pk}"
+def test_a_new_body_has_another_tag_and_the_same_one_is_not_sent_again(draft: CouncilSession, api: Api) -> None:
+    path = f"/api/council-sessions/{draft.pk}"
     tag = api.get(path)["ETag"]
     assert api.get(path, If_None_Match=tag).status_code == 304
     assert api.patch(path, {"title": "Another"}, If_Match=tag).status_code == 200
@@ -180,17 +186,17 @@ def test_what_changes_without_an_event_is_shown_at_once(
 
 
 def test_what_is_not_committed_is_neither_kept_nor_found(
-    user: User, council: CouncilSession, settings: LazySettings
+    user: User, draft: CouncilSession, settings: LazySettings
 ) -> None:
     """The number of the next event is given twice: by what is taken back, and by what comes after."""
     with transaction.atomic():
-        councils.update_session(user, council.pk, {"title": "Taken back"}, lambda _: None)
-        assert selectors.detail_for(user, council.pk)["title"] == "Taken back"
-        assert selectors.session_snapshot(council.pk)["session"]["title"] == "Taken back"
+        councils.update_session(user, draft.pk, {"title": "Taken back"}, lambda _: None)
+        assert selectors.detail_for(user, draft.pk)["title"] == "Taken back"
+        assert selectors.session_snapshot(draft.pk)["session"]["title"] == "Taken back"
         transaction.set_rollback(True)
-    councils.update_session(user, council.pk, {"title": "Kept"}, lambda _: None)
-    assert selectors.detail_for(user, council.pk)["title"] == "Kept"
-    assert selectors.session_snapshot(council.pk)["session"]["title"] == "Kept"
+    councils.update_session(user, draft.pk, {"title": "Kept"}, lambda _: None)
+    assert selectors.detail_for(user, draft.pk)["title"] == "Kept"
+    assert selectors.session_snapshot(draft.pk)["session"]["title"] == "Kept"
 
 
 def write(user: User, session: CouncilSession, title: str) -> None:
@@ -201,35 +207,35 @@ def title_of(session: CouncilSession) -> Any:
     return {"title": CouncilSession.objects.get(pk=session.pk).title}
 
 
-def test_a_write_that_commits_while_a_body_is_read_is_not_in_it(user: User, council: CouncilSession) -> None:
+def test_a_write_that_commits_while_a_body_is_read_is_not_in_it(user: User, draft: CouncilSession) -> None:
     def body() -> Any:
-        write(user, council, "Later")
-        return title_of(council)
+        write(user, draft, "Later")
+        return title_of(draft)
 
-    write(user, council, "Before")
-    assert versions.current("test", council.pk, body) == {"title": "Before"}
-    assert versions.current("test", council.pk, lambda: title_of(council)) == {"title": "Later"}
+    write(user, draft, "Before")
+    assert versions.current("test", draft.pk, body) == {"title": "Before"}
+    assert versions.current("test", draft.pk, lambda: title_of(draft)) == {"title": "Later"}
 
 
-def test_a_body_is_kept_under_the_version_that_it_was_read_with(user: User, council: CouncilSession) -> None:
+def test_a_body_is_kept_under_the_version_that_it_was_read_with(user: User, draft: CouncilSession) -> None:
     asked: list[caching.Version] = []
 
     def version() -> caching.Version:
-        asked.append(versions.version(council.pk))
+        asked.append(versions.version(draft.pk))
         if len(asked) == 1:
-            write(user, council, "Between")  # after the reader looked, before it reads
+            write(user, draft, "Between")  # after the reader looked, before it reads
         return asked[-1]
 
-    assert caching.current("test", version, lambda: title_of(council)) == {"title": "Between"}
+    assert caching.current("test", version, lambda: title_of(draft)) == {"title": "Between"}
     assert asked[0] != asked[1]
-    kept = versions.current("test", council.pk, lambda: pytest.fail("it was kept under its own version"))
+    kept = versions.current("test", draft.pk, lambda: pytest.fail("it was kept under its own version"))
     assert kept == {"title": "Between"}
 
 
 # --- Many at once -------------------------------------------------------------------------------------------------------
 
 
-def test_those_who_miss_together_read_once(council: CouncilSession) -> None:
+def test_those_who_miss_together_read_once(draft: CouncilSession) -> None:
     reads: list[int] = []
     together = threading.Barrier(8)
 
@@ -241,7 +247,7 @@ def test_those_who_miss_together_read_once(council: CouncilSession) -> None:
     def ask(_: int) -> Any:
         try:
             together.wait(timeout=30)
-            return versions.current("test", council.pk, body)
+            return versions.current("test", draft.pk, body)
         finally:
             connection.close()
 
@@ -251,7 +257,7 @@ def test_those_who_miss_together_read_once(council: CouncilSession) -> None:
     assert len({id(answer) for answer in answers}) == 8  # nobody can change another's
 
 
-def test_a_reader_that_fails_takes_nobody_along(council: CouncilSession) -> None:
+def test_a_reader_that_fails_takes_nobody_along(draft: CouncilSession) -> None:
     failing = threading.Event()
 
     def fails() -> Any:
@@ -260,24 +266,24 @@ def test_a_reader_that_fails_takes_nobody_along(council: CouncilSession) -> None
         raise RuntimeError("no luck")
 
     with ThreadPoolExecutor(1) as thread:
-        first = thread.submit(lambda: elsewhere(lambda: versions.current("test", council.pk, fails)))
+        first = thread.submit(lambda: elsewhere(lambda: versions.current("test", draft.pk, fails)))
         assert failing.wait(30)
-        assert versions.current("test", council.pk, lambda: {"n": 2}) == {"n": 2}
+        assert versions.current("test", draft.pk, lambda: {"n": 2}) == {"n": 2}
         with pytest.raises(RuntimeError):
             first.result()
 
 
 def test_no_reader_sees_less_than_what_was_committed_before_it_asked(
-    user: User, council: CouncilSession, valkey: Broker, monkeypatch: pytest.MonkeyPatch
+    user: User, draft: CouncilSession, valkey: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two writers and four readers for some seconds, while the cache is emptied, frozen and stopped. A title tells which version it
     belongs to; ``floor`` is the newest that is known to be committed."""
     monkeypatch.setattr(caching, "breaker", Quick())
-    floor = [CouncilSession.objects.get(pk=council.pk).version]
+    floor = [CouncilSession.objects.get(pk=draft.pk).version]
     start, ends = floor[0], time.monotonic() + 4
     ways: list[Callable[[], Any]] = [
-        lambda: selectors.detail_for(user, council.pk),
-        lambda: selectors.session_snapshot(council.pk)["session"],
+        lambda: selectors.detail_for(user, draft.pk),
+        lambda: selectors.session_snapshot(draft.pk)["session"],
     ]
     hits = looks("session", "hit")
     dice = random.Random(6)
@@ -287,9 +293,9 @@ def test_no_reader_sees_less_than_what_was_committed_before_it_asked(
             seen: list[int] = []
             with transaction.atomic():
                 with connection.cursor() as cursor:
-                    cursor.execute("SELECT version FROM council_councilsession WHERE id = %s FOR UPDATE", [council.pk])
+                    cursor.execute("SELECT version FROM council_councilsession WHERE id = %s FOR UPDATE", [draft.pk])
                     number = cursor.fetchone()[0] + 1
-                done = councils.update_session(user, council.pk, {"title": f"v{number}"}, seen.append)
+                done = councils.update_session(user, draft.pk, {"title": f"v{number}"}, seen.append)
             floor[0] = max(floor[0], done.version)
             time.sleep(dice.random() * 0.05)
 
@@ -331,34 +337,34 @@ def trouble(valkey: Broker) -> None:
 
 @pytest.mark.parametrize("how", ["frozen", "gone"])
 def test_without_valkey_every_read_is_right_and_none_hangs(
-    user: User, council: CouncilSession, valkey: Broker, how: str
+    user: User, draft: CouncilSession, valkey: Broker, how: str
 ) -> None:
-    expected = selectors.session_snapshot(council.pk)
+    expected = selectors.session_snapshot(draft.pk)
     _ = valkey.freeze() if how == "frozen" else valkey.stop()
     began = time.monotonic()
     for _n in range(5):
-        assert selectors.session_snapshot(council.pk) == expected
+        assert selectors.session_snapshot(draft.pk) == expected
     assert time.monotonic() - began < PATIENCE_S
     _ = valkey.thaw() if how == "frozen" else valkey.start()
     caching.breaker.closed_until = 0.0
-    selectors.session_snapshot(council.pk)
+    selectors.session_snapshot(draft.pk)
     hits = looks("snapshot", "hit")
-    assert selectors.session_snapshot(council.pk) == expected
+    assert selectors.session_snapshot(draft.pk) == expected
     assert looks("snapshot", "hit") == hits + 1
 
 
-def test_what_is_not_ours_is_a_miss(user: User, council: CouncilSession) -> None:
-    expected = selectors.session_snapshot(council.pk)
-    name = f"{caching.FORMAT}:snapshot:{versions.version(council.pk).name}"
+def test_what_is_not_ours_is_a_miss(user: User, draft: CouncilSession) -> None:
+    expected = selectors.session_snapshot(draft.pk)
+    name = f"{caching.FORMAT}:snapshot:{versions.version(draft.pk).name}"
     for junk in (b"", b"\x80\x04K\x01.", b'{"session": '):
         caches["objects"].set(name, junk, 60)
-        assert selectors.session_snapshot(council.pk) == expected
+        assert selectors.session_snapshot(draft.pk) == expected
 
 
-def test_what_is_too_large_is_read_each_time(council: CouncilSession, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_large_is_read_each_time(draft: CouncilSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caching, "LARGEST", 100)
     before = looks("snapshot", "too_large")
-    first, second = selectors.session_snapshot(council.pk), selectors.session_snapshot(council.pk)
+    first, second = selectors.session_snapshot(draft.pk), selectors.session_snapshot(draft.pk)
     assert (first == second, looks("snapshot", "too_large")) == (True, before + 2)
 
 
