@@ -2,8 +2,8 @@
 
     python -m bench.api [--requests 1000] [--clients 32] [--write]
 
-Two whole stacks as `make run` starts them, one with OBJECT_CACHE=false, take turns at each route, so that a noisy minute is both's.
-The clients (threads with one HTTP client) share the machine's cores with what they measure. Statements are the server's own count,
+Two whole stacks as `make run` starts them, one without any cache of bodies and search results, take turns at each route, so that a
+noisy minute is both's. The clients (threads with one HTTP client) share the machine's cores with what they measure. Statements are the server's own count,
 from its access log: the first request's, which finds nothing kept, and the last one's.
 """
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     with (
-        quorum_in_folder(OBJECT_CACHE="false") as (plain, plain_data),
+        quorum_in_folder(OBJECT_CACHE="false", SEARCH_CACHE_S="0") as (plain, plain_data),
         quorum_in_folder(OBJECT_CACHE="true") as (caching, caching_data),
     ):
         sites = {"off": Site(plain, plain_data), "on": Site(caching, caching_data)}

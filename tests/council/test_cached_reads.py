@@ -158,6 +158,13 @@ def test_a_new_body_has_another_tag_and_the_same_one_is_not_sent_again(draft: Co
 # --- What changes without an event --------------------------------------------------------------------------------------
 
 
+def test_another_shape_of_snapshots_is_another_version(draft: CouncilSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = versions.version(draft.pk)
+    assert versions.version(draft.pk) == before
+    monkeypatch.setattr(versions, "_shape", lambda: "of the next release")
+    assert versions.version(draft.pk) != before
+
+
 @pytest.mark.forges
 def test_what_changes_without_an_event_is_shown_at_once(
     user: User, other_user: User, council: CouncilSession, settings: LazySettings
