@@ -23,11 +23,11 @@ class _Client(RedisCacheClient):
 class _AsTheyAre:
     """In place of Django's serializer, which pickles: values are bytes."""
 
-    def dumps(self, value: bytes) -> bytes:
-        return value
+    def dumps(self, obj: Any) -> Any:
+        return obj
 
-    def loads(self, value: bytes) -> bytes:
-        return value
+    def loads(self, data: Any) -> Any:
+        return data
 
 
 class _Bytes(RedisCacheClient):

@@ -3,8 +3,8 @@
     python -m bench.api [--requests 1000] [--clients 32] [--write]
 
 Two whole stacks as `make run` starts them, one without any cache of bodies and search results, take turns at each route, so that a
-noisy minute is both's. The clients (threads with one HTTP client) share the machine's cores with what they measure. Statements are the server's own count,
-from its access log: the first request's, which finds nothing kept, and the last one's.
+noisy minute is both's. The clients (threads with one HTTP client) share the machine's cores with what they measure. Statements are
+the server's own count, from its access log: the first request's, which finds nothing kept, and the last one's.
 """
 
 from __future__ import annotations

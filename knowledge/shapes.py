@@ -194,7 +194,10 @@ def import_header(job: Import) -> dict[str, Any]:
 def _item_groups(job: Import) -> Iterable[dict[str, Any]]:
     """``{status, planned, number}``: what a list has read with its jobs (``selectors.imports_of``), or asked for one job."""
     read: Iterable[dict[str, Any]] | None = vars(job).get("item_groups")
-    return job.items.order_by().values("status", "planned").annotate(number=Count("pk")) if read is None else read
+    if read is not None:
+        return read
+    groups = job.items.order_by().values_list("status", "planned").annotate(number=Count("pk"))
+    return [{"status": status, "planned": planned, "number": number} for status, planned, number in groups]
 
 
 def import_item(item: ImportItem) -> dict[str, Any]:

@@ -155,6 +155,13 @@ def test_a_new_body_has_another_tag_and_the_same_one_is_not_sent_again(draft: Co
     assert (again.status_code, again.json()["title"]) == (200, "Another")
 
 
+def test_the_access_log_says_what_was_found(draft: CouncilSession, api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    for path in (f"/api/council-sessions/{draft.pk}", f"/api/council-sessions/{draft.pk}", "/api/me"):
+        api.get(path)
+    lines = [one.msg for one in caplog.records if isinstance(one.msg, dict) and one.msg["event"] == "request"]
+    assert [line["cache"] for line in lines] == [["session:miss"], ["session:hit"], None]
+
+
 # --- What changes without an event --------------------------------------------------------------------------------------
 
 
@@ -264,6 +271,25 @@ def test_those_who_miss_together_read_once(draft: CouncilSession) -> None:
     assert len({id(answer) for answer in answers}) == 8  # nobody can change another's
 
 
+def test_another_process_that_reads_the_same_is_waited_for(
+    user: User, draft: CouncilSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def announced() -> str:
+        name = f"{caching.FORMAT}:test:{versions.version(draft.pk).name}"
+        caches["objects"].set(f"{name}:reading", b"1", 60)
+        return name
+
+    announced()  # by one that dies
+    assert versions.current("test", draft.pk, lambda: {"n": 1}) == {"n": 1}
+    write(user, draft, "Another version")
+    name = announced()
+    monkeypatch.setattr(caching, "WAIT_S", 30.0)
+    other = threading.Timer(0.05, lambda: caches["objects"].set(name, b'{"n":2}', 60))
+    other.start()
+    assert versions.current("test", draft.pk, lambda: pytest.fail("it was being read")) == {"n": 2}
+    other.join()
+
+
 def test_a_reader_that_fails_takes_nobody_along(draft: CouncilSession) -> None:
     failing = threading.Event()
 
@@ -317,12 +343,14 @@ def test_no_reader_sees_less_than_what_was_committed_before_it_asked(
         return count
 
     with ThreadPoolExecutor(6) as threads:
-        every = [threads.submit(lambda: elsewhere(write)) for _ in range(2)]
-        every += [threads.submit(lambda: elsewhere(read)) for _ in range(4)]  # type: ignore[misc]  # None and int
+        writing = [threads.submit(elsewhere, write) for _ in range(2)]
+        reading = [threads.submit(elsewhere, read) for _ in range(4)]
         trouble(valkey)
-        results = [one.result() for one in every]
-    assert floor[0] > start + 10
-    assert all(count > 10 for count in results[2:])
+        counts = [one.result() for one in reading]
+        for one in writing:
+            one.result()
+    assert floor[0] > start + 3
+    assert min(counts) > 3
     assert looks("session", "hit") > hits
 
 
@@ -347,12 +375,13 @@ def test_without_valkey_every_read_is_right_and_none_hangs(
     user: User, draft: CouncilSession, valkey: Broker, how: str
 ) -> None:
     expected = selectors.session_snapshot(draft.pk)
-    _ = valkey.freeze() if how == "frozen" else valkey.stop()
+    fall, rise = (valkey.freeze, valkey.thaw) if how == "frozen" else (valkey.stop, valkey.start)
+    fall()
     began = time.monotonic()
     for _n in range(5):
         assert selectors.session_snapshot(draft.pk) == expected
     assert time.monotonic() - began < PATIENCE_S
-    _ = valkey.thaw() if how == "frozen" else valkey.start()
+    rise()
     caching.breaker.closed_until = 0.0
     selectors.session_snapshot(draft.pk)
     hits = looks("snapshot", "hit")
