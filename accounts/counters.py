@@ -1,4 +1,4 @@
-"""The cache that limits are counted in: Django's, with one client for the process and one command less for each count."""
+"""The caches of limits and of bodies: Django's, with one client for the process; counts take one command less, and bodies stay bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from django.core.cache.backends.redis import RedisCache, RedisCacheClient
 from django.utils.functional import cached_property
 
-_clients: dict[tuple[str, ...], Any] = {}
+_clients: dict[tuple[type, tuple[str, ...]], Any] = {}
 
 
 class _Client(RedisCacheClient):
@@ -20,13 +20,38 @@ class _Client(RedisCacheClient):
         return count
 
 
-class CounterCache(RedisCache):
+class _AsTheyAre:
+    """In place of Django's serializer, which pickles: values are bytes."""
+
+    def dumps(self, obj: Any) -> Any:
+        return obj
+
+    def loads(self, data: Any) -> Any:
+        return data
+
+
+class _Bytes(RedisCacheClient):
+    def __init__(self, servers: list[str], **options: Any) -> None:
+        super().__init__(servers, serializer=_AsTheyAre, **options)
+
+
+class ProcessCache(RedisCache):
     """Django makes a cache, and so a connection, for each request of an asynchronous server (``caches`` are local to a context). This
     one's clients are the process's: redis-py's pools are made for threads and notice a fork."""
+
+    client: type[RedisCacheClient]
 
     @cached_property
     def _cache(self) -> Any:
         servers = tuple(self._servers)  # type: ignore[attr-defined]  # the stubs leave it out
-        if servers not in _clients:
-            _clients[servers] = _Client(list(servers), **self._options)  # type: ignore[attr-defined]  # and this
-        return _clients[servers]
+        if (self.client, servers) not in _clients:
+            _clients[self.client, servers] = self.client(list(servers), **self._options)  # type: ignore[attr-defined]  # and this
+        return _clients[self.client, servers]
+
+
+class CounterCache(ProcessCache):
+    client = _Client
+
+
+class BytesCache(ProcessCache):
+    client = _Bytes

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,11 +20,10 @@ from django.http import HttpRequest
 from django_ratelimit.core import _split_rate, get_usage
 from redis.exceptions import RedisError
 
+from accounts.breaker import Breaker
 from accounts.errors import LimiterDown, RateLimited
 
 logger = logging.getLogger(__name__)
-
-PAUSE_AFTER_FAILURE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +37,7 @@ class Quota:
     reset: int
 
 
-@dataclass
-class _Breaker:
-    """Per process: until when (monotonic seconds) the cache is not asked again."""
-
-    closed_until: float = 0.0
-
-    def is_open(self) -> bool:
-        return time.monotonic() >= self.closed_until
-
-    def trip(self) -> None:
-        self.closed_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
-
-
-breaker = _Breaker()
+breaker = Breaker()
 
 
 def spend(request: HttpRequest, policy: str, caller: str, *, guarded: bool = False) -> Quota | None:

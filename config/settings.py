@@ -171,6 +171,15 @@ CACHES["limits"] = {
     "LOCATION": env.url("RATE_LIMIT_REDIS_URL", ("redis", "rediss", "unix"), REDIS_URL),
     "KEY_PREFIX": "quorum-limits",
 }
+# Of bodies that are read often (accounts.caching). Whether, where, and how long one of a council at rest is kept.
+OBJECT_CACHE = env.boolean("OBJECT_CACHE", default=True)
+OBJECT_CACHE_S = env.integer("OBJECT_CACHE_S", 600, at_least=1)
+CACHES["objects"] = {
+    **CACHES["default"],
+    "BACKEND": "accounts.counters.BytesCache",
+    "LOCATION": env.url("CACHE_REDIS_URL", ("redis", "rediss", "unix"), REDIS_URL),
+    "KEY_PREFIX": "quorum-objects",
+}
 
 # --- People, keys, sessions -----------------------------------------------------------------------------------------
 

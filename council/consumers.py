@@ -23,7 +23,7 @@ class CouncilSessions(StreamSource):
         return selectors.owns(cast("User", user), stream_id)
 
     def snapshot(self, stream_id: UUID) -> tuple[dict[str, Any], int]:
-        state = selectors.session_snapshot(stream_id)
+        state = selectors.snapshot_at_this_moment(stream_id)
         return state, state["last_seq"]
 
 

@@ -52,7 +52,7 @@ def _open(session: CouncilSession, decision: Decision) -> None:
     latest = _latest_answers(decision.run)
     cited = {seat: _cited(turn) for seat, turn in latest.items() if turn.status == TurnStatus.COMPLETED}
     resting_on = {str(one) for one in decision.citations.values_list("revision_id", flat=True) if one is not None}
-    gone = stale.superseded(session, resting_on.union(*cited.values()))
+    gone = stale.superseded(session.owner, resting_on.union(*cited.values()))
     if not resting_on & gone.keys():
         raise IllegalState("Nothing that this decision cites has changed.", code="nothing_stale")
     affected = _affected(latest, cited, gone)

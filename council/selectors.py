@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Prefetch, Q, QuerySet
 
 from accounts.models import User
-from council import serial, sql, stale
+from council import serial, sql, stale, versions
 from council.deliberation.types import Stage, TurnKind
 from council.models import CouncilSession, CouncilTemplate, Decision, Message, Round, Run, TemplateVersion, Turn
 from council.state import load
@@ -66,38 +66,64 @@ def latest_decision(session: CouncilSession) -> Decision | None:
 
 def session_detail(session: CouncilSession) -> Json:
     """The single object of the API: the contract's ``session``."""
+    detail = _detail(session)
+    return _marked(session.owner, detail) if detail["decision"] else detail
+
+
+def detail_for(user: User, session_id: UUID) -> Json:
+    """``session_detail`` of one of the user's sessions, through the cache. Raises as ``session_for``."""
+    kept = versions.current("session", session_id, lambda: _detail(session_for(user, session_id)), owner=user.pk)
+    return _marked(user, kept)
+
+
+def _detail(session: CouncilSession) -> Json:
     decision = latest_decision(session)
     return {
         **serial.session(session),
         "last_seq": session.last_seq,
-        "decision": stale.mark(session, serial.decision(decision)) if decision else None,
+        "decision": serial.decision(decision) if decision else None,
     }
 
 
+def _marked(owner: User, detail: Json) -> Json:
+    """What has become of its sources changes with their packs and not with the council, so it is asked every time."""
+    decision = detail["decision"]
+    return {**detail, "decision": stale.mark(owner, decision) if decision else None}
+
+
 def session_snapshot(session_id: UUID) -> Json:
-    """Everything a watcher shows, as of ``last_seq``, read in one repeatable-read transaction.
+    """Everything a watcher shows, as of ``last_seq``, of one moment; through the cache, except inside a transaction.
 
     ``{session, rounds: [{run, round, stage, opened_at, closed_at, asked, turns, tally, ballots}], messages, decisions, last_seq}``.
     Raises ``NotFound``.
     """
-    with transaction.atomic():
-        repeatable_read()
-        session = (
-            CouncilSession.objects.select_related("budget", "template_ran")
-            .prefetch_related("seats", "packs", "pack_pins__snapshot")
-            .filter(pk=session_id)
-            .first()
-        )
-        if session is None:
-            raise NotFound("There is no such council session.")
-        decisions = Decision.objects.filter(run__session=session).select_related("run").order_by("run__number")
-        return {
-            "session": serial.session(session),
-            "rounds": [_round(run, round_) for run in _runs(session) for round_ in run.rounds.all()],
-            "messages": [serial.message(message) for message in Message.objects.filter(session=session)],
-            "decisions": [serial.decision(decision) for decision in decisions],
-            "last_seq": session.last_seq,
-        }
+    snapshot: Json = versions.current("snapshot", session_id, lambda: _snapshot(session_id))
+    return snapshot
+
+
+def snapshot_at_this_moment(session_id: UUID) -> Json:
+    """As ``session_snapshot``, for streams: inside a repeatable-read transaction that only reads."""
+    snapshot: Json = versions.at_this_moment("snapshot", session_id, lambda: _snapshot(session_id))
+    return snapshot
+
+
+def _snapshot(session_id: UUID) -> Json:
+    session = (
+        CouncilSession.objects.select_related("budget", "template_ran")
+        .prefetch_related("seats", "packs", "pack_pins__snapshot")
+        .filter(pk=session_id)
+        .first()
+    )
+    if session is None:
+        raise NotFound("There is no such council session.")
+    decisions = Decision.objects.filter(run__session=session).select_related("run").order_by("run__number")
+    return {
+        "session": serial.session(session),
+        "rounds": [_round(run, round_) for run in _runs(session) for round_ in run.rounds.all()],
+        "messages": [serial.message(message) for message in Message.objects.filter(session=session)],
+        "decisions": [serial.decision(decision) for decision in decisions],
+        "last_seq": session.last_seq,
+    }
 
 
 def repeatable_read() -> None:

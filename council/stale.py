@@ -6,22 +6,22 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from council.models import CouncilSession
+from accounts.models import User
 from knowledge.selectors import Successor, successors
 
 Json = dict[str, Any]
 
 
-def superseded(session: CouncilSession, revisions: Collection[UUID | str]) -> dict[str, Successor]:
-    """Those of the revisions that the session's owner would not read any more, with what took their place. One query."""
+def superseded(owner: User, revisions: Collection[UUID | str]) -> dict[str, Successor]:
+    """Those of the revisions that a council's owner would not read any more, with what took their place. One query."""
     wanted = {UUID(str(one)) for one in revisions}
-    return {str(one): found for one, found in successors(session.owner, wanted).items()} if wanted else {}
+    return {str(one): found for one, found in successors(owner, wanted).items()} if wanted else {}
 
 
-def mark(session: CouncilSession, decision: Json) -> Json:
+def mark(owner: User, decision: Json) -> Json:
     """The decision with ``stale`` in each citation: null, or ``{revision, number, withdrawn}`` of what the entry says now."""
     cited = decision["citations"]
-    gone = superseded(session, {one["revision"] for one in cited if one["revision"]})
+    gone = superseded(owner, {one["revision"] for one in cited if one["revision"]})
     marked = [{**one, "stale": _stale(gone.get(one["revision"] or ""))} for one in cited]
     return {**decision, "citations": marked}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -106,16 +106,33 @@ def search(
     asked = _Asked(text, _checked(text, mode, limit), limit, filters, snapshot, min_score, explain)
     states = _states(packs)
     name = _cache_key(asked, states)
-    result: SearchResult | None = results_cache.get(name)
-    if result is not None:
-        result = replace(result, cached=True)
+    if (kept := results_cache.get(name)) is not None:
+        result = _from_json(kept)
     else:
         result, lasting = _search(packs, asked, states)
         if lasting:
-            results_cache.put(name, result)
+            results_cache.put(name, _as_json(result))
     took = round((time.perf_counter() - started) * 1000, 2)
     notes = {**result.explain, "cache": "hit" if result.cached else "miss"} if result.explain else None
     return replace(result, took_ms=took, explain=notes)
+
+
+_IDS: Final = ("pack_id", "entry_id", "revision_id", "passage_id")
+_HIT: Final = tuple(one.name for one in fields(Hit))
+
+
+def _as_json(result: SearchResult) -> dict[str, Any]:
+    """Without the time that it took."""
+    hits = [
+        {name: getattr(hit, name) for name in _HIT} | {name: str(getattr(hit, name)) for name in _IDS}
+        for hit in result.hits
+    ]
+    return {"query": result.query, "mode": result.mode, "hits": hits, "explain": result.explain, "path": result.path}
+
+
+def _from_json(kept: dict[str, Any]) -> SearchResult:
+    hits = [Hit(**{**hit, **{name: UUID(hit[name]) for name in _IDS}}) for hit in kept["hits"]]
+    return SearchResult(**{**kept, "hits": hits}, took_ms=0.0, cached=True)
 
 
 def _checked(text: str, mode: str, limit: int) -> Mode:

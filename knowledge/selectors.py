@@ -15,7 +15,18 @@ from django.db.models.functions import Coalesce, JSONObject
 from django.utils import timezone
 
 from accounts.models import User
-from knowledge.models import EmbeddingModel, Entry, EntryRevision, KnowledgePack, PackShare, Role, Snapshot, Visibility
+from knowledge.models import (
+    EmbeddingModel,
+    Entry,
+    EntryRevision,
+    Import,
+    ImportItem,
+    KnowledgePack,
+    PackShare,
+    Role,
+    Snapshot,
+    Visibility,
+)
 from knowledge.shapes import entry_header, pack_header
 from knowledge.states import PackStatus
 from realtime.errors import Forbidden, NotFound
@@ -154,6 +165,18 @@ def revision_of(entry: Entry, number: int) -> EntryRevision:
     if revision is None:
         raise NotFound("There is no such revision.")
     return revision
+
+
+def imports_of(pack: KnowledgePack) -> QuerySet[Import]:
+    """The pack's imports, each with how many of its items are where (``shapes.import_header``), by one statement for all."""
+    groups = (
+        ImportItem.objects.filter(job=OuterRef("pk"))
+        .order_by()
+        .values("status", "planned")
+        .annotate(number=Count("pk"))
+    )
+    rows = groups.values(row=JSONObject(status="status", planned="planned", number=Count("pk")))
+    return Import.objects.filter(pack=pack).annotate(item_groups=ArraySubquery(rows))
 
 
 def embedding_models() -> QuerySet[EmbeddingModel]:

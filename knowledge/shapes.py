@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import Count
@@ -166,10 +167,10 @@ def import_header(job: Import) -> dict[str, Any]:
     """The import and how many of its items are where; ``plan`` counts what committing would do (or would have done)."""
     counts = dict.fromkeys(ItemStatus.values, 0)
     plan = {"created": 0, "updated": 0, "unchanged": 0}
-    for status, planned, number in job.items.order_by().values_list("status", "planned").annotate(number=Count("pk")):
-        counts[status] += number
-        if planned:
-            plan[planned] += number
+    for group in _item_groups(job):
+        counts[group["status"]] += group["number"]
+        if group["planned"]:
+            plan[group["planned"]] += group["number"]
     return {
         "id": str(job.id),
         "pack": str(job.pack_id),
@@ -188,6 +189,15 @@ def import_header(job: Import) -> dict[str, Any]:
         "created_at": rfc3339(job.created_at),
         "finished_at": rfc3339(job.finished_at) if job.finished_at else None,
     }
+
+
+def _item_groups(job: Import) -> Iterable[dict[str, Any]]:
+    """``{status, planned, number}``: what a list has read with its jobs (``selectors.imports_of``), or asked for one job."""
+    read: Iterable[dict[str, Any]] | None = vars(job).get("item_groups")
+    if read is not None:
+        return read
+    groups = job.items.order_by().values_list("status", "planned").annotate(number=Count("pk"))
+    return [{"status": status, "planned": planned, "number": number} for status, planned, number in groups]
 
 
 def import_item(item: ImportItem) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, cast
@@ -80,7 +81,14 @@ def read_heads(model: type[Stream], stream_ids: Iterable[UUID]) -> dict[UUID, in
 
 def read_snapshot(source: StreamSource, stream_id: UUID) -> tuple[dict[str, Any], int]:
     """The source's snapshot, read at one moment."""
+    with one_moment():
+        return source.snapshot(stream_id)
+
+
+@contextmanager
+def one_moment() -> Iterator[None]:
+    """A transaction that sees one state of the database and changes nothing; not inside another."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        return source.snapshot(stream_id)
+        yield

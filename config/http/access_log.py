@@ -20,6 +20,7 @@ from django.http.response import HttpResponseBase
 from django.utils.functional import LazyObject, empty
 from django_structlog.middlewares import RequestMiddleware
 
+from accounts import caching
 from config.http.around import Around
 
 logger = structlog.get_logger("quorum.access")
@@ -41,6 +42,8 @@ class AccessLog(Around):
         # Views run on threads of their own, in a copy of this context: they add to this very object.
         request._began, request._queries = time.perf_counter(), Queries()  # type: ignore[attr-defined]  # ours
         _current.set(request._queries)  # type: ignore[attr-defined]  # ours
+        request._cache = []  # type: ignore[attr-defined]  # ours
+        caching.outcomes.set(request._cache)  # type: ignore[attr-defined]  # ours
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         queries: Queries = request._queries  # type: ignore[attr-defined]  # set above
@@ -53,10 +56,12 @@ class AccessLog(Around):
             ms=round((time.perf_counter() - request._began) * 1000, 1),  # type: ignore[attr-defined]  # set above
             queries=queries.count,
             queries_ms=round(queries.seconds * 1000, 1),
+            cache=request._cache or None,  # type: ignore[attr-defined]  # set above
             bytes=len(response.content) if isinstance(response, HttpResponse) else None,
             request_id=request.META.get("HTTP_X_REQUEST_ID"),
         )
         _current.set(None)
+        caching.outcomes.set(None)
         return response
 
 

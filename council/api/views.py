@@ -51,8 +51,8 @@ class SessionView(ApiView):
 
     @extend_schema(responses=s.SessionOut)
     def get(self, request: Request, pk: UUID) -> Response:
-        session = selectors.session_for(self.user, pk)
-        return self.single(selectors.session_detail(session), session.version)
+        detail = selectors.detail_for(self.user, pk)
+        return self.single(detail, detail["version"])
 
     @extend_schema(request=s.SessionPatch, responses=s.SessionOut)
     def patch(self, request: Request, pk: UUID) -> Response:

@@ -57,7 +57,7 @@ def context(session: CouncilSession) -> Json:
     """For ``_branches.html`` and ``_origin.html``."""
     decision = latest_decision(session)
     cited = list(decision.citations.exclude(revision=None).select_related("revision")) if decision else []
-    gone = stale.superseded(session, {one.revision_id for one in cited if one.revision_id is not None})
+    gone = stale.superseded(session.owner, {one.revision_id for one in cited if one.revision_id is not None})
     titles = {str(one.revision_id): one.revision.title for one in cited if one.revision}
     return {
         "fork": ForkForm(session),

@@ -183,7 +183,7 @@ class ImportListView(ApiView):
 
     @extend_schema(responses=ImportOut(many=True), parameters=[OpenApiParameter("status", enum=ImportStatus.values)])
     def get(self, request: Request, pk: str) -> Response:
-        imports = Import.objects.filter(pack=selectors.pack_for(self.user, pk))
+        imports = selectors.imports_of(selectors.pack_for(self.user, pk))
         if status := choice(request, "status", ImportStatus.values):
             imports = imports.filter(status=status)
         return self.paginated(imports, ImportOut)

@@ -5,6 +5,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from accounts import limits
+from accounts.breaker import Breaker
 from accounts.models import User
 from accounts.services import create_api_key
 
@@ -13,7 +14,7 @@ from accounts.services import create_api_key
 def _no_limits(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.RATELIMIT_ENABLE = False
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the real one takes half a second
-    monkeypatch.setattr(limits, "breaker", limits._Breaker())
+    monkeypatch.setattr(limits, "breaker", Breaker())
 
 
 def program_of(user: User) -> Client:

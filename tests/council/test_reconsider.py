@@ -104,7 +104,7 @@ def test_all_citations_are_looked_up_by_one_query(user: User, session: CouncilSe
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        assert sum(one["stale"] is not None for one in stale.mark(whole, many)["citations"]) >= 20
+        assert sum(one["stale"] is not None for one in stale.mark(whole.owner, many)["citations"]) >= 20
     assert len(queries) == 1
 
 

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from accounts import caching
+from accounts.breaker import Breaker
 from accounts.models import User
-from knowledge import results_cache, services
+from knowledge import services
 from knowledge.models import KnowledgePack
 from knowledge.search import SearchResult, search
 from tests.knowledge.conftest import Fill
@@ -28,6 +30,7 @@ def test_the_same_search_comes_from_the_cache(fill: Fill, pack: KnowledgePack) -
     first, second = search([pack], "espresso", explain=True), search([pack], "espresso", explain=True)
     assert (first.cached, second.cached) == (False, True)
     assert first.hits == second.hits
+    assert (first.query, first.mode, first.path) == (second.query, second.mode, second.path)
     assert first.explain
     assert second.explain
     assert (first.explain["cache"], second.explain["cache"]) == ("miss", "hit")
@@ -56,13 +59,15 @@ def test_a_dead_cache_neither_breaks_nor_slows_search(
 ) -> None:
     fill()
     search([pack], "warm up")
-    settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:9/0"}}
-    monkeypatch.setattr(results_cache, "_resume_at", 0.0)
+    settings.CACHES = {
+        **settings.CACHES,
+        "objects": {**settings.CACHES["objects"], "LOCATION": "redis://127.0.0.1:9/0"},
+    }
+    monkeypatch.setattr(caching, "breaker", Breaker())
     began = time.monotonic()
     assert names(search([pack], "espresso"))[0] == "cafe"
     assert time.monotonic() - began < 1.0
-    assert results_cache._resume_at > time.monotonic()
-    monkeypatch.setattr(results_cache, "_resume_at", 0.0)
+    assert not caching.breaker.is_open()
 
 
 class Reranker(BaseHTTPRequestHandler):
