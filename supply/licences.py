@@ -61,7 +61,9 @@ def of(package: lock.Locked) -> Licence:
     known = PLAIN.get(written.lower(), written if _parsed(written) is not None else "")
     if known:
         return Licence(package, known, "License")
-    classes = [str(one).rsplit(" :: ", 1)[-1] for one in told.get_all("Classifier") or [] if str(one).startswith("License")]
+    classes = [
+        str(one).rsplit(" :: ", 1)[-1] for one in told.get_all("Classifier") or [] if str(one).startswith("License")
+    ]
     ids = sorted({CLASSIFIERS[one] for one in classes if one in CLASSIFIERS})
     return Licence(package, ids[0] if len(ids) == 1 else "", "classifier")
 
@@ -80,9 +82,13 @@ def problems(packages: list[lock.Locked]) -> list[str]:
     for package in packages:
         licence = of(package)
         if not licence.expression:
-            wrong.append(f"{package.name} {package.version}: no licence known ({licence.source}); read it into supply/policy.toml")
+            wrong.append(
+                f"{package.name} {package.version}: no licence known ({licence.source}); read it into supply/policy.toml"
+            )
         elif not why(licence):
-            wrong.append(f"{package.name} {package.version}: {licence.expression} is not on the list of supply/policy.toml")
+            wrong.append(
+                f"{package.name} {package.version}: {licence.expression} is not on the list of supply/policy.toml"
+            )
     known = {package.name for package in packages}
     return wrong + [f"{name}: in supply/policy.toml, but no longer locked" for name in sorted(_named() - known)]
 
@@ -91,14 +97,19 @@ def table(packages: list[lock.Locked]) -> str:
     rows = ["| package | version | licence | said by | acceptable because |", "| --- | --- | --- | --- | --- |"]
     for package in packages:
         licence = of(package)
-        rows.append(f"| {package.name} | {package.version} | {licence.expression} | {licence.source} | {why(licence)} |")
+        rows.append(
+            f"| {package.name} | {package.version} | {licence.expression} | {licence.source} | {why(licence)} |"
+        )
     return "\n".join(rows)
 
 
 def page() -> str:
     product, names = lock.product(), {(one.name, one.version) for one in lock.product()}
     tools = [one for one in lock.everything() if (one.name, one.version) not in names]
-    inside = "\n".join(f"| {one['name']} {one.get('version', '')} | {one['inside']} | {one['licence']} |" for one in policy()["bundled"])
+    inside = "\n".join(
+        f"| {one['name']} {one.get('version', '')} | {one['inside']} | {one['licence']} |"
+        for one in policy()["bundled"]
+    )
     return f"""# Licences
 
 Made by `make licences` from the locks, the packages' own metadata and `supply/policy.toml`; a test fails when it is out of date, when a

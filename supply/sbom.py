@@ -50,7 +50,14 @@ def build() -> dict[str, Any]:
 def text() -> str:
     """As it is stored: one line for each hash, or a diff of an upgrade would be unreadable and the file twice as long."""
     indented = json.dumps(build(), indent=1, sort_keys=True, ensure_ascii=False)
-    return re.sub(r'\{\s+"alg": "SHA-256",\s+"content": "([0-9a-f]{64})"\s+\}', r'{"alg": "SHA-256", "content": "\1"}', indented) + "\n"
+    return (
+        re.sub(
+            r'\{\s+"alg": "SHA-256",\s+"content": "([0-9a-f]{64})"\s+\}',
+            r'{"alg": "SHA-256", "content": "\1"}',
+            indented,
+        )
+        + "\n"
+    )
 
 
 def _component(package: lock.Locked) -> dict[str, Any]:
