@@ -21,6 +21,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from packaging.version import Version
+
 from . import advisories, licences, lock
 from .advisories import Finding
 from .lock import Locked
@@ -124,7 +126,8 @@ def _pip_audit(packages: list[Locked]) -> list[dict[str, Any]]:
 
 
 def _finding(said: dict[str, Any], one: dict[str, Any]) -> Finding:
-    fixed = one["fix_versions"][-1] if one["fix_versions"] else None
+    later = sorted((Version(fix) for fix in one["fix_versions"]), key=lambda fix: (fix < Version(said["version"]), fix))
+    fixed = str(later[0]) if later else None  # the nearest one that is no step back
     return Finding(said["name"], said["version"], one["id"], tuple(one.get("aliases", ())), fixed)
 
 
