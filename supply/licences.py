@@ -132,9 +132,16 @@ LGPL library is psycopg, imported unmodified.
 """
 
 
+@cache
+def _spdx() -> Any:
+    """The table of SPDX's licences; it takes a second to build."""
+    return get_spdx_licensing()
+
+
+@cache
 def _parsed(expression: str) -> Any:
     try:
-        return get_spdx_licensing().parse(expression, validate=True) if expression else None
+        return _spdx().parse(expression, validate=True) if expression else None
     except ExpressionError:
         return None
 
