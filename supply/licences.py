@@ -55,9 +55,9 @@ def of(package: lock.Locked) -> Licence:
         told = metadata.metadata(package.name)
     except metadata.PackageNotFoundError:
         return Licence(package, "", "not installed here, and not in the policy")
-    if expression := told.get("License-Expression"):
-        return Licence(package, str(expression), "License-Expression")
-    written = str(told.get("License") or "").strip()
+    if expression := _field(told, "License-Expression"):
+        return Licence(package, expression, "License-Expression")
+    written = _field(told, "License")
     known = PLAIN.get(written.lower(), written if _parsed(written) is not None else "")
     if known:
         return Licence(package, known, "License")
@@ -136,6 +136,10 @@ LGPL library is psycopg, imported unmodified.
 def _spdx() -> Any:
     """The table of SPDX's licences; it takes a second to build."""
     return get_spdx_licensing()
+
+
+def _field(told: metadata.PackageMetadata, name: str) -> str:
+    return str((told.get_all(name) or [""])[0]).strip()
 
 
 @cache

@@ -101,7 +101,7 @@ def _dependencies(quorum: str, packages: list[lock.Locked]) -> list[dict[str, An
     refs: dict[str, list[str]] = {}
     for package in packages:
         refs.setdefault(package.name, []).append(package.purl)
-    needs: dict[str, set[str]] = {quorum: set()} | {package.purl: set() for package in packages}
+    needs: dict[str, set[str]] = {ref: set() for ref in (quorum, *(package.purl for package in packages))}
     for package in packages:
         for parent in package.wanted_by:
             for ref in [quorum] if parent.startswith("-r ") else refs.get(parent, []):

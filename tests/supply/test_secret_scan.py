@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import string
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def pem() -> str:
     return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
-SAMPLES = {
+SAMPLES: dict[str, Callable[[], str]] = {
     "Quorum API key": lambda: f"Authorization: Bearer {keyformat.generate()}",
     "private key": pem,
     "AWS access key": lambda: "AKIA" + "".join(secrets.choice(string.ascii_uppercase) for _ in range(16)),
