@@ -4,7 +4,7 @@ The snapshot (docs/supply-chain/advisories.json) is a floor, not the whole truth
 it stops a downgrade into something known and tells how old that knowledge is. Its keys:
 
 - `taken`: the day, ISO 8601. `how`: where it comes from.
-- `clean`: name to version, what the last live audit looked up and found nothing against.
+- `clean`: the pins (`name==version`) that the last live audit looked up and found nothing against.
 - `advisories`: `id`, `aliases`, `package`, `affected` (PEP 440 specifiers, any of which may match), `fixed` (the version to move to, or
   null), `source` (who says so).
 """
@@ -67,7 +67,7 @@ class Finding:
 class Snapshot:
     taken: date
     how: str
-    clean: dict[str, str]
+    clean: tuple[str, ...]
     advisories: tuple[Advisory, ...]
 
     def findings(self, packages: Iterable[Locked]) -> list[Finding]:
@@ -86,7 +86,7 @@ def load(path: Path = FILE) -> Snapshot:
         Advisory(one["id"], one["package"], tuple(one["affected"]), one["fixed"], tuple(one["aliases"]), one["source"])
         for one in said["advisories"]
     )
-    return Snapshot(date.fromisoformat(said["taken"]), said["how"], said["clean"], listed)
+    return Snapshot(date.fromisoformat(said["taken"]), said["how"], tuple(said["clean"]), listed)
 
 
 def store(snapshot: Snapshot, path: Path = FILE) -> None:
@@ -95,11 +95,16 @@ def store(snapshot: Snapshot, path: Path = FILE) -> None:
          "source": one.source}
         for one in sorted(snapshot.advisories, key=lambda one: (one.package, one.id))
     ]  # fmt: skip
-    said = {"taken": snapshot.taken.isoformat(), "how": snapshot.how, "clean": snapshot.clean, "advisories": listed}
+    said = {
+        "taken": snapshot.taken.isoformat(),
+        "how": snapshot.how,
+        "clean": list(snapshot.clean),
+        "advisories": listed,
+    }
     path.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def merged(old: Snapshot, found: list[Finding], looked_up: dict[str, str], today: date) -> Snapshot:
+def merged(old: Snapshot, found: list[Finding], looked_up: set[str], today: date) -> Snapshot:
     """The snapshot after a live audit: what it found is added by exact version; what was known stays known."""
     known = {(one.package, name) for one in old.advisories for name in (one.id, *one.aliases)}
     new = tuple(
@@ -107,9 +112,8 @@ def merged(old: Snapshot, found: list[Finding], looked_up: dict[str, str], today
         for one in found
         if not {(one.package, name) for name in one.names} & known
     )
-    hit = {one.package for one in found}
-    clean = {name: version for name, version in sorted(looked_up.items()) if name not in hit}
-    return Snapshot(today, "pip-audit, and what was stored before", clean, old.advisories + new)
+    clean = looked_up - {f"{one.package}=={one.version}" for one in found}
+    return Snapshot(today, "pip-audit, and what was stored before", tuple(sorted(clean)), old.advisories + new)
 
 
 def excused(finding: Finding, ignored: list[dict[str, Any]], today: date) -> bool:

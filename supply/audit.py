@@ -36,18 +36,26 @@ class NoService(Exception):
     """The advisory service did not answer, or not about our packages."""
 
 
-def live(packages: list[Locked]) -> tuple[list[Finding], dict[str, str]]:
-    """What the service knows against these: findings, and name to version of what it looked up. Raises NoService."""
+def live(packages: list[Locked]) -> tuple[list[Finding], set[str]]:
+    """What the service knows against these: findings, and the pins that it looked up. Raises NoService when that is none.
+
+    A part that fails takes nothing from what another part found: its pins are missing from the second.
+    """
     found: list[Finding] = []
-    looked_up: dict[str, str] = {}
+    looked_up: set[str] = set()
+    silent = NoService("it knows none of the packages")
     for group in _without_twins(packages):
-        for said in _pip_audit(group):
-            if "skip_reason" in said:
-                continue
-            looked_up[said["name"]] = said["version"]
-            found += [_finding(said, one) for one in said["vulns"]]
+        try:
+            answers = _pip_audit(group)
+        except NoService as error:
+            silent = error
+            continue
+        for said in answers:
+            if "skip_reason" not in said:
+                looked_up.add(f"{said['name']}=={said['version']}")
+                found += [_finding(said, one) for one in said["vulns"]]
     if not looked_up:
-        raise NoService("it knows none of the packages")
+        raise silent
     return found, looked_up
 
 
@@ -63,9 +71,9 @@ def report(packages: list[Locked], today: date, *, offline: bool, write: bool) -
                 f"audit: no advisory service within reach ({error}); only the snapshot of {snapshot.taken} was compared"
             )
         else:
-            missed = sorted({one.name for one in packages} - set(looked_up))
-            said.append(f"audit: the service was asked about {len(looked_up)} packages")
-            said += [f"audit: not known to the service: {', '.join(missed)}"] if missed else []
+            missed = sorted({one.pin for one in packages} - looked_up)
+            said.append(f"audit: the service was asked about {len(looked_up)} pins")
+            said += [f"audit: not audited by the service: {', '.join(missed)}"] if missed else []
             found += [
                 one for one in new if not any(one.package == old.package and one.names & old.names for old in found)
             ]
@@ -73,7 +81,7 @@ def report(packages: list[Locked], today: date, *, offline: bool, write: bool) -
                 advisories.store(advisories.merged(snapshot, new, looked_up, today))
     age = (today - snapshot.taken).days
     said.append(
-        f"audit: snapshot of {snapshot.taken}: {len(snapshot.advisories)} advisories, {len(snapshot.clean)} packages audited live"
+        f"audit: snapshot of {snapshot.taken}: {len(snapshot.advisories)} advisories, {len(snapshot.clean)} pins audited live"
     )
     if age > STALE_DAYS:
         said.append(
@@ -99,7 +107,7 @@ def _without_twins(packages: list[Locked]) -> list[list[Locked]]:
 def _pip_audit(packages: list[Locked]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         pins = Path(folder) / "pins.txt"
-        pins.write_text("".join(f"{one.name}=={one.version}\n" for one in packages), encoding="utf-8")
+        pins.write_text("".join(f"{one.pin}\n" for one in packages), encoding="utf-8")
         command = [
             sys.executable,
             "-m",

@@ -39,6 +39,10 @@ class Locked:
         return f"pkg:pypi/{self.name}@{self.version}"
 
     @property
+    def pin(self) -> str:
+        return f"{self.name}=={self.version}"
+
+    @property
     def direct(self) -> bool:
         return any(parent.startswith("-r ") for parent in self.wanted_by)
 

@@ -28,12 +28,16 @@ class Service(BaseHTTPRequestHandler):
     """Answers as OSV's /v1/query does: `known` is name to version to fix."""
 
     known: ClassVar[dict[tuple[str, str], str]] = {}
+    broken: ClassVar[set[tuple[str, str]]] = set()  # what it answers with a 500
     asked: ClassVar[list[str]] = []
 
     def do_POST(self) -> None:
         wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         name, version = wanted["package"]["name"], wanted["version"]
         self.asked.append(name)
+        if (name, version) in self.broken:
+            self.send_error(500)
+            return
         said: dict[str, Any] = {}
         if fixed := self.known.get((name, version)):
             ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": fixed}]}]
@@ -62,6 +66,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Service]]:
     monkeypatch.setenv("PIP_AUDIT_OSV_URL", f"http://127.0.0.1:{server.server_port}/v1/query")
     monkeypatch.setattr(Service, "known", {})
     monkeypatch.setattr(Service, "asked", [])
+    monkeypatch.setattr(Service, "broken", set())
     yield Service
     server.shutdown()
     server.server_close()
@@ -72,7 +77,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Service]]:
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A snapshot of one hole, in place of the real one, and a policy without exceptions."""
     path = tmp_path / "advisories.json"
-    advisories.store(Snapshot(TODAY, "by hand", {}, (HOLE,)), path)
+    advisories.store(Snapshot(TODAY, "by hand", (), (HOLE,)), path)
     monkeypatch.setattr(advisories.load, "__defaults__", (path,))
     monkeypatch.setattr(advisories.store, "__defaults__", (path,))
     monkeypatch.setitem(licences.policy(), "ignored", [])
@@ -97,7 +102,7 @@ def test_the_service_is_asked_about_every_version_of_every_package(service: type
     packages = [some("numpy", "2.4.6"), some("numpy", "2.5.5"), some("six", "1.17.0")]
     said, wrong = audit.report(packages, TODAY, offline=False, write=False)
     assert (sorted(service.asked), wrong) == (["numpy", "numpy", "six"], [])
-    assert "audit: the service was asked about 2 packages" in said
+    assert "audit: the service was asked about 3 pins" in said
 
 
 def test_what_the_service_knows_fails_and_is_stored(service: type[Service], stored: Path) -> None:
@@ -105,8 +110,16 @@ def test_what_the_service_knows_fails_and_is_stored(service: type[Service], stor
     packages = [some("six", "1.17.0"), some("attrs", "26.1.0")]
     _, wrong = audit.report(packages, TODAY, offline=False, write=True)
     assert wrong == ["six 1.17.0: PYSEC-2026-9999 (CVE-2026-9999), fixed in 1.18.0"]
-    assert advisories.load().clean == {"attrs": "26.1.0"}
+    assert advisories.load().clean == ("attrs==26.1.0",)
     assert audit.report(packages, TODAY, offline=True, write=False)[1] == wrong
+
+
+def test_what_one_part_found_is_kept_when_another_fails(service: type[Service], stored: Path) -> None:
+    service.known["numpy", "2.4.6"] = "2.4.7"
+    service.broken.add(("numpy", "2.5.5"))
+    said, wrong = audit.report([some("numpy", "2.4.6"), some("numpy", "2.5.5")], TODAY, offline=False, write=False)
+    assert wrong == ["numpy 2.4.6: PYSEC-2026-9999 (CVE-2026-9999), fixed in 2.4.7"]
+    assert "audit: not audited by the service: numpy==2.5.5" in said
 
 
 def test_a_service_that_is_away_is_said_and_the_snapshot_still_counts(
@@ -119,7 +132,7 @@ def test_a_service_that_is_away_is_said_and_the_snapshot_still_counts(
         said, wrong = audit.report([some("django", "5.2.16")], TODAY, offline=False, write=True)
     assert said[0].startswith("audit: no advisory service within reach (")
     assert wrong == ["django 5.2.16: PYSEC-1 (CVE-1), fixed in 5.2.17"]
-    assert advisories.load().clean == {}
+    assert advisories.load().clean == ()
 
 
 def test_an_old_snapshot_is_said(stored: Path) -> None:
