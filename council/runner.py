@@ -274,7 +274,7 @@ def _give_up(talk: Conversation, error: Fenced | BudgetExhausted | BudgetBusy | 
 
 
 def _model_failure(talk: Conversation, error: LlmError) -> Failure:
-    again = backoff(talk.claim.attempt, error, random.Random()) if error.retryable else None  # noqa: S311
+    again = backoff(talk.claim.attempt, error, random.Random()) if error.retryable else None  # noqa: S311  # spreads a herd; nothing secret
     return Failure(error.code, str(error), again, blame_model=error.blame, settlement=talk.failed(error))
 
 

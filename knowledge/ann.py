@@ -70,7 +70,7 @@ def nearest(space_id: int, query: Vector, count: int) -> list[UUID]:
 
 def nearest_sql(space_id: int, dimension: int, count: int) -> str:
     return (
-        f"SELECT passage_id, embedding::halfvec({dimension:d}) <=> %s::halfvec({dimension:d}) AS distance"  # noqa: S608
+        f"SELECT passage_id, embedding::halfvec({dimension:d}) <=> %s::halfvec({dimension:d}) AS distance"  # noqa: S608  # whole numbers
         f" FROM knowledge_passagevector WHERE space_id = {space_id:d} AND live ORDER BY distance LIMIT {count:d}"
     )
 

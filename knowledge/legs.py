@@ -296,7 +296,7 @@ def _lexical_half(leg: Leg, made: Conditions) -> str:
         SELECT l.passage_id FROM {_joins(leg, "knowledge_passagelexical", "l")}
         WHERE l.tsv @@ %(gate)s::tsquery AND l.pack_id = %(pack)s {"" if leg.snapshot else "AND l.live"} {_where(leg, made)}
         ORDER BY l.bm <#> {_BM}, l.passage_id LIMIT %(depth)s
-    """  # noqa: S608
+    """  # noqa: S608  # constants of this module; values are bound
 
 
 def _dense_half(leg: Leg, made: Conditions, near: Sequence[UUID] | None) -> str:
@@ -304,12 +304,12 @@ def _dense_half(leg: Leg, made: Conditions, near: Sequence[UUID] | None) -> str:
     index found, filtered."""
     if near is not None:
         found = _joins(leg, "(SELECT unnest(%(near)s::uuid[]) AS passage_id)", "n")
-        return f"SELECT n.passage_id FROM {found} WHERE true {_where(leg, made)}"  # noqa: S608
+        return f"SELECT n.passage_id FROM {found} WHERE true {_where(leg, made)}"  # noqa: S608  # constants of this module; values are bound
     return f"""
         SELECT v.passage_id FROM {_joins(leg, "knowledge_passagevector", "v")}
         WHERE v.space_id = %(space)s {"" if leg.snapshot else "AND v.live"} {_where(leg, made)}
         ORDER BY ({_distance(leg, "v.embedding")}) + 0, v.passage_id LIMIT %(depth)s
-    """  # noqa: S608
+    """  # noqa: S608  # constants of this module; values are bound
 
 
 def _distance(leg: Leg, column: str) -> str:

@@ -34,7 +34,7 @@ def retire(entry_ids: Sequence[UUID]) -> None:
     # Of a revision that was retired before and that nothing pins any more, the words are still there.
     _run(
         f"""DELETE FROM knowledge_passagelexical l USING knowledge_passage p
-            WHERE p.id = l.passage_id AND p.entry_id = ANY(%(entries)s) AND NOT {PINNED}""",  # noqa: S608
+            WHERE p.id = l.passage_id AND p.entry_id = ANY(%(entries)s) AND NOT {PINNED}""",  # noqa: S608  # constants of ours; values are bound
         values,
     )
     _run(
@@ -42,7 +42,7 @@ def retire(entry_ids: Sequence[UUID]) -> None:
            WHERE p.id = v.passage_id AND p.entry_id = ANY(%(entries)s) AND v.live""",
         values,
     )
-    _run(f"DELETE FROM knowledge_passage p WHERE p.entry_id = ANY(%(entries)s) AND NOT {PINNED}", values)  # noqa: S608
+    _run(f"DELETE FROM knowledge_passage p WHERE p.entry_id = ANY(%(entries)s) AND NOT {PINNED}", values)  # noqa: S608  # constants of ours; values are bound
 
 
 def revive(revision_ids: Sequence[UUID], chunker_version: int) -> set[UUID]:
@@ -75,10 +75,10 @@ def drop_useless(pack: KnowledgePack) -> None:
     values = {"pack": pack.pk}
     for table in ("passagevector", "passagelexical"):
         _run(
-            f"DELETE FROM knowledge_{table} r USING knowledge_passage p WHERE p.id = r.passage_id AND {_USELESS}",  # noqa: S608
+            f"DELETE FROM knowledge_{table} r USING knowledge_passage p WHERE p.id = r.passage_id AND {_USELESS}",  # noqa: S608  # constants of ours; values are bound
             values,
         )
-    _run(f"DELETE FROM knowledge_passage p WHERE {_USELESS}", values)  # noqa: S608
+    _run(f"DELETE FROM knowledge_passage p WHERE {_USELESS}", values)  # noqa: S608  # constants of ours; values are bound
 
 
 def count_terms(snapshot_ids: Sequence[UUID]) -> None:

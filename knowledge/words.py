@@ -54,7 +54,7 @@ _ENTRIES: Final = f"""
         ) AS weighed
         ON CONFLICT (revision_id) DO UPDATE SET bm = excluded.bm
     )
-"""  # noqa: S608
+"""  # noqa: S608  # constants of this module
 
 # A passage of a revision that is no longer the entry's is there for snapshots alone: it gets the other mark and does not count.
 _ADD: Final = f"""
@@ -83,7 +83,7 @@ _ADD: Final = f"""
     SELECT count(*) FILTER (WHERE live), coalesce(sum(dl) FILTER (WHERE live), 0), coalesce(max(avgdl), 0),
            coalesce((SELECT max(avgdl) FROM docs), 0)
     FROM d
-"""  # noqa: S608
+"""  # noqa: S608  # constants of this module
 
 _REMOVE: Final = """
     WITH gone AS MATERIALIZED (
@@ -114,7 +114,7 @@ _REWEIGH: Final = f"""
     FROM (SELECT passage_id, tsv, dl, %(avgdl)s::float8 AS avgdl FROM knowledge_passagelexical
           WHERE pack_id = %(pack)s AND (%(passages)s::uuid[] IS NULL OR passage_id = ANY(%(passages)s::uuid[]))) AS d
     WHERE target.passage_id = d.passage_id
-"""  # noqa: S608
+"""  # noqa: S608  # constants of this module
 
 # Of the entries whose first passage is among the given ones, but with all their passages.
 _REWEIGH_ENTRIES: Final = f"""
@@ -126,7 +126,7 @@ _REWEIGH_ENTRIES: Final = f"""
         FROM chosen JOIN knowledge_passage p USING (revision_id) JOIN knowledge_passagelexical l ON l.passage_id = p.id
     ), {_ENTRIES}
     SELECT 1
-"""  # noqa: S608
+"""  # noqa: S608  # constants of this module
 
 
 def pack_mark(pack_id: UUID) -> str:

@@ -74,7 +74,7 @@ def _running(data: DataDir) -> ServiceUrls | None:
 def _start_keeper(data: DataDir) -> None:
     """Returns when the services are up. Those who lose the race for the data directory wait a little for the winner."""
     command = [sys.executable, "-m", "config.embedded.testing", str(data.root)]
-    started = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)  # noqa: S603
+    started = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)  # noqa: S603  # our own module
     if started.returncode == EXIT_BUSY:
         time.sleep(0.5)
     elif started.returncode != 0:
