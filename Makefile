@@ -51,10 +51,10 @@ check: setup ## format, lint, types, import contracts, migrations, deployment ch
 	$(VENV)/bin/lint-imports
 	$(PY) manage.py makemigrations --check --dry-run
 	PUBLIC_URL=https://quorum.example.org $(PY) manage.py check --deploy --fail-level WARNING
-	$(PY) -m supply.audit --offline
-	$(PY) -m supply.licences
-	$(PY) -m supply.sbom
-	$(PY) -m supply.secret_scan
+	$(PY) -m deploy.supply.audit --offline
+	$(PY) -m deploy.supply.licences
+	$(PY) -m deploy.supply.sbom
+	$(PY) -m deploy.supply.secret_scan
 
 format: setup
 	$(PY) -m ruff format .
@@ -94,13 +94,13 @@ lock: ## compile requirements*.in into exact pins with hashes; then licences and
 	$(MAKE) licences sbom
 
 audit: setup ## known vulnerabilities, live where the service answers (WRITE=--write stores what it says)
-	$(PY) -m supply.audit $(WRITE)
+	$(PY) -m deploy.supply.audit $(WRITE)
 
 licences: setup ## docs/licences.md
-	$(PY) -m supply.licences --write
+	$(PY) -m deploy.supply.licences --write
 
 sbom: setup ## docs/supply-chain/sbom.json (CycloneDX 1.6)
-	$(PY) -m supply.sbom --write
+	$(PY) -m deploy.supply.sbom --write
 
 secrets: setup ## look for secrets in what git tracks
-	$(PY) -m supply.secret_scan
+	$(PY) -m deploy.supply.secret_scan

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from supply import advisories, audit, licences, lock
-from supply.advisories import Advisory, Finding, Snapshot
+from deploy.supply import advisories, audit, licences, lock
+from deploy.supply.advisories import Advisory, Finding, Snapshot
 
 TODAY = date(2026, 11, 23)
 HOLE = Advisory("PYSEC-1", "django", ("<4.2.30", ">=5,<5.2.17"), "5.2.17", ("CVE-1",), "somebody")

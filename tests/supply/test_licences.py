@@ -6,8 +6,8 @@ from importlib import metadata
 
 import pytest
 
-from supply import licences, lock
-from supply.licences import Licence
+from deploy.supply import licences, lock
+from deploy.supply.licences import Licence
 
 
 def some(name: str = "some", version: str = "1") -> lock.Locked:
@@ -39,7 +39,7 @@ def test_a_new_package_is_a_problem() -> None:
 
 def test_an_entry_of_the_policy_that_nothing_needs_is_a_problem() -> None:
     left = [one for one in lock.everything() if one.name != "psycopg-pool"]
-    assert licences.problems(left) == ["psycopg-pool: in supply/policy.toml, but no longer locked"]
+    assert licences.problems(left) == ["psycopg-pool: in deploy/supply/policy.toml, but no longer locked"]
 
 
 @pytest.mark.parametrize(

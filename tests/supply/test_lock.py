@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from supply import ROOT, lock
+from deploy.supply import ROOT, lock
 
 LOCKS = [*lock.PRODUCT, *lock.TOOLS]
 SHA = "0" * 64

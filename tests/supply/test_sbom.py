@@ -14,7 +14,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from supply import ROOT, licences, lock, sbom
+from deploy.supply import ROOT, licences, lock, sbom
 
 BUILT = sbom.build()
 
@@ -41,7 +41,7 @@ def test_two_processes_make_the_same_bytes() -> None:
     """With other seeds for hashing, so that no set's order gets in."""
     made = [
         subprocess.run(
-            [sys.executable, "-c", "from supply import sbom; print(sbom.text(), end='')"],
+            [sys.executable, "-c", "from deploy.supply import sbom; print(sbom.text(), end='')"],
             cwd=ROOT, env={"PYTHONHASHSEED": seed, "PATH": ""}, capture_output=True, text=True, check=True,
         ).stdout
         for seed in ("1", "2")

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from accounts import keyformat
-from supply import ROOT, secret_scan
+from deploy.supply import ROOT, secret_scan
 
 LETTERS = string.ascii_letters + string.digits
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from supply import ROOT
+from deploy.supply import ROOT
 
 PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)))

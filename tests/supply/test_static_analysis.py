@@ -6,7 +6,7 @@ import re
 import subprocess
 import tomllib
 
-from supply import ROOT
+from deploy.supply import ROOT
 
 EXCEPTION = re.compile(r"# noqa:(?P<codes>[^#]*\bS\d{3}\b[^#]*)(?P<reason>#\s*\S.*)?$")
 

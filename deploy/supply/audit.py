@@ -1,8 +1,8 @@
 """What is known against the locked packages.
 
-    python -m supply.audit               ask the advisory service through pip-audit, and the snapshot
-    python -m supply.audit --offline     the snapshot alone (`make check`)
-    python -m supply.audit --write       and store what the service said
+    python -m deploy.supply.audit               ask the advisory service through pip-audit, and the snapshot
+    python -m deploy.supply.audit --offline     the snapshot alone (`make check`)
+    python -m deploy.supply.audit --write       and store what the service said
 
 pip-audit ends with "No known vulnerabilities found" and 0 when an index does not know its packages at all, as mirrors without advisory
 data do not; so what it *skipped* counts here as not audited, and that is said. PIP_AUDIT_VULNERABILITY_SERVICE and PIP_AUDIT_OSV_URL

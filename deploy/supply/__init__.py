@@ -6,6 +6,6 @@ running product, and nothing here imports it but the format of an API key.
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-POLICY = ROOT / "supply" / "policy.toml"
+ROOT = Path(__file__).resolve().parents[2]
+POLICY = ROOT / "deploy" / "supply" / "policy.toml"
 FOLDER = ROOT / "docs" / "supply-chain"

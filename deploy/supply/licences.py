@@ -1,7 +1,7 @@
 """The licence of every locked package, from its own metadata, held against policy.toml.
 
-    python -m supply.licences            say what is wrong; exit 1 if anything is
-    python -m supply.licences --write    and write docs/licences.md
+    python -m deploy.supply.licences            say what is wrong; exit 1 if anything is
+    python -m deploy.supply.licences --write    and write docs/licences.md
 
 A package that is locked for another system is not installed here: its licence stands in the policy, with where it was read.
 """
@@ -83,14 +83,14 @@ def problems(packages: list[lock.Locked]) -> list[str]:
         licence = of(package)
         if not licence.expression:
             wrong.append(
-                f"{package.name} {package.version}: no licence known ({licence.source}); read it into supply/policy.toml"
+                f"{package.name} {package.version}: no licence known ({licence.source}); read it into deploy/supply/policy.toml"
             )
         elif not why(licence):
             wrong.append(
-                f"{package.name} {package.version}: {licence.expression} is not on the list of supply/policy.toml"
+                f"{package.name} {package.version}: {licence.expression} is not on the list of deploy/supply/policy.toml"
             )
     known = {package.name for package in packages}
-    return wrong + [f"{name}: in supply/policy.toml, but no longer locked" for name in sorted(_named() - known)]
+    return wrong + [f"{name}: in deploy/supply/policy.toml, but no longer locked" for name in sorted(_named() - known)]
 
 
 def table(packages: list[lock.Locked]) -> str:
@@ -112,8 +112,8 @@ def page() -> str:
     )
     return f"""# Licences
 
-Made by `make licences` from the locks, the packages' own metadata and `supply/policy.toml`; a test fails when it is out of date, when a
-package is new, and when a licence is not on the list there. Quorum itself is Apache-2.0. No GPL or AGPL in what is shipped; the one
+Made by `make licences` from the locks, the packages' own metadata and `deploy/supply/policy.toml`; a test fails when it is out of date,
+when a package is new, and when a licence is not on the list there. Quorum itself is Apache-2.0. No GPL or AGPL in what is shipped; the one
 LGPL library is psycopg, imported unmodified.
 
 ## What Quorum runs

@@ -1,7 +1,7 @@
 """The bill of materials: CycloneDX 1.6, made from the locks, the licences and the policy, and nothing else.
 
-    python -m supply.sbom            compare with docs/supply-chain/sbom.json; exit 1 if it differs
-    python -m supply.sbom --write    write it
+    python -m deploy.supply.sbom            compare with docs/supply-chain/sbom.json; exit 1 if it differs
+    python -m deploy.supply.sbom --write    write it
 
 Two people who make it from one commit get the same bytes: no time and no chance is in it, and its serial number is a UUID of what it
 says (RFC 9562, version 5). One pin stands for a file on every platform, so the hashes hang on a reference of type "distribution" (any

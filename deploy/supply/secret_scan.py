@@ -1,6 +1,6 @@
 """Looks for secrets in what git tracks.
 
-    python -m supply.secret_scan [FILE ...]      exit 1 if a file holds one
+    python -m deploy.supply.secret_scan [FILE ...]      exit 1 if a file holds one
 
 Each rule knows a form that is a secret by its shape: API keys of ours with a valid checksum, private keys, tokens of the usual
 providers, passwords in URLs, and long random words assigned to a name such as `SECRET_KEY`. What is found is never printed whole.
