@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts import audit
-from accounts.models import User
+from accounts.models import Departure, User
 from knowledge import news, passages, retention, words
 from knowledge.models import KnowledgePack, Visibility
 from knowledge.services import locking, sharing
@@ -103,6 +103,8 @@ def restore_pack(pack_id: UUID) -> KnowledgePack:
     pack = locking.locked_pack(pack_id)
     if pack.status != PackStatus.DELETED or pack.deleted_at is None or pack.deleted_at <= purged_before():
         raise NotFound("There is no such pack in the trash.")
+    if Departure.objects.filter(user=pack.owner_id, state=Departure.State.PURGING).exists():
+        raise NotFound("The account of its owner is being deleted, and the pack with it.")
     pack.status, pack.deleted_at, pack.deleted_from = pack.deleted_from or PackStatus.ACTIVE, None, ""
     pack.version += 1
     pack.save(update_fields=["status", "deleted_at", "deleted_from", "version", "updated_at"])
