@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,7 +15,7 @@ from django.db.models.functions import Coalesce
 from accounts import holdings
 from accounts.holdings import Amount, Json, Member, SharedThing
 from accounts.models import User
-from knowledge import exports, services
+from knowledge import exports, services, sizes
 from knowledge.models import EntryRevision, KnowledgePack, Visibility
 from knowledge.services import purging
 from knowledge.states import PackStatus
@@ -25,11 +24,6 @@ from realtime.errors import NotFound
 SLICE_S: Final = 1.0  # of a pack's purge in one step
 ROWS: Final = 1000
 
-_STORED: Final = """
-    SELECT coalesce(sum(pg_column_size(r.content)), 0) FROM knowledge_knowledgepack p
-    JOIN knowledge_entry e ON e.pack_id = p.id JOIN knowledge_entryrevision r ON r.entry_id = e.id
-    WHERE p.owner_id = %(user)s
-"""
 _STORED_BY_DAY: Final = """
     SELECT (r.created_at AT TIME ZONE 'UTC')::date, sum(pg_column_size(r.content)), count(*) FROM knowledge_knowledgepack p
     JOIN knowledge_entry e ON e.pack_id = p.id JOIN knowledge_entryrevision r ON r.entry_id = e.id
@@ -85,7 +79,7 @@ class Packs(holdings.Holding):
         return {
             "storage": {
                 **counted,
-                "entry_bytes": int(_rows(_STORED, values)[0][0]),
+                "entry_bytes": sizes.of_person(user.pk),
                 "passages": passages[1],
                 "passage_bytes": int(passages[0]),
                 "days": [
@@ -96,7 +90,7 @@ class Packs(holdings.Holding):
         }
 
     def meters(self) -> Mapping[str, Callable[[UUID], Amount]]:
-        return {"packs": packs_of, "entries": entries_of, "storage_bytes": bytes_of}
+        return {"packs": packs_of, "entries": entries_of, "storage_bytes": sizes.of_person}
 
 
 def packs_of(user_id: UUID) -> int:
@@ -106,11 +100,6 @@ def packs_of(user_id: UUID) -> int:
 def entries_of(user_id: UUID) -> int:
     packs = KnowledgePack.objects.filter(owner=user_id).exclude(status=PackStatus.DELETED)
     return int(packs.aggregate(sum=Coalesce(Sum("entry_count"), 0))["sum"])
-
-
-def bytes_of(user_id: UUID) -> int:
-    """As they lie in the database, compressed where PostgreSQL does that; of all revisions, for these are kept."""
-    return int(Decimal(_rows(_STORED, {"user": user_id})[0][0]))
 
 
 def _purge(pack: KnowledgePack) -> None:

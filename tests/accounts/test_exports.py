@@ -86,7 +86,9 @@ def _pack_lines(browser: Client, pack: object) -> list[dict[str, Any]]:
         return [json.loads(line) for line in archive.read(name).splitlines()]
 
 
-def test_the_audit_log_of_oneself_is_in_it_without_what_is_others(browser: Client, user: User, other_user: User) -> None:
+def test_the_audit_log_of_oneself_is_in_it_without_what_is_others(
+    browser: Client, user: User, other_user: User
+) -> None:
     audit.record("user.changed", user, by=other_user, fields=["name"])
     with fetched(browser, made(browser)) as archive:
         entries = [json.loads(line) for line in archive.read("audit.jsonl").splitlines()]
