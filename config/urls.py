@@ -27,6 +27,7 @@ urlpatterns = [
     path("api/", include("accounts.api.audit")),
     path("api/", include("accounts.api.profile")),
     path("api/", include("accounts.api.account")),
+    path("api/", include("accounts.api.usage")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", api_docs.swagger, name="api-docs"),
     path("api/redoc", api_docs.redoc, name="api-redoc"),

@@ -190,7 +190,9 @@ class TestPurge:
         departures.ask(full)
         in_the_past()
         clean()
-        actors = PackEvent.objects.filter(payload__actor__id=str(full.pk)).values_list("payload__actor__name", flat=True)
+        actors = PackEvent.objects.filter(payload__actor__id=str(full.pk)).values_list(
+            "payload__actor__name", flat=True
+        )
         assert set(actors) == {None}
 
     def test_the_audit_log_says_that_and_no_more_and_stays_sound(self, full: User) -> None:
