@@ -4,7 +4,7 @@ what it is. Each of these apps makes one ``Holding`` and registers it when Djang
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db.models import Model
 
 from accounts.models import User
+from realtime.models import Stream
 
 Json = dict[str, Any]
 Amount = int | Decimal
@@ -40,6 +41,8 @@ class Holding(ABC):
     """``layer``: an app that builds on another one has the higher number, and its things go first."""
 
     name: ClassVar[str]
+    things: ClassVar[str]  # what it has, as a list of them is called
+    stream: ClassVar[type[Stream]]  # whose rows can be watched
     layer: ClassVar[int]
     owned: ClassVar[tuple[type[Model], ...]]  # whose rows name a person as their owner, and that ``purge_step`` deletes
 
@@ -69,6 +72,11 @@ class Holding(ABC):
     @abstractmethod
     def usage(self, user: User, since: datetime, until: datetime) -> Json:
         """What was used in the half-open time, in a constant number of statements."""
+
+    @abstractmethod
+    def activity(self, user: User, watched: Collection[UUID]) -> list[Json]:
+        """Of the things with these ids those that the person may see, and whatever of theirs runs: ``{id, name, status, running_since}``,
+        the last null where nothing runs. In a constant number of statements."""
 
     def meters(self) -> Mapping[str, Callable[[UUID], Amount]]:
         """How much of each limit (``quotas.LIMITS``) that this app counts a person uses now."""

@@ -28,6 +28,7 @@ urlpatterns = [
     path("api/", include("accounts.api.profile")),
     path("api/", include("accounts.api.account")),
     path("api/", include("accounts.api.usage")),
+    path("api/", include("accounts.api.activity")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", api_docs.swagger, name="api-docs"),
     path("api/redoc", api_docs.redoc, name="api-redoc"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
@@ -29,6 +29,8 @@ _LARGE: Final = ("council_sessionevent WHERE stream_id", "council_llmcall WHERE 
 
 class Councils(holdings.Holding):
     name = "council"
+    things = "councils"
+    stream = CouncilSession
     layer = 2
     owned = (CouncilSession, CouncilTemplate)
 
@@ -87,6 +89,14 @@ class Councils(holdings.Holding):
             _add(total, row)
         ordered = sorted(models.values(), key=lambda one: (-one["usd"], one["model"]))
         return {"total": total, "days": [days[day] for day in sorted(days)], "models": ordered}
+
+    def activity(self, user: User, watched: Collection[UUID]) -> list[Json]:
+        shown = CouncilSession.objects.filter(Q(status__in=OPEN) | Q(pk__in=watched), owner=user)
+        since = Run.objects.filter(session=OuterRef("pk"), status__in=OPEN_RUNS).values("started_at")[:1]
+        rows = shown.annotate(running_since=Subquery(since)).order_by("-created_at", "-id")
+        return [
+            {"id": one.pk, "name": one.title, "status": one.status, "running_since": one.running_since} for one in rows
+        ]
 
     def meters(self) -> Mapping[str, Callable[[UUID], Amount]]:
         return {

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count, Sum
+from django.db.models import Count, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from accounts import holdings
 from accounts.holdings import Amount, Json, Member, SharedThing
 from accounts.models import User
-from knowledge import exports, services, sizes
-from knowledge.models import EntryRevision, KnowledgePack, Visibility
+from knowledge import exports, selectors, services, sizes
+from knowledge.models import EntryRevision, Import, KnowledgePack, Visibility
 from knowledge.services import purging
-from knowledge.states import PackStatus
+from knowledge.states import ImportStatus, PackStatus
 from realtime.errors import NotFound
 
 SLICE_S: Final = 1.0  # of a pack's purge in one step
@@ -42,6 +42,8 @@ _UNNAMED: Final = """
 
 class Packs(holdings.Holding):
     name = "knowledge"
+    things = "packs"
+    stream = KnowledgePack
     layer = 1
     owned = (KnowledgePack,)
 
@@ -88,6 +90,17 @@ class Packs(holdings.Holding):
                 ],
             }
         }
+
+    def activity(self, user: User, watched: Collection[UUID]) -> list[Json]:
+        """A pack runs while an import of the person's is at work in it."""
+        at_work = [ImportStatus.QUEUED, ImportStatus.READING, ImportStatus.WRITING]
+        imports = Import.objects.filter(created_by=user, status__in=at_work)
+        since = imports.filter(pack=OuterRef("pk")).order_by("created_at").values("created_at")[:1]
+        shown = selectors.readable_packs(user).filter(Q(pk__in=watched) | Q(pk__in=imports.values("pack")))
+        rows = shown.annotate(running_since=Subquery(since)).order_by("-created_at", "-id")
+        return [
+            {"id": one.pk, "name": one.name, "status": one.status, "running_since": one.running_since} for one in rows
+        ]
 
     def meters(self) -> Mapping[str, Callable[[UUID], Amount]]:
         return {"packs": packs_of, "entries": entries_of, "storage_bytes": sizes.of_person}

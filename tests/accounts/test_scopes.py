@@ -42,6 +42,7 @@ IMPLIED = {
 # is noticed; a path that nothing here begins fails. Longer beginnings first. None: for people alone.
 RULES: tuple[tuple[str, set[str] | None, set[str] | None], ...] = (
     ("api/me/sessions", None, None),
+    ("api/me/activity", None, None),
     ("api/me/export", None, None),
     ("api/me/deletion", None, None),
     ("api/me/api-keys", {"admin"}, {"admin"}),

@@ -214,12 +214,8 @@ API: dict[tuple[str, str], Row] = {
 OPEN = {"schema", "api-docs", "api-redoc", "asyncapi", "asyncapi-yaml", "livez", "readyz"}
 DOORS = {"accounts:login", "no-phones"}  # tests/accounts
 PERSONS = {"me-sessions", "me-session"}  # not for keys: tests/accounts/test_logins.py
-PERSONS |= {
-    "me-export",
-    "me-export-one",
-    "me-export-file",
-    "me-deletion",
-}  # tests/accounts/test_{exports,departures}.py
+PERSONS |= {"me-export", "me-export-one", "me-export-file", "me-deletion"}  # test_exports.py, test_departures.py
+PERSONS |= {"me-activity"}  # tests/realtime/test_activity.py
 # In tests/knowledge/test_sharing_matrix.py and tests/realtime/test_my_stream.py, with a server and sockets.
 LIVE = {"session-stream", "knowledge-stream", "me-stream"}
 
