@@ -42,7 +42,8 @@ class PlanAdmin(ModelAdmin):
     fieldsets = ((None, {"fields": ("name", "is_default")}), *_GROUPS)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Plan]:
-        return super().get_queryset(request).annotate(people=Count("users"))
+        plans: QuerySet[Plan] = super().get_queryset(request)
+        return plans.annotate(people=Count("users"))
 
     @admin.display(description="people", ordering="people")
     def people(self, plan: Any) -> int:

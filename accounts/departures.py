@@ -125,7 +125,7 @@ def _purge_own(user_id: UUID) -> bool:
         if on_delete is models.CASCADE and model not in _not_mine() and _delete(found, "pk"):
             return True
     about = LogEntry.objects.filter(content_type__app_label="accounts", content_type__model="user")
-    return _delete(about.filter(object_id=str(user_id)), "pk")  # what staff did to the account, with its address
+    return bool(_delete(about.filter(object_id=str(user_id)), "pk"))  # what staff did to the account, with its address
 
 
 def _relations() -> Iterator[tuple[type[models.Model], str, Any]]:

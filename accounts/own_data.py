@@ -4,7 +4,7 @@ it exists."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -89,5 +89,5 @@ def document(value: Any) -> bytes:
     return json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
-def lines(rows: Iterable[Json]) -> Iterator[bytes]:
+def lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     return (json.dumps(row, cls=DjangoJSONEncoder, ensure_ascii=False).encode() + b"\n" for row in rows)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
@@ -117,7 +117,7 @@ def today() -> datetime:
     return timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _by_day_and_model(user: User, since: datetime, until: datetime) -> QuerySet[LlmCall, dict[str, Any]]:
+def _by_day_and_model(user: User, since: datetime, until: datetime) -> Iterable[Mapping[str, Any]]:
     calls = LlmCall.objects.filter(session__owner=user, started_at__gte=since, started_at__lt=until)
     return (
         calls.annotate(day=TruncDate("started_at", tzinfo=UTC))

@@ -16,8 +16,6 @@ from accounts.api.views import ApiView
 from accounts.models_plans import LIMITS
 from accounts.scopes import NEWS
 
-_MONEY = {"max_digits": 18, "decimal_places": 9}
-
 
 class UsageQuery(serializers.Serializer[Any]):
     by = serializers.ChoiceField(choices=["day"], default="day", help_text="Days are UTC's.")
@@ -35,7 +33,7 @@ class SpentOut(serializers.Serializer[Any]):
     failed = serializers.IntegerField()
     tokens_in = serializers.IntegerField()
     tokens_out = serializers.IntegerField()
-    usd = serializers.DecimalField(**_MONEY)
+    usd = serializers.DecimalField(max_digits=18, decimal_places=9)
     seconds = serializers.DecimalField(max_digits=15, decimal_places=3, help_text="That models worked.")
 
 

@@ -50,7 +50,7 @@ def made(browser: Client) -> dict[str, Any]:
 
 
 def fetched(browser: Client, job: dict[str, Any]) -> zipfile.ZipFile:
-    answer = browser.get(job["file"])
+    answer: Any = browser.get(job["file"])
     assert answer.status_code == 200
     return zipfile.ZipFile(io.BytesIO(b"".join(answer.streaming_content)))
 
@@ -113,7 +113,7 @@ def test_it_is_for_its_owner_alone_and_not_for_keys(browser: Client, user: User,
 
 def test_it_is_saved_and_never_shown(browser: Client, folder: Path) -> None:
     job = made(browser)
-    answer = browser.get(job["file"])
+    answer: Any = browser.get(job["file"])
     assert answer["Content-Disposition"].startswith("attachment;")
     assert (answer["X-Content-Type-Options"], answer["Cache-Control"]) == ("nosniff", "private, no-store")
     assert len(b"".join(answer.streaming_content)) == job["size"] == int(answer["Content-Length"])
