@@ -16,7 +16,9 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from accounts import audit, second_factor, services
+from accounts import audit, departures, second_factor, services
+from accounts.admin_plans import shown_usage
+from accounts.errors import LastSuperuser
 from accounts.models import ApiKey, SignIn, User
 from accounts.scopes import MEANINGS
 
@@ -43,15 +45,19 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # not s
     form = UserChangeForm
     add_form = NewUserForm
     change_password_form = NewPasswordForm
-    list_display = ("email", "name", "is_active", "is_staff", "last_login")
+    list_display = ("email", "name", "is_active", "is_staff", "last_login", "leaves")
     list_filter = ("is_active", "is_staff", "is_superuser")
     search_fields = ("email", "name")
     ordering = ("email",)
-    readonly_fields = ("last_login", "date_joined")
+    readonly_fields = ("last_login", "date_joined", "used_now", "leaves")
+    autocomplete_fields = ("plan",)
+    list_select_related = ("departure",)
+    actions = ("delete_account", "keep_account")
     fieldsets = (
         (None, {"fields": ("email", "name", "password")}),
+        ("Plan", {"fields": ("plan", "used_now")}),
         ("Rights", {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
-        ("Dates", {"fields": ("last_login", "date_joined")}),
+        ("Dates", {"fields": ("last_login", "date_joined", "leaves")}),
     )
     add_fieldsets = ((None, {"fields": ("email", "name", "usable_password", "password1", "password2")}),)
 
@@ -60,6 +66,31 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # not s
         if change and "is_active" in form.changed_data:
             services.recheck_sockets(obj)
         _record(obj, set(form.changed_data), change)
+
+    @admin.display(description="used now")
+    def used_now(self, user: User) -> str:
+        return shown_usage(user)
+
+    @admin.display(description="deleted")
+    def leaves(self, user: User) -> datetime | None:
+        """From when on, where its owner or staff asked for it."""
+        departure = getattr(user, "departure", None)
+        return departure.due_at if departure else None
+
+    @admin.action(description="Delete with everything, after the grace period", permissions=["delete"])
+    def delete_account(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        for user in queryset:
+            try:
+                departures.ask(user)
+            except LastSuperuser:
+                messages.error(request, f"{user} is the only administrator.")
+            else:
+                messages.success(request, f"{user} is locked out and will be deleted.")
+
+    @admin.action(description="Do not delete after all", permissions=["change"])
+    def keep_account(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        kept = sum(departures.cancel(user) for user in queryset)
+        messages.success(request, f"{kept} accounts stay.")
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
         audit.record("user.deleted", obj)

@@ -7,9 +7,12 @@ QuorumError
 ├── Unavailable
 │   └── LimiterDown        the counter of attempts does not answer, and this limit may not be skipped
 ├── Forbidden
-│   └── InsufficientScope  the API key may not do this; says which scope would
+│   ├── InsufficientScope  the API key may not do this; says which scope would
+│   ├── NotProved          who asks for this has not shown just now that they are who they are
+│   └── QuotaExceeded      the person's plan allows no more of it
 ├── IdempotencyMismatch    the key was used before with another request
 ├── IllegalState
+│   ├── LastSuperuser      nobody could give out rights any more
 │   ├── KeyEnded           the API key has expired or was revoked
 │   └── KeyRotating        its old secret still works from the last rotation
 └── Conflict
@@ -20,8 +23,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from decimal import Decimal
 
 from realtime.errors import Conflict, Forbidden, IllegalState, QuorumError, Unavailable
+from realtime.times import rfc3339
 
 
 class PreconditionFailed(QuorumError):
@@ -77,6 +82,40 @@ class InsufficientScope(Forbidden):
         missing = sorted(set(needed) - set(held))
         super().__init__(f"The API key lacks the scope {' and '.join(missing)}.")
         self.auth_header = f'Bearer error="insufficient_scope", scope="{" ".join(sorted(needed))}"'
+
+
+class NotProved(Forbidden):
+    code = "reauthentication_required"
+
+
+class QuotaExceeded(Forbidden):
+    """``limit`` is one of ``quotas.LIMITS``; ``used`` is what stands without that which was refused. ``frees_at``: when a day or a month
+    is over, None where something has to go or to end first."""
+
+    code = "quota_exceeded"
+
+    def __init__(self, limit: str, used: Decimal, allowed: Decimal, frees_at: datetime | None) -> None:
+        until = f" There is room again at {rfc3339(frees_at)}." if frees_at else ""
+        super().__init__(f"Your plan allows {_plain(allowed)} of {limit}, and {_plain(used)} are used.{until}")
+        self.limit = limit
+        self.members = {
+            "quota": {
+                "limit": limit,
+                "used": _plain(used),
+                "allowed": _plain(allowed),
+                "frees_at": rfc3339(frees_at) if frees_at else None,
+            }
+        }
+
+
+def _plain(amount: Decimal) -> str:
+    """Without the noughts that a column adds, and never as 1E+3."""
+    text = f"{amount:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+class LastSuperuser(IllegalState):
+    code = "last_superuser"
 
 
 class KeyEnded(IllegalState):

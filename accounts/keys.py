@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from accounts import audit, keyformat
+from accounts import audit, keyformat, quotas
 from accounts.errors import InsufficientScope, KeyEnded, KeyRotating
 from accounts.models import ApiKey, User
 from accounts.scopes import ALL, Scope, granted
@@ -49,7 +49,7 @@ def create_api_key(
     """A new key and its plaintext, which is stored nowhere: show it now.
 
     Raises ``InvalidInput`` for a bad name, a past expiry, no or unknown scopes; ``InsufficientScope`` or ``Forbidden`` for more than
-    the maker has.
+    the maker has; ``QuotaExceeded``.
     """
     name, chosen = _checked_name(name), _checked_scopes(scopes)
     _check_expiry(expires_at)
@@ -60,6 +60,7 @@ def create_api_key(
     key = ApiKey.objects.create(
         user=user, name=name, scopes=chosen, prefix=prefix, digest=digest, expires_at=expires_at
     )
+    quotas.require(user.pk, api_keys=1)
     audit.record("key.created", key, user=user.pk, scopes=chosen)
     return key, plaintext
 

@@ -52,6 +52,11 @@ class User(AbstractUser):
     first_name = None  # type: ignore[assignment]  # one ``name`` field serves every culture
     last_name = None  # type: ignore[assignment]
 
+    plan = models.ForeignKey(
+        "accounts.Plan", null=True, blank=True, on_delete=models.PROTECT, related_name="users",
+        help_text="Empty: the default plan.",
+    )  # fmt: skip
+
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
@@ -199,4 +204,8 @@ class UserEvent(Event):
 
 
 from accounts import models_audit as _audit  # noqa: E402, F401  # Django looks for models here
+from accounts.models_account import AccountExport as AccountExport  # noqa: E402, PLC0414
+from accounts.models_account import Departure as Departure  # noqa: E402, PLC0414
 from accounts.models_logins import LoginSession as LoginSession  # noqa: E402, PLC0414  # Django finds models in this module
+from accounts.models_plans import Plan as Plan  # noqa: E402, PLC0414
+from accounts.models_plans import QuotaOverride as QuotaOverride  # noqa: E402, PLC0414

@@ -14,7 +14,7 @@ from django.db.models.signals import post_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from accounts import audit, logins, services
+from accounts import audit, departures, logins, services
 from accounts.models import User
 from accounts.models_audit import Outcome
 from realtime import nudge
@@ -31,6 +31,12 @@ def check_sockets(user: User | None, **_: Any) -> None:
 @receiver(user_logged_in)
 def record_sign_in(user: User, **_: Any) -> None:
     audit.record("user.signed_in", user, by=user)
+
+
+@receiver(user_logged_in)
+def call_deletion_off(user: User, **_: Any) -> None:
+    """Whoever signs in again keeps their account."""
+    departures.cancel(user, by=user)
 
 
 @receiver(user_login_failed)

@@ -92,6 +92,7 @@ def problem_handler(error: Exception, context: dict[str, Any]) -> Response:
         # Logged with its traceback by whoever listens (django-structlog); test clients raise it again.
         got_request_exception.send(sender=problem_handler, request=context["request"]._request)
     body = problem(context["request"], status, _code(error), _detail(error), _pointers(error))
+    body |= getattr(error, "members", {})  # what this kind of error says beside (RFC 9457, 3.2)
     return Response(body, status=status, headers=_headers(error), content_type=PROBLEM)
 
 

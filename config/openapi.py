@@ -22,7 +22,7 @@ HEADERS: Final = {
 ERRORS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "400": ("The request cannot be meant.", ("invalid", "malformed_json", "bad_cursor", "bad_limit", "bad_query")),
     "401": ("No key and no session, or one that is not good.", ("not_authenticated", "authentication_failed")),
-    "403": ("It is visible, but this caller may not do that.", ("forbidden", "permission_denied", "csrf_failed")),
+    "403": ("It is visible, but this caller may not do that.", ("forbidden", "permission_denied", "csrf_failed", "quota_exceeded")),
     "404": ("It does not exist, or not for this caller.", ("not_found",)),
     "406": ("It is not to be had in a form that `Accept` names.", ("not_acceptable",)),
     "409": ("Its state, or another object, does not allow it.", ("conflict", "illegal_state", "idempotency_key_in_use")),
@@ -57,6 +57,17 @@ _PROBLEM: Final[Json] = {
             },
         },
         "request_id": {"type": "string"},
+        "quota": {
+            "type": "object",
+            "description": "Of `quota_exceeded`: which limit of one's plan, what is used of it, and when there is room again.",
+            "required": ["limit", "used", "allowed", "frees_at"],
+            "properties": {
+                "limit": {"type": "string"},
+                "used": {"type": "string", "format": "decimal"},
+                "allowed": {"type": "string", "format": "decimal"},
+                "frees_at": {"type": ["string", "null"], "format": "date-time"},
+            },
+        },
     },
 }
 

@@ -432,6 +432,16 @@ CELERY_BEAT_SCHEDULE["audit-seal"] = {
     "options": {"queue": "control", "expires": 60},
 }
 
+# --- Accounts that end ---------------------------------------------------------------------------------------------------
+
+ACCOUNT_GRACE_DAYS = env.integer("ACCOUNT_GRACE_DAYS", 7)  # a deletion can be called off for so long; 0: not at all
+ACCOUNT_EXPORT_HOURS = env.integer("ACCOUNT_EXPORT_HOURS", 24, at_least=1)  # then the file of an export is removed
+CELERY_BEAT_SCHEDULE["accounts-sweep"] = {
+    "task": "accounts.tasks.sweep",
+    "schedule": 30.0,
+    "options": {"queue": "control", "expires": 30},
+}
+
 # --- Knowledge ------------------------------------------------------------------------------------------------------
 
 TRASH_DAYS = env.integer("TRASH_DAYS", 30)  # what is deleted can be restored for so long

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import quotas
 from accounts.models import User
 from council import budgets, claims, events, turns
 from council.deliberation import prompts
@@ -28,7 +29,7 @@ def ask(user: User, session_id: UUID, seat_id: UUID, question: str) -> Message:
 
     The seat is asked about its latest answer in a closed round: what it says in an open one stays unseen until that closes. Raises
     ``NotFound`` for a seat of another table, ``IllegalState`` with the code ``seat_has_not_spoken``, ``seat_is_human`` or
-    ``budget_exhausted``, or while the council can answer nobody (a draft, paused).
+    ``budget_exhausted``, ``QuotaExceeded``, or while the council can answer nobody (a draft, paused).
     """
     with transaction.atomic():
         session = claims.lock_owned(user, session_id)
@@ -67,6 +68,7 @@ def _may_ask(session: CouncilSession, seat: Seat, question: str) -> Turn:
         )
     check_models([seat.model])
     budgets.require_some(session.pk)
+    quotas.require_left(session.owner_id, *quotas.SPENT)
     return answered
 
 

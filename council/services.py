@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import audit
+from accounts import audit, quotas
 from accounts.models import User
 from council import asides, budgets, carrying, claims, events, news, orchestrator, steps, turns, validation
 from council.defaults import DEFAULT_AGENTS, Agent, with_chair
@@ -214,7 +214,8 @@ def start(user: User, session_id: UUID) -> CouncilSession:
 
 
 def open_run(session: CouncilSession, protocol: Protocol, origin: Json | None = None) -> Run:
-    """A new run without rounds, which its session mirrors. Under the session's lock, with its events gathered; the caller advances it."""
+    """A new run without rounds, which its session mirrors. Under the session's lock, with its events gathered; the caller advances it.
+    Raises ``QuotaExceeded``."""
     now = timezone.now()
     run = Run.objects.create(
         session=session,
@@ -230,6 +231,8 @@ def open_run(session: CouncilSession, protocol: Protocol, origin: Json | None = 
     session.version += 1
     session.round = 0
     session.save(update_fields=["status", "reason", "started_at", "finished_at", "version", "round"])
+    quotas.require(session.owner_id, councils_running=1, councils_day=1)
+    quotas.require_left(session.owner_id, *quotas.SPENT)
     log.append(session, events.session_moved(session, "started", run=run.number))
     news.session_changed(session, "started")
     return run

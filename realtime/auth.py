@@ -7,6 +7,7 @@ of its session, a page elsewhere by a ticket.
 from __future__ import annotations
 
 import functools
+import hashlib
 import ipaddress
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class HeldKey(Protocol):
     def user(self) -> AbstractBaseUser: ...
     @property
     def granted(self) -> frozenset[str]: ...
+    @property
+    def shown(self) -> bytes: ...  # the digest of the secret
 
 
 class Keys(Protocol):
@@ -55,11 +58,13 @@ class Keys(Protocol):
 @dataclass(frozen=True)
 class Identity:
     """A signed-in user. ``still_valid`` asks again whether the credential is good; it runs queries. ``granted``: the scopes of the
-    key that was shown, None for people, who have all."""
+    key that was shown, None for people, who have all. ``credential`` tells what was shown from others and opens nothing: ``login:`` or
+    ``key:`` and the SHA-256 of it."""
 
     user: AbstractBaseUser
     still_valid: Callable[[], bool]
     granted: frozenset[str] | None = None
+    credential: str = ""
 
     def require(self, scopes: Collection[str]) -> None:
         """Raises ``Refused`` (4403) when a key lacks one of them."""
@@ -104,7 +109,11 @@ def from_ticket(ticket: str, keys: Keys) -> Identity:
     user = get_user_model()._default_manager.filter(pk=grant.user_id, is_active=True).first()
     if user is None:
         raise Refused(Close.SIGNED_OUT)
-    identity = Identity(user, lambda: _is_active(grant.user_id) and _session_holds(grant.session_key, user))
+    identity = Identity(
+        user,
+        lambda: _is_active(grant.user_id) and _session_holds(grant.session_key, user),
+        credential=_login(grant.session_key),
+    )
     if not identity.still_valid():
         raise Refused(Close.SIGNED_OUT)
     return identity
@@ -123,7 +132,9 @@ def _held(find: Callable[[], HeldKey | None]) -> Identity:
     if key is None:
         raise Refused(Close.SIGNED_OUT)
     user = key.user
-    return Identity(user, lambda: (again := find()) is not None and again.user == user, key.granted)
+    return Identity(
+        user, lambda: (again := find()) is not None and again.user == user, key.granted, f"key:{key.shown.hex()}"
+    )
 
 
 def _from_token(token: str) -> Identity:
@@ -135,7 +146,14 @@ def _from_token(token: str) -> Identity:
 
 def _from_session(session_key: str) -> Identity | None:
     user = _session_user(session_key)
-    return None if user is None else Identity(user, lambda: _session_holds(session_key, user))
+    if user is None:
+        return None
+    return Identity(user, lambda: _session_holds(session_key, user), credential=_login(session_key))
+
+
+def _login(session_key: str | None) -> str:
+    """As ``accounts`` stores it; empty where a ticket was asked for without a session."""
+    return f"login:{hashlib.sha256(session_key.encode()).hexdigest()}" if session_key else ""
 
 
 def _session_user(session_key: str) -> AbstractBaseUser | None:

@@ -23,7 +23,7 @@ from realtime.frames import Close
 from realtime.groups import user_group
 from realtime.models import Stream
 from realtime.outbox import Outbox
-from realtime.presence import Presence
+from realtime.presence import Mark, Presence
 from realtime.reader import DATABASE_DOWN, StreamReader
 from realtime.sources import StreamSource, read_heads
 from realtime.subscription import BROKER_ERRORS, Message, Subscription
@@ -85,11 +85,11 @@ class Feed:
         if not reader.holders:
             asyncio.get_running_loop().call_later(limits.LINGER_S, self._end_unheld, reader)
 
-    def enter(self, reader: StreamReader, user_id: UUID) -> None:
-        self._presence.enter(reader.subscription.group, user_id)
+    def enter(self, reader: StreamReader, user_id: UUID, credential: str) -> Mark:
+        return self._presence.enter(reader.subscription.group, user_id, credential)
 
-    def leave(self, reader: StreamReader, user_id: UUID) -> None:
-        self._presence.leave(reader.subscription.group, user_id)
+    def leave(self, user_id: UUID, mark: Mark) -> None:
+        self._presence.leave(user_id, mark)
 
     def _end_unheld(self, reader: StreamReader) -> None:
         if not reader.holders and self._is_current(reader):
@@ -186,7 +186,7 @@ class Feed:
 
     async def _write_presence(self, *, publish: bool) -> None:
         changes = self._presence.changes() if publish else self._presence.everyone()
-        if not changes:
+        if not any(changes):
             return
         try:
             counts = await asyncio.to_thread(self._presence.write, changes)

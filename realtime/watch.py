@@ -14,6 +14,7 @@ from realtime.errors import Forbidden, NotFound
 from realtime.feed import Feed
 from realtime.frames import Close
 from realtime.outbox import Outbox
+from realtime.presence import Mark
 from realtime.reader import DATABASE_DOWN, StreamReader
 from realtime.sources import StreamSource
 
@@ -28,6 +29,7 @@ class Watch:
         self.outbox = Outbox()
         self._feed, self._source, self._stream_id, self._identity = feed, source, stream_id, identity
         self._reader: StreamReader | None = None
+        self._mark: Mark | None = None
         self._admitted = False
 
     async def open(self, last_seq: int | None) -> None:
@@ -61,8 +63,9 @@ class Watch:
     def close(self) -> None:
         if self._reader is not None:
             self._reader.leave(self.outbox)
-            if self._source.shows_work:
-                self._feed.leave(self._reader, self._identity.user_id)
+            if self._mark is not None:
+                self._feed.leave(self._identity.user_id, self._mark)
+                self._mark = None
             self._feed.release(self._reader)
             self._reader = None
         if self._admitted:
@@ -72,7 +75,7 @@ class Watch:
     async def _join(self, last_seq: int | None) -> None:
         self._reader = self._feed.hold(self._source, self._stream_id)
         if self._source.shows_work:
-            self._feed.enter(self._reader, self._identity.user_id)
+            self._mark = self._feed.enter(self._reader, self._identity.user_id, self._identity.credential)
         await self._reader.join(self.outbox, last_seq)
 
     async def _asked_within(self, seconds: float) -> bool:

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import logins, second_factor, services
+from accounts.api.account import LeaveIn, LeavingOut, leave
 from accounts.api.authentication import session_of
 from accounts.api.urls import route
 from accounts.api.views import ApiView
@@ -64,9 +65,9 @@ class EndedOut(serializers.Serializer[Any]):
 
 
 class MeView(ApiView):
-    """GET, PATCH /api/me"""
+    """GET, PATCH, DELETE /api/me"""
 
-    scopes = needs((), (Scope.ADMIN,))
+    scopes = {**needs((), (Scope.ADMIN,)), "DELETE": None}
 
     @extend_schema(operation_id="me", responses=MeOut)
     def get(self, request: Request) -> Response:
@@ -81,6 +82,17 @@ class MeView(ApiView):
     def patch(self, request: Request) -> Response:
         changes = self.validated(MeIn, partial=True)
         return Response(MeOut(services.update_profile(self.user, changes), context=self._context()).data)
+
+    @extend_schema(
+        operation_id="me_delete",
+        request=LeaveIn,
+        responses={202: LeavingOut},
+        description="Deletes the account. It asks for the password, or for having signed in within five minutes (403 "
+        "`reauthentication_required`, `wrong_password`; 409 `last_superuser`). At once councils stop, keys and logins end; after "
+        "`ACCOUNT_GRACE_DAYS` (7) everything goes for good, unless one signs in again or staff call it off. Not for API keys.",
+    )
+    def delete(self, request: Request) -> Response:
+        return leave(self, request)
 
 
 class PersonsView(ApiView):

@@ -23,6 +23,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
+from accounts.errors import QuotaExceeded
 from knowledge import services
 from knowledge.batch import ItemResult, OnDuplicate
 from knowledge.imports import fetching, files
@@ -257,7 +258,10 @@ def _write(work: Work) -> None:
             if stopping.over(until):
                 _hand_over(work)
                 return
-    except IllegalState as error:  # archived or deleted meanwhile
+    except (
+        IllegalState,
+        QuotaExceeded,
+    ) as error:  # archived or deleted meanwhile; or its owner's plan has no room for more
         _fail(work, error.detail)
         return
     with transaction.atomic():

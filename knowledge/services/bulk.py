@@ -9,8 +9,9 @@ from uuid import UUID
 
 from django.db import transaction
 
+from accounts import quotas
 from accounts.models import User
-from knowledge import batch, passages
+from knowledge import batch, passages, sizes
 from knowledge.drafts import TAGS_MAX
 from knowledge.models import Entry, KnowledgePack
 from knowledge.services import locking, trash
@@ -57,7 +58,7 @@ def bulk_entries(
     """Carry out ``action`` on the entries of ``ids`` (those in the trash for ``restore``), one result for each, in order.
 
     ``tags`` belong to ``tag`` and ``untag``, the pack ``to`` to ``move``: the caller has checked that the person may edit both.
-    Raises ``IllegalState`` when a pack is archived or deleted.
+    Raises ``IllegalState`` when a pack is archived or deleted, ``QuotaExceeded`` when its owner has no room for what comes in.
     """
     results = [BulkResult(entry_id) for entry_id in dict.fromkeys(ids)]
     wanted = Entry.objects.filter(pack=pack, pk__in=[result.id for result in results])
@@ -73,7 +74,17 @@ def bulk_entries(
         changed = [entry for result in results if (entry := _attempt(job, result, entries.get(result.id)))]
         if changed:
             _FINISH.get(action, _finish_edit)(job, changed)
+        if comes_in:
+            _check_room(job, changed)
     return results
+
+
+def _check_room(job: Job, entries: Sequence[Entry]) -> None:
+    """Of the owner of the pack that they come into. Within a person's packs a move changes nothing."""
+    moved = job.pack.owner_id != job.target.owner_id
+    if moved or job.action == "restore":
+        size = sizes.of_entries([entry.pk for entry in entries]) if moved else 0
+        quotas.require(job.target.owner_id, entries=len(entries), storage_bytes=size)
 
 
 def _lock(pack: KnowledgePack, to: KnowledgePack | None, *, must_be_open: bool) -> list[KnowledgePack]:

@@ -10,8 +10,9 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import quotas
 from accounts.models import User
-from knowledge import batch, drafts, passages, words
+from knowledge import batch, drafts, passages, sizes, words
 from knowledge.batch import ItemResult, OnDuplicate, Status
 from knowledge.chunking import Chunk
 from knowledge.errors import Duplicate
@@ -39,7 +40,8 @@ def add_entries(
     entry its tags, metadata, source and external id, as ``on_duplicate`` says.
 
     A bad item is reported and does not sink the rest. The good ones are committed together, and their words are searchable from
-    then on; their vectors follow. Raises ``IllegalState`` when the pack is archived or deleted.
+    then on; their vectors follow. Raises ``IllegalState`` when the pack is archived or deleted, ``QuotaExceeded`` when its owner has no
+    room for all of them.
     """
     results, good = batch.prepare(items)
     with transaction.atomic():
@@ -48,6 +50,7 @@ def add_entries(
         steps = batch.decide(locked, good, on_duplicate)
         batch.write(locked, author, steps, note)
         _record(locked, results)
+        _check_room(locked, results)
     return results
 
 
@@ -183,6 +186,7 @@ def _change(
         entry.save()
         revision.save()
         passages.store(pack, [passages.Piece(entry, revision, chunks)])
+        quotas.require(pack.owner_id, storage_bytes=lambda: sizes.of_revisions([revision.pk]))
     else:
         entry.save()
         if other_language:
@@ -200,6 +204,15 @@ def _check_free(pack: KnowledgePack, entry: Entry, external_id: str | None, cont
         raise Conflict("another entry of the pack has this external_id", code="external_id_taken")
     if content_hash and (twin := others.filter(content_hash=content_hash).first()):
         raise Duplicate(twin.pk, twin.title)
+
+
+def _check_room(pack: KnowledgePack, results: Sequence[ItemResult]) -> None:
+    created = sum(result.status == "created" for result in results)
+    revisions = [
+        result.entry.revision_id for result in results if result.entry and result.status in ("created", "updated")
+    ]
+    if revisions:
+        quotas.require(pack.owner_id, entries=created, storage_bytes=lambda: sizes.of_revisions(revisions))
 
 
 def _record(pack: KnowledgePack, results: Sequence[ItemResult]) -> None:

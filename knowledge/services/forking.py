@@ -11,9 +11,9 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from accounts import audit
+from accounts import audit, quotas
 from accounts.models import User
-from knowledge import batch, chunking, news, passages, words
+from knowledge import batch, chunking, news, passages, sizes, words
 from knowledge.models import EmbeddingSpace, Entry, KnowledgePack, Passage, Snapshot, SpaceState
 from knowledge.services import locking
 from knowledge.shapes import pack_header
@@ -85,6 +85,7 @@ def fork(pack_id: UUID, owner: User, name: str, snapshot: Snapshot | None = None
     old = _copy_passages(pack, copies)
     _copy_vectors(source, pack, old)
     _settle(pack, len(copies))
+    quotas.require(owner.pk, packs=1, entries=len(copies), storage_bytes=lambda: sizes.of_pack(pack.pk))
     log.append(pack, ("pack.created", {"pack": pack_header(pack)}))
     locking.request_indexing(pack)
     news.pack_changed(pack, "created")

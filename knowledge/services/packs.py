@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import audit
-from accounts.models import User
+from accounts import audit, quotas
+from accounts.models import Departure, User
 from knowledge import news, passages, retention, words
 from knowledge.models import KnowledgePack, Visibility
 from knowledge.services import locking, sharing
@@ -34,10 +34,11 @@ def create_pack(
     tags: Sequence[str] = (),
     language: str = "english",
 ) -> KnowledgePack:
-    """A new pack. It is a draft until its first entry is ready (or its owner activates it)."""
+    """A new pack. It is a draft until its first entry is ready (or its owner activates it). Raises ``QuotaExceeded``."""
     pack = KnowledgePack.objects.create(
         owner=owner, name=name, description=description, visibility=visibility, tags=list(tags), language=language
     )
+    quotas.require(owner.pk, packs=1)
     log.append(pack, ("pack.created", {"pack": pack_header(pack)}))
     news.pack_changed(pack, "created")
     audit.record("pack.created", pack, visibility=pack.visibility)
@@ -103,9 +104,12 @@ def restore_pack(pack_id: UUID) -> KnowledgePack:
     pack = locking.locked_pack(pack_id)
     if pack.status != PackStatus.DELETED or pack.deleted_at is None or pack.deleted_at <= purged_before():
         raise NotFound("There is no such pack in the trash.")
+    if Departure.objects.filter(user=pack.owner_id, state=Departure.State.PURGING).exists():
+        raise NotFound("The account of its owner is being deleted, and the pack with it.")
     pack.status, pack.deleted_at, pack.deleted_from = pack.deleted_from or PackStatus.ACTIVE, None, ""
     pack.version += 1
     pack.save(update_fields=["status", "deleted_at", "deleted_from", "version", "updated_at"])
+    quotas.require(pack.owner_id, packs=1, entries=pack.entry_count)
     log.append(pack, ("pack.restored", {"pack": pack_header(pack)}))
     locking.request_indexing(pack)
     news.pack_changed(pack, "restored")

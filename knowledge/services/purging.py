@@ -17,6 +17,7 @@ from django.db import connection, models, transaction
 from django.db.models import Exists, OuterRef
 
 from accounts import audit
+from accounts.models import Departure
 from knowledge import ann, results_cache
 from knowledge.imports import files
 from knowledge.models import Entry, EntryRevision, Import, KnowledgePack
@@ -77,7 +78,7 @@ def purge(pack_id: UUID, until: float = float("inf")) -> bool:
 @transaction.atomic
 def step(pack_id: UUID) -> bool:
     """One batch; False when nothing is left to do. Waits for another worker's step to end."""
-    pack = _due().select_for_update().filter(pk=pack_id).first()
+    pack = _due().select_for_update(of=("self",)).filter(pk=pack_id).first()
     if pack is None:
         return False  # gone, restored or not yet due
     if not _delete_some(pack):
@@ -96,8 +97,18 @@ def _delete_some(pack: KnowledgePack) -> bool:
     return any(_delete_rows(pack, table, where) for table, where in _AFTER_ENTRIES)
 
 
+def drop_uncited(revisions: models.QuerySet[EntryRevision], most: int) -> int:
+    """Delete those that no other app keeps alive, ``most`` at a time; how many."""
+    ids = list(revisions.exclude(_cited()).values_list("pk", flat=True)[:most])
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM knowledge_entryrevision WHERE id = ANY(%s)", [ids])
+        return int(cursor.rowcount)
+
+
 def _due() -> models.QuerySet[KnowledgePack]:
-    return KnowledgePack.objects.filter(status=PackStatus.DELETED, deleted_at__lte=purged_before())
+    """Whose time in the trash is up, and whose owner's account is being purged."""
+    over = models.Q(deleted_at__lte=purged_before()) | models.Q(owner__departure__state=Departure.State.PURGING)
+    return KnowledgePack.objects.filter(over, status=PackStatus.DELETED)
 
 
 def _delete_rows(pack: KnowledgePack, table: str, where: str) -> int:

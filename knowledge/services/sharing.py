@@ -11,9 +11,9 @@ from uuid import UUID
 
 from django.db import transaction
 
-from accounts import audit
+from accounts import audit, quotas
 from accounts.models import User
-from knowledge import news
+from knowledge import news, sizes
 from knowledge.models import KnowledgePack, PackShare, Role
 from knowledge.services import locking
 from realtime import log, nudge
@@ -59,7 +59,8 @@ def unshare(pack_id: UUID, share_id: UUID) -> None:
 
 @transaction.atomic
 def transfer(pack_id: UUID, email: str) -> KnowledgePack:
-    """Make another person the owner; the old one stays as an editor. Raises as ``share`` does."""
+    """Make another person the owner; the old one stays as an editor. Raises as ``share`` does, and ``QuotaExceeded`` when
+    that person has no room for it."""
     pack = _locked(pack_id)
     person = _person(email)
     if person.pk == pack.owner_id:
@@ -68,6 +69,7 @@ def transfer(pack_id: UUID, email: str) -> KnowledgePack:
     PackShare.objects.create(pack=pack, user_id=pack.owner_id, role=Role.EDITOR, created_by_id=pack.owner_id)
     old, pack.owner = pack.owner_id, person
     pack.save(update_fields=["owner"])
+    quotas.require(person.pk, packs=1, entries=pack.entry_count, storage_bytes=lambda: sizes.of_pack(pack.pk))
     log.append(pack, ("pack.transferred", {"from": str(old), "to": str(person.pk)}))
     recheck_watchers(pack)
     news.role_given(pack, old, person.pk, newly=person.pk)

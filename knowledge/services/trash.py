@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import PROTECT, RESTRICT, QuerySet
 from django.utils import timezone
 
+from accounts import quotas
 from knowledge import batch, passages
 from knowledge.chunking import Chunk
 from knowledge.models import Entry, EntryRevision, KnowledgePack, SnapshotEntry
@@ -40,7 +41,7 @@ def delete_entry(entry_id: UUID, *, precondition: Precondition | None = None) ->
 
 def restore_entry(entry_id: UUID) -> Entry:
     """Take an entry back out of the trash; its words are found at once, its vectors follow. Raises ``Conflict`` or ``Duplicate``
-    when its external id or its text is another entry's by now, ``IllegalState`` when it is not in the trash."""
+    when its external id or its text is another entry's by now, ``IllegalState`` when it is not in the trash, ``QuotaExceeded``."""
     cuts = cut_all(Entry.objects.filter(pk=entry_id))
     with transaction.atomic():
         pack, entry = locked_trashed(entry_id)
@@ -49,6 +50,7 @@ def restore_entry(entry_id: UUID) -> Entry:
         entry.deleted_at = None
         take_in(pack, [entry], cuts)
         locking.after_words_changed(pack)
+        quotas.require(pack.owner_id, entries=1)
         log.append(pack, ("entry.restored", {"entry": entry_header(entry), "pack": pack_counts(pack)}))
     return entry
 

@@ -20,9 +20,9 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 from prometheus_client import REGISTRY
 
-from accounts import audit
+from accounts import audit, exports
 from accounts.audit import sealing
-from accounts.models import IdempotencyRecord, LoginSession, User, UserEvent, UserStream
+from accounts.models import AccountExport, Departure, IdempotencyRecord, LoginSession, User, UserEvent, UserStream
 from accounts.models_audit import AuditEntry, AuditSeal
 from config import tasks
 from config.cleaning import BY_NAME, CLEANERS, TASK, table
@@ -160,6 +160,27 @@ def audited(world: World) -> Callable[[], int]:
     return AuditEntry.objects.exclude(action="audit.forgotten").count
 
 
+def account_exports(world: World) -> Callable[[], int]:
+    """Two that have expired, a file of a worker that died, and one that is still there."""
+    for hours in (1, 400, -1):
+        name = f"{uuid4().hex}-1.zip"
+        exports.path_of(name).write_bytes(b"zip")
+        AccountExport.objects.create(user=world.user, status="ready", path=name, expires_at=ago(hours=hours))
+    exports.path_of("left.zip").write_bytes(b"zip")
+    for path in exports.folder().iterdir():
+        os.utime(path, (0, 0))
+    return lambda: len(list(exports.folder().iterdir()))
+
+
+def leavers(world: World) -> Callable[[], int]:
+    """With the world's own user, who stays, there are two; the accounts of three go."""
+    for days in (8, 9, 400, -1):
+        person = User.objects.create_user(f"{uuid4()}@example.org")
+        knowledge.create_pack(person, name="Gone")
+        Departure.objects.create(user=person, due_at=ago(days=days))
+    return Departure.objects.count
+
+
 def searches(world: World) -> Callable[[], int]:
     for days in (91, 91, 400, 89):
         row = SearchLog.objects.create(pack=world.pack, query="x", mode="lexical", hits=0, took_ms=1)
@@ -209,6 +230,8 @@ KINDS: dict[str, Callable[[World], Callable[[], int]]] = {
     "logins": logins,
     "news": news,
     "audit": audited,
+    "account-exports": account_exports,
+    "departures": leavers,
     "searches": searches,
     "import-files": import_files,
     "trashed-entries": trashed_entries,

@@ -203,7 +203,9 @@ API: dict[tuple[str, str], Row] = {
     ("me-api-key-rotate", "POST"): Row(CONVENER, 200, writes="accounts_auditentry", opened=False),
     # Everybody's own, so nobody is refused; that it is theirs alone is tested in tests/realtime/test_my_stream.py.
     ("me-events", "GET"): Row(EVERYBODY),
+    ("me-usage", "GET"): Row(EVERYBODY),
     ("me", "GET"): Row(EVERYBODY),
+    ("me", "DELETE"): Row((), differs=dict.fromkeys(SIGNED_IN, 403)),  # people alone: tests/accounts/test_departures.py
     ("me", "PATCH"): Row(EVERYBODY, 200, lambda _: {"name": "New"}, "accounts_user"),
     ("me-notifications-read", "POST"): Row(EVERYBODY, 200, lambda _: {"up_to": 0}),
     ("audit", "GET"): Row(
@@ -214,6 +216,8 @@ API: dict[tuple[str, str], Row] = {
 OPEN = {"schema", "api-docs", "api-redoc", "asyncapi", "asyncapi-yaml", "livez", "readyz"}
 DOORS = {"accounts:login", "no-phones"}  # tests/accounts
 PERSONS = {"me-sessions", "me-session"}  # not for keys: tests/accounts/test_logins.py
+PERSONS |= {"me-export", "me-export-one", "me-export-file", "me-deletion"}  # test_exports.py, test_departures.py
+PERSONS |= {"me-activity"}  # tests/realtime/test_activity.py
 # In tests/knowledge/test_sharing_matrix.py and tests/realtime/test_my_stream.py, with a server and sockets.
 LIVE = {"session-stream", "knowledge-stream", "me-stream"}
 

@@ -77,6 +77,8 @@ LATER: dict[tuple[str, str], set[str]] = {
     ("knowledge-embedding", "PATCH"): {"pack.embedding_changed"},  # the model that it has already
     ("knowledge-embedding-migration", "DELETE"): {"pack.embedding_changed"},
     ("session-reconsider", "POST"): {"council.reconsidered"},
+    ("me-export", "POST"): {"user.exported"},  # for people alone, as the one below
+    ("me", "DELETE"): {"user.deletion_asked"},
     ("pages:council_reconsider", "POST"): {"council.reconsidered"},
     ("accounts:login", "POST"): {"user.signed_in"},
     ("accounts:login", "PUT"): {"user.signed_in"},  # Django takes it for a POST

@@ -19,7 +19,7 @@ from django.test import Client
 from django.utils import timezone
 from websockets.exceptions import ConnectionClosed
 
-from accounts import logins
+from accounts import departures, logins
 from accounts.models import ApiKey, LoginSession, User
 from accounts.services import recheck_sockets, revoke_api_key
 from accounts.session_store import SessionStore
@@ -90,6 +90,10 @@ def has_been_signed_in_all_day(user: User, browser: Client, pack: KnowledgePack)
     LoginSession.objects.filter(user=user).update(created_at=timezone.now() - timedelta(hours=13))
 
 
+def asks_for_the_accounts_deletion(user: User, browser: Client, pack: KnowledgePack) -> None:
+    departures.ask(user)
+
+
 Loss = Callable[[User, Client, KnowledgePack], None]
 AT_ONCE = [
     (signs_out, "cookie", SIGNED_OUT),
@@ -97,6 +101,8 @@ AT_ONCE = [
     (has_the_login_ended_elsewhere, "token", SIGNED_OUT),
     (signs_out_everywhere_else, "cookie", SIGNED_OUT),
     (changes_the_password, "cookie", SIGNED_OUT),
+    (asks_for_the_accounts_deletion, "cookie", SIGNED_OUT),
+    (asks_for_the_accounts_deletion, "key", SIGNED_OUT),
     (is_deactivated, "cookie", SIGNED_OUT),
     (is_deactivated, "key", SIGNED_OUT),
     (has_the_key_revoked, "key", SIGNED_OUT),
