@@ -202,7 +202,7 @@ def spent(work: Callable[[], object]) -> float:
 def slowest(one: Found, length: int, patience: float) -> tuple[float, str]:
     """The worst time at this length, and the text. Grown from small ones, so that nothing hangs before it is noticed."""
     assert one.pattern is not None
-    for small in (20, 26, 400, length):
+    for small in (*(int(16 * 1.15**step) for step in range(24)), length):
         worst = (0.0, "")
         for text in attacks(one.pattern, small):
             worst = max(worst, (spent(lambda text=text: one.run(text)), text))  # type: ignore[misc]

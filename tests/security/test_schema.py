@@ -4,6 +4,7 @@ let in who has not said who they are."""
 from __future__ import annotations
 
 import logging
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,8 +51,9 @@ def test_every_operation_keeps_to_the_schema(stock: Stock, part: str, many: bool
     for operation in of_part(part):
         try:
             run(operation, stock, statuses, MANY if many else FEW)
-        except Exception as fault:  # noqa: BLE001  # each operation's own, told together
-            faults.append(f"{operation.label}: {fault}")
+        except (Exception, BaseExceptionGroup) as fault:  # noqa: BLE001  # each operation's own, told together
+            told = traceback.format_exception(fault, limit=-4) if isinstance(fault, Exception) else [str(fault)]
+            faults.append(f"{operation.label}: {''.join(told)}")
     assert not faults, "\n\n".join(faults)
     assert statuses[200] > len(of_part(part)) / 2, statuses  # it was not refusals alone that kept to the schema
 
