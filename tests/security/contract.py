@@ -81,9 +81,7 @@ def stocked() -> Stock:
             "turn_id": turns,
             "seat": [str(pk) for one in sessions for pk in one.seats.values_list("pk", flat=True)],
             "login_id": [str(pk) for pk in owner.login_sessions.values_list("pk", flat=True)],
-            **{
-                name: [str(world.ids[name])] for name in ("share", "snapshot", "question", "evaluation", "import_id")
-            },
+            **{name: [str(world.ids[name])] for name in ("share", "snapshot", "question", "evaluation", "import_id")},
         },
     )
 

@@ -72,9 +72,9 @@ def _in_module(path: Path) -> Iterator[Found]:
 
 def _of_re(node: ast.AST) -> str | None:
     """``re.<what>(…)``: what."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
-        if node.func.value.id == "re" and node.func.attr in METHODS | {"compile"}:
-            return node.func.attr
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=method)) if method in METHODS | {"compile"}:
+            return method
     return None
 
 
@@ -140,7 +140,9 @@ def _flat(nodes: Any) -> Iterator[tuple[Any, Any]]:
                 yield from _flat(inner)
             elif isinstance(inner, list):
                 yield from (
-                    one for part in inner for one in (_flat(part) if isinstance(part, sre.SubPattern) else _flat([part]))
+                    one
+                    for part in inner
+                    for one in (_flat(part) if isinstance(part, sre.SubPattern) else _flat([part]))
                 )
 
 

@@ -39,9 +39,7 @@ def many(request: pytest.FixtureRequest) -> bool:
 def of_part(part: str) -> list[Any]:
     """Those that begin as it says and belong to no part before it."""
     starts = list(PARTS.values())
-    return [
-        one for one in operations() if next(start for start in starts if one.path.startswith(start)) == PARTS[part]
-    ]
+    return [one for one in operations() if next(start for start in starts if one.path.startswith(start)) == PARTS[part]]
 
 
 @pytest.mark.parametrize("part", list(PARTS))
