@@ -135,7 +135,8 @@ EVENT = (b"data: ", b"\n", b'{"choices": [{"delta": {"content": "x"}}]}', b'{"er
          b'{"choices": [{"delta": {"tool_calls": [{"index": "x", "function": 1}]}}]}', b'{"model": 7}',
          b'{"choices": [{"finish_reason": 1}]}',
          b'{"type": "message_start", "message": {"model": 1, "usage": {"input_tokens": 1.5}}}',
-         b'{"type": "error", "error": {"type": []}}', b'{"type": []}', b'{"type": "content_block_delta", "delta": 1}', DEEP_JSON)  # fmt: skip
+         b'{"type": "error", "error": {"type": []}}', b'{"type": []}',
+         b'{"type": "content_block_delta", "delta": 1}', DEEP_JSON)  # fmt: skip
 PARSERS: dict[str, Parser] = {
     "json body": Parser(strict_json, (InvalidInput,), (b'{"a": ', b"1e999", b"\\ud800", b"-", b"}", b'"', DEEP_JSON)),
     "cursor": Parser(of_text(Cursor.decode), (InvalidInput,), (b"WzAsIjIwMjYt", b"==", b"W1tb" * 30_000)),
