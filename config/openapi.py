@@ -78,6 +78,7 @@ def complete(result: Json, generator: Any, request: Any, public: bool) -> Json: 
     parts.setdefault("schemas", {})["Problem"] = _PROBLEM
     parts["responses"] = {f"Error{status}": _error(status) for status in ERRORS}
     parts["headers"] = {name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()}
+    _allow_anything(parts["schemas"])
     for path, method, operation in _operations(result):
         _add_errors(path, method, operation)
         _add_conditions(path, method, operation)
@@ -86,6 +87,14 @@ def complete(result: Json, generator: Any, request: Any, public: bool) -> Json: 
         if example := BODIES.get(str(operation["operationId"])):
             operation["requestBody"]["content"]["application/json"]["examples"] = {"example": {"value": example}}
     return result
+
+
+def _allow_anything(part: Any) -> None:
+    """drf-spectacular writes a JSON value that may be null as one of *anything* and *null*: then null is both, and so neither."""
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        _allow_anything(inner)
+    if isinstance(part, dict) and part.get("oneOf") == [{}, {"type": "null"}]:
+        del part["oneOf"]
 
 
 def _operations(document: Json) -> Iterator[tuple[str, str, Json]]:
@@ -120,7 +129,7 @@ def _add_errors(path: str, method: str, operation: Json) -> None:
     statuses = set(_EVERY)
     if {} not in operation.get("security", [{}]):
         statuses |= {"401", "403"}
-    if "{" in path:
+    if "{" in path or any(each["name"] == "packs" for each in operation.get("parameters", [])):
         statuses.add("404")
     if method != "get":
         statuses.add("409")

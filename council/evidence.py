@@ -206,7 +206,7 @@ def _rewrite(text: str, renamed: dict[int, int | None]) -> str:
         new = [renamed.get(n) for n in mark.numbers]
         pieces += [text[last : mark.span.start], "".join(f"[{n}]" for n in new if n is not None)]
         last = mark.span.end
-    return re.sub(r"\s+([.,;])", r"\1", "".join([*pieces, text[last:]]))
+    return re.sub(r"(?<!\s)\s+([.,;])", r"\1", "".join([*pieces, text[last:]]))
 
 
 def extend(first: Sequence[Evidence], more: Iterable[Evidence], limit: int) -> tuple[Evidence, ...]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Final
 
+from knowledge.headings import without_closing
+
 CHUNKER_VERSION: Final = 1
 MAX_TOKENS: Final = 220  # the model reads 256, which leaves room for the prefix
 MIN_TOKENS: Final = 60
@@ -28,7 +30,7 @@ TokenCounter = Callable[[Sequence[str]], list[int]]
 _ATOM_CHARS = 400
 _WORD = re.compile(r"\S+")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))??(?:[ \t]+#+)?[ \t]*$")
+_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+([^ \t\n].*)?)?$")
 _SENTENCE_END = re.compile(r"(?:[.!?…][\"'”’)\]*_]*|[。！？])$")
 _LIST_ITEM = re.compile(r"(?:[-*+]|\d{1,3}[.)])$")
 _IDEOGRAPHIC_STOP = re.compile(r"(?<=[。！？；，、])")
@@ -89,7 +91,7 @@ def _sections(content: str) -> Iterator[tuple[int, str]]:
             fence = "" if fence and mark.startswith(fence) else fence or mark
         elif not fence and (found := _HEADING.match(bare)):
             level = len(found[1])
-            path = [*(step for step in path if step[0] < level), (level, (found[2] or "").strip())]
+            path = [*(step for step in path if step[0] < level), (level, without_closing(found[2] or "").strip())]
             yield position, SEPARATOR.join(title for _, title in path if title)
         position += len(line)
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 OPERATORS: Final = ("eq", "ne", "gt", "gte", "lt", "lte", "in")
 META_MAX: Final = 10  # conditions on metadata in one search
 _SIGN: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-_NUMBER: Final = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?")
-_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
+_NUMBER: Final = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?", re.ASCII)  # PostgreSQL reads no other digits
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DATE_SQL: Final = r"^\d{4}-\d\d-\d\d([T ]|$)"
 
 

@@ -182,7 +182,7 @@ def _session_cookie(header: str) -> str | None:
 
 def ip_address(text: str) -> str | None:
     try:
-        return str(ipaddress.ip_address(text))
+        return str(ipaddress.ip_address(text.partition("%")[0]))  # without a zone, which PostgreSQL does not take
     except ValueError:  # the other end of a Unix socket has none
         return None
 

@@ -251,7 +251,7 @@ def parse_hello(message: Message) -> Hello:
     counted = last_seq is None or (type(last_seq) is int and 0 <= last_seq < 2**63)
     if type(message.get("v")) is not int or message["v"] != VERSION or not counted:
         raise Refused(Close.BAD_FRAME)
-    if not (ticket is None or isinstance(ticket, str)):
+    if not (ticket is None or (isinstance(ticket, str) and ticket.isascii())):  # JSON may hold half a surrogate pair
         raise Refused(Close.BAD_FRAME)
     return Hello(last_seq, ticket)
 

@@ -119,7 +119,7 @@ class LoginsView(PersonsView):
 
     @extend_schema(
         operation_id="me_sessions_end_others",
-        responses=EndedOut,
+        responses={200: EndedOut},
         description="Ends every login but the one that asks, with their sockets and event streams. Not for API keys.",
     )
     def delete(self, request: Request) -> Response:

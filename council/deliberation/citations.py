@@ -39,6 +39,8 @@ _NUMBER = r"[1-9]\d{0,2}"
 _BRACKETS = rf"[\[【]\s*{_NUMBER}(?:\s*[,;–-]\s*{_NUMBER})*\s*[\]】]"
 _GROUP = rf"{_BRACKETS}(?!\()"
 _MARK = re.compile(_GROUP)
+_MARK_AND_GAP = re.compile(rf"(?<!\s)\s*{_GROUP}")
+_BRACKETED = re.compile(_BRACKETS)
 _PART = re.compile(rf"({_NUMBER})(?:\s*[–-]\s*({_NUMBER}))?")
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\d+(?:[.,]\d+)*|(?:(?![\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[^\W\d_])+"
@@ -52,13 +54,15 @@ _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|vs|dr|mr|mrs|ms|prof|approx|fig|al|inc|ltd)|\b[A-Za-z]|(?:\A|\n)\s*\d{1,3})\.$",
     re.IGNORECASE,
 )
-_LIST_NUMBER = re.compile(r"^\s*\d{1,3}[.)]\s+", re.MULTILINE)
+_LIST_NUMBER = re.compile(r"^\s{0,99}\d{1,3}[.)]\s+", re.MULTILINE)
+# Here and elsewhere a look behind lets a run of stops or blanks be tried from its beginning alone: from each of its characters takes
+# quadratic time (tests/security/test_regexes.py).
 # A sentence ends at its full stop with the marks that trail it, at a paragraph or before a list item; not at a wrapped line.
 _BOUNDARY = re.compile(
-    rf"[.!?…]+[\"'”’»)]*(?:\s*{_GROUP})*(?=\s+[^\sa-z]|\s*$)"
-    rf"|[.!?…]+[\"'”’»)]*(?=\s)"
+    rf"(?<![.!?…])[.!?…]+[\"'”’»)]*(?:\s*{_GROUP})*(?=\s+[^\sa-z]|\s*$)"
+    rf"|(?<![.!?…])[.!?…]+[\"'”’»)]*(?=\s)"
     r"|[。！？]+[”’」』）]*"
-    r"|\n(?=\s*(?:\n|[-*+•]\s|\d+[.)]\s|\#|\||>))"
+    r"|\n(?=[^\S\n]*(?:\n|[-*+•]\s|\d+[.)]\s|\#|\||>))"
     r"|(?<=\n)\#{1,6}[^\n]*(?=\n)|\A\#{1,6}[^\n]*(?=\n)"
 )
 _STOP = frozenset(
@@ -154,13 +158,13 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def strip_marks(text: str) -> str:
     """``text`` without its marks: another seat's numbers point into another seat's evidence."""
-    return re.sub(rf"\s*{_GROUP}", "", text).strip()
+    return _MARK_AND_GAP.sub("", text).strip()
 
 
 def round_marks(text: str) -> str:
     """``text`` with its marks in round brackets: what a passage cites must not pass for a citation when somebody quotes it. Numbers
     that open a Markdown link too, for a quotation may end before the link does."""
-    return re.sub(_BRACKETS, lambda found: f"({found.group()[1:-1]})", text)
+    return _BRACKETED.sub(lambda found: f"({found.group()[1:-1]})", text)
 
 
 def _expand(group: str) -> tuple[int, ...]:

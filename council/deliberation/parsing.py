@@ -438,8 +438,8 @@ def prose(reply: str, token: str = "", limit: int = 3) -> tuple[str, ...]:
     and repeated sentences go, and so does a last sentence that ran into the token limit (unless it is all there is)."""
     text = _THINKING.sub("", prompts.visible(reply))
     if token:
-        text = re.sub(rf"<*/?\s*{token}[^<>\n]*>+|<*\s*{token}", "", text)
-    tidy = re.sub(r"^\s*(?:[-*•#>]+|\d{1,2}[.)])\s+", "", text, flags=re.MULTILINE)
+        text = re.sub(rf"<{{0,9}}/?\s{{0,9}}{token}[^<>\n]{{0,99}}>+|<{{0,9}}\s{{0,9}}{token}", "", text)
+    tidy = re.sub(r"^\s{0,99}(?:[-*•#>]+|\d{1,2}[.)])\s+", "", text, flags=re.MULTILINE)
     tidy = _LABEL.sub("", tidy.replace("**", "").strip()).strip(' "“”')
     _substance(tidy, "the text")
     found = [" ".join(span.of(tidy).split()) for span in citations.sentences(tidy)]

@@ -77,7 +77,7 @@ def _visible(char: str) -> str:
 def clean(text: str) -> str:
     """Untrusted text, fit for a prompt: :func:`visible`, chat-template tokens and fence lines broken, blank space tidied."""
     broken = _FENCE_LIKE.sub("< ", _CHAT_TOKEN.sub(lambda found: found.group() + " ", visible(text)))
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", broken)).strip()
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"(?<![ \t])[ \t]+\n", "\n", broken)).strip()
 
 
 def clip(text: str, limit: int) -> str:

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from council.deliberation.citations import Span
 
 # Every character belongs to a unit: a full stop within a figure ("3.2") ends none, the end of the text does.
-_UNIT = re.compile(r".+?(?:[.!?]+(?=\s|\Z)|\n|\Z)\s*", re.DOTALL)
+_UNIT = re.compile(r".(?:[.!?]++(?!\s|\Z)|[^.!?\n])*+(?:[.!?]+|\n|\Z)\s*", re.DOTALL)
 UNITS_MAX = 4000  # of either text; comparing is quadratic at worst
 
 

@@ -164,13 +164,14 @@ class Provider(ABC):
     def _event(self, payload: bytes, progress: Progress) -> None:
         try:
             event = json.loads(payload.decode())  # a str: json would spend as long on guessing the encoding of bytes
-        except ValueError as error:  # JSONDecodeError and UnicodeDecodeError alike
+        except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError alike; "[[[[…"
             raise Malformed(f"not JSON: {payload[:80]!r}") from error
         if not isinstance(event, dict):
             raise Malformed(f"not an object: {payload[:80]!r}")
         progress.events += 1
         try:
             self.read(event, progress)
+            progress.require_figures()
         except (AttributeError, KeyError, IndexError, TypeError) as error:
             raise Malformed(f"unknown shape: {payload[:80]!r}") from error
 

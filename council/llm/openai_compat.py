@@ -79,7 +79,7 @@ def _read_choice(choice: dict[str, Any], progress: Progress) -> None:
 def _error(event: dict[str, Any]) -> Exception:
     """An error in mid-stream, after a 200: gateways put the upstream's status or its code there."""
     code = code_of(event)
-    status = int(code) if code.isdigit() else _ERROR_STATUS.get(code)
+    status = int(code) if len(code) == 3 and code.isdecimal() else _ERROR_STATUS.get(code)
     return from_status(status, event) if status and status >= 400 else ServerError(message_of(event))
 
 

@@ -11,6 +11,7 @@ from council.llm.types import ChatRequest, Reply, Usage
 
 RUNAWAY_CHARS_PER_TOKEN = 16  # far above any tokenizer's mean, even for code and runs of white space
 RUNAWAY_SLACK = 1024
+COUNT_MAX = 2**31 - 1  # what the database takes
 
 
 class Progress:
@@ -66,6 +67,14 @@ class Progress:
         call[0], call[1] = call[0] or identity, call[1] or name
         call[2] += arguments
         self._count(identity + name + arguments)
+
+    def require_figures(self) -> None:
+        """Raises TypeError when what the server said of its work is not of the kind that is stored."""
+        counts = (self.prompt_tokens, self.completion_tokens, self.cached_tokens)
+        if not all(count is None or (type(count) is int and 0 <= count <= COUNT_MAX) for count in counts):
+            raise TypeError("a count of tokens that is none")
+        if not all(isinstance(word, str) for word in (self.model, self.finish_reason, *self.pieces[-1:])):
+            raise TypeError("words that are none")
 
     def _count(self, piece: str) -> None:
         self.last_at = time.perf_counter()

@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Iterator
 from typing import Final
+from xml.parsers.expat import ExpatError
 from xml.sax import SAXException, SAXParseException
 from xml.sax.handler import ContentHandler
 
@@ -53,7 +54,7 @@ def read(path: str, name: str, limits: Limits) -> Iterator[Draft]:
         result = mammoth.convert_to_html(clean, convert_image=lambda image: [], include_embedded_style_map=False)
     except RecursionError as error:
         raise Refused("The document is nested too deeply.") from error
-    except (KeyError, ValueError, AttributeError, IndexError, OSError, SAXException) as error:
+    except (KeyError, ValueError, AttributeError, IndexError, OSError, SAXException, ExpatError) as error:
         raise Refused("The Word document is damaged and cannot be read.") from error
     content = html.from_fragment(result.value)
     if not content:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import yaml
 
+from knowledge.headings import without_closing
 from knowledge.imports.limits import Limits
 from knowledge.imports.refusal import Refused
 from knowledge.imports.text import Draft, stem, tidy_title
@@ -28,7 +29,7 @@ FIELDS: Final = (
 _FRONT: Final = re.compile(r"\ufeff?---[ \t]*\r?\n(.*?)(?:^|\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _FRONT_MAX: Final = 128 * 1024
 _HEADING: Final = re.compile(
-    r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$|^(\S.*)\r?\n {0,3}(?:=+|-{2,})[ \t]*$", re.MULTILINE
+    r"^ {0,3}#{1,6}[ \t]+([^ \t\n].*)$|^(\S.*)\r?\n {0,3}(?:=+|-{2,})[ \t]*$", re.MULTILINE
 )
 
 
@@ -89,7 +90,7 @@ def front_matter(text: str) -> tuple[dict[str, Any], str]:
 
 def heading(text: str, limit: int) -> str:
     found = _HEADING.search(text[:20_000])
-    return tidy_title(found[1] or found[2], limit) if found else ""
+    return tidy_title(without_closing(found[1] or "") or found[2] or "", limit) if found else ""
 
 
 def _tags(value: Any) -> list[str]:

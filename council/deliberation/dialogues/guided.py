@@ -217,7 +217,7 @@ def _marked(sentence: str, n: int | None) -> str:
         return sentence
     if re.search(r"[.!?…。！？][”\"»]$", sentence):
         return f"{sentence} [{n}]"
-    found = re.search(r"[.!?…。！？]+$", sentence)
+    found = re.search(r"(?<![.!?…。！？])[.!?…。！？]+$", sentence)
     return f"{sentence[: found.start()]} [{n}]{found.group()}" if found else f"{sentence} [{n}]."
 
 
