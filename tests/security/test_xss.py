@@ -123,7 +123,7 @@ def fill(site: Site, user: User, other: User) -> World:
         files={"file": (f"{name}.txt", f"{site.joined(3000)}".encode())},
         data={"dry_run": "true"},
     )
-    site.send("POST", f"/api/knowledge-packs/{pack}/snapshots", {"name": site.texts(190)[0]})
+    site.send("POST", f"/api/knowledge-packs/{pack}/snapshots", {"label": site.texts(80)[0]})
     site.send(
         "POST", f"/api/knowledge-packs/{pack}/golden-questions", {"question": site.texts(400)[0], "expected": [entry]}
     )
