@@ -25,7 +25,9 @@ from django.utils.safestring import SafeString
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-LONGEST: Final = 40_000  # the worst that was tried takes a second or two at this length on a busy core, and grows with its square
+LONGEST: Final = (
+    40_000  # the worst that was tried takes a second or two at this length on a busy core, and grows with its square
+)
 NESTING: Final = 20
 REL: Final = "noopener noreferrer nofollow ugc"
 # A host and a port, nothing that a reader could take for the host, and no character that browsers read differently from us.

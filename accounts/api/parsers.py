@@ -82,7 +82,9 @@ def _too_deep() -> InvalidInput:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        repeated, _ = Counter(name for name, _ in pairs).most_common(1)[0]  # in one pass: a body holds half a million keys
+        repeated, _ = Counter(name for name, _ in pairs).most_common(1)[
+            0
+        ]  # in one pass: a body holds half a million keys
         raise _malformed(f"The key {repeated!a} occurs more than once in one object.")
     return value
 

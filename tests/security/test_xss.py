@@ -111,7 +111,10 @@ def fill(site: Site, user: User, other: User) -> World:
         {"name": site.texts(200)[0], "description": site.joined(4000), "tags": site.texts(50, 10)},
     )["id"]
     for name in site.texts(190, 8):
-        site.send("POST", "/api/knowledge-packs", {"name": name})
+        empty = site.send("POST", "/api/knowledge-packs", {"name": name})["id"]
+    site.send(
+        "POST", f"/api/knowledge-packs/{empty}/snapshots", {"label": site.texts(60)[0], "note": site.texts(300)[0]}
+    )
     entry = entries(site, pack)
     site.send(
         "PATCH", f"/api/knowledge-packs/{pack}/entries/{entry}", {"content": "zebra " + site.joined(100_000)[-90_000:]}
@@ -123,7 +126,6 @@ def fill(site: Site, user: User, other: User) -> World:
         files={"file": (f"{name}.txt", f"{site.joined(3000)}".encode())},
         data={"dry_run": "true"},
     )
-    site.send("POST", f"/api/knowledge-packs/{pack}/snapshots", {"label": site.texts(80)[0]})
     site.send(
         "POST", f"/api/knowledge-packs/{pack}/golden-questions", {"question": site.texts(400)[0], "expected": [entry]}
     )
