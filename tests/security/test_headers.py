@@ -47,10 +47,10 @@ def addresses(world: World) -> Iterator[str]:
 
 def _address(route: Route, world: World) -> str:
     known = {name: str(world.ids.get(name, NOTHING)) for name in route.keys}
-    known |= {name: "1" for name in route.keys & {"object_id", "content_type_id", "uidb36", "n"}}
-    known |= {
-        name: "a" for name in route.keys & {"app_label", "key", "url", "provider_id", "extra_context", "path", "rest"}
-    }
+    known |= dict.fromkeys(route.keys & {"object_id", "content_type_id", "uidb36", "n"}, "1")
+    known |= dict.fromkeys(
+        route.keys & {"app_label", "key", "url", "provider_id", "extra_context", "path", "rest"}, "a"
+    )
     try:
         return reverse(route.name, kwargs=known) if route.name else ""
     except NoReverseMatch:
@@ -92,8 +92,11 @@ def test_every_answer_has_the_whole_set(who: str, world: World, client: Client) 
 
 def test_only_the_admin_has_a_loose_policy(world: World, client: Client) -> None:
     client.force_login(world.people["staff"])
-    loose = {path for path in ("/", "/admin/", "/admin/login/", "/api/docs", "/api/me", "/accounts/keys", "/accounts/email/")
-        if "unsafe" in client.get(path, follow=True).headers["Content-Security-Policy"]}  # fmt: skip
+    loose = {
+        path
+        for path in ("/", "/admin/", "/admin/login/", "/api/docs", "/api/me", "/accounts/keys", "/accounts/email/")
+        if "unsafe" in client.get(path, follow=True).headers["Content-Security-Policy"]
+    }
     assert loose == {"/admin/", "/admin/login/"}
 
 

@@ -86,10 +86,18 @@ def is_a_problem(answer: Any) -> None:
 
 @pytest.mark.parametrize(
     ("query", "statuses"),
-    [("&".join(f"a{n}=1" for n in range(2000)), {400}), ("limit=" + "9" * 10_000, {400}), ("cursor=" + "A" * 10_000, {400}), ("a" * 17_000, {414}),
-     ("&" * 10_000, {200}), ("limit=5&" * 900 + "limit=6", {200, 400}), ("%" * 5000, {400}), ("q[]=" * 2000, {400})],
+    [
+        ("&".join(f"a{n}=1" for n in range(2000)), {400}),
+        ("limit=" + "9" * 10_000, {400}),
+        ("cursor=" + "A" * 10_000, {400}),
+        ("a" * 17_000, {414}),
+        ("&" * 10_000, {200}),
+        ("limit=5&" * 900 + "limit=6", {200, 400}),
+        ("%" * 5000, {400}),
+        ("q[]=" * 2000, {400}),
+    ],
     ids=["many", "long number", "long cursor", "long", "nothing often", "one often", "broken", "brackets"],
-)  # fmt: skip
+)
 def test_a_heavy_address_is_refused_in_time(query: str, statuses: set[int], api: Api) -> None:
     began = time.process_time()
     answer = api.get(f"/api/knowledge-packs?{query}")
@@ -99,11 +107,21 @@ def test_a_heavy_address_is_refused_in_time(query: str, statuses: set[int], api:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"X_Long": "a" * 40_000}, {"Authorization": "Bearer " + "a" * 31_000}, {"Idempotency_Key": "a" * 10_000}, {"If_Match": '"a",' * 7000},
-     {"Accept": "a/b;q=0.1," * 3000}, {"Accept_Encoding": "br;q=0.1," * 3000}, {"Cookie": "a=b;" * 7000}, {"Accept_Language": "en;q=0.1," * 3000},
-     {"X_Request_ID": "a" * 30_000}, {"Range": "bytes=" + "0-1," * 7000}, {"X_Forwarded_For": "1.1.1.1," * 3000}],
+    [
+        {"X_Long": "a" * 40_000},
+        {"Authorization": "Bearer " + "a" * 31_000},
+        {"Idempotency_Key": "a" * 10_000},
+        {"If_Match": '"a",' * 7000},
+        {"Accept": "a/b;q=0.1," * 3000},
+        {"Accept_Encoding": "br;q=0.1," * 3000},
+        {"Cookie": "a=b;" * 7000},
+        {"Accept_Language": "en;q=0.1," * 3000},
+        {"X_Request_ID": "a" * 30_000},
+        {"Range": "bytes=" + "0-1," * 7000},
+        {"X_Forwarded_For": "1.1.1.1," * 3000},
+    ],
     ids=lambda one: next(iter(one)),
-)  # fmt: skip
+)
 def test_a_heavy_head_is_refused_or_passed_over_in_time(headers: dict[str, str], api: Api) -> None:
     began = time.process_time()
     answer = api("POST", "/api/knowledge-packs", {"name": "a"}, **headers)

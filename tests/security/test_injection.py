@@ -31,19 +31,62 @@ STRANGE_NUMBER = 424242
 STRANGE_TIME = "2001-02-03T04:05:06Z"
 # What a caller might wish to set. Where an operation does take one of them, it is left out there.
 WISHES: dict[str, Any] = {
-    **dict.fromkeys(["id", "pk", "uuid", "owner", "owner_id", "user", "user_id", "author", "created_by", "pack_id", "session_id"], STRANGE_ID),
-    **dict.fromkeys(["version", "revision", "last_seq", "index_epoch", "entry_count", "usage", "attempt"], STRANGE_NUMBER),
-    **dict.fromkeys(["created_at", "updated_at", "deleted_at", "started_at", "finished_at", "date_joined", "last_used_at"], STRANGE_TIME),
+    **dict.fromkeys(
+        ["id", "pk", "uuid", "owner", "owner_id", "user", "user_id", "author", "created_by", "pack_id", "session_id"],
+        STRANGE_ID,
+    ),
+    **dict.fromkeys(
+        ["version", "revision", "last_seq", "index_epoch", "entry_count", "usage", "attempt"], STRANGE_NUMBER
+    ),
+    **dict.fromkeys(
+        ["created_at", "updated_at", "deleted_at", "started_at", "finished_at", "date_joined", "last_used_at"],
+        STRANGE_TIME,
+    ),
     **dict.fromkeys(["is_staff", "is_superuser", "is_active", "admin", "sealed"], True),
-    "status": "qwish", "role": "qwish", "password": "qwish", "content_hash": "qwish", "decision": {"option": "qwish"}, "groups": ["qwish"],
-    "__proto__": {"qwish": True}, "constructor": "qwish", "_state": "qwish",
-}  # fmt: skip
+    "status": "qwish",
+    "role": "qwish",
+    "password": "qwish",
+    "content_hash": "qwish",
+    "decision": {"option": "qwish"},
+    "groups": ["qwish"],
+    "__proto__": {"qwish": True},
+    "constructor": "qwish",
+    "_state": "qwish",
+}
 
 SQL = (
-    "'", "\"", "';--", "' OR '1'='1", "1 OR 1=1", "1; SELECT pg_sleep(5)--", "' || pg_sleep(5) || '", "'; DROP TABLE accounts_user; --", "%' OR 1=1 --",
-    "') UNION SELECT password FROM accounts_user--", "created_at); SELECT pg_sleep(5)--", "id__isnull", "owner__password__startswith", "$$", "\\", "\\'",
-    "%s", "%(a)s", "{}", "\x00", "a\x00b", "(((((", "-1", "1e999", "٣", "🦉", "a" * 5000, "*", "E'\\x27'", "/*", "name\" = ''",
-)  # fmt: skip
+    "'",
+    '"',
+    "';--",
+    "' OR '1'='1",
+    "1 OR 1=1",
+    "1; SELECT pg_sleep(5)--",
+    "' || pg_sleep(5) || '",
+    "'; DROP TABLE accounts_user; --",
+    "%' OR 1=1 --",
+    "') UNION SELECT password FROM accounts_user--",
+    "created_at); SELECT pg_sleep(5)--",
+    "id__isnull",
+    "owner__password__startswith",
+    "$$",
+    "\\",
+    "\\'",
+    "%s",
+    "%(a)s",
+    "{}",
+    "\x00",
+    "a\x00b",
+    "(((((",
+    "-1",
+    "1e999",
+    "٣",
+    "🦉",
+    "a" * 5000,
+    "*",
+    "E'\\x27'",
+    "/*",
+    "name\" = ''",
+)
 
 
 @pytest.fixture
@@ -218,7 +261,7 @@ class TestHeaders:
             api.post("/api/knowledge-packs", {"name": "a"}, Idempotency_Key=text),
             api.get(f"/api/knowledge-packs?cursor={quote(text)}"),
             api.get(f"/api/knowledge-packs/{quote(text)}"),
-            api.get(f"/api/knowledge-packs/{pack['id'] if 'id' in pack else world.pack.pk}/export?format=jsonl"),
+            api.get(f"/api/knowledge-packs/{pack.get('id', world.pack.pk)}/export?format=jsonl"),
             api.get(f"/accounts/login?next={quote(text)}"),
             api.get(f"/packs/{quote(text)}/"),
         ):

@@ -30,10 +30,14 @@ EVERY = [
 ]
 
 
-@pytest.mark.parametrize("pairs", [
-    [(c, v) for c, v in EVERY if c == "text" or v == "image"],
-    pytest.param(EVERY, marks=pytest.mark.deep),
-], ids=["some", "all"])  # fmt: skip
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [(c, v) for c, v in EVERY if c == "text" or v == "image"],
+        pytest.param(EVERY, marks=pytest.mark.deep),
+    ],
+    ids=["some", "all"],
+)
 def test_where_nothing_is_escaped_every_one_is_noticed(pairs: list[tuple[str, str]]) -> None:
     """Each in a frame of its own, in a document of its context."""
     wanted = [payloads.payload(context, vector, "plain") for context, vector in pairs]

@@ -15,10 +15,82 @@ from accounts.models import User
 from knowledge import services
 from knowledge.prose import LONGEST, REL, leads_out, rendered
 
-TAGS = frozenset("p blockquote ul ol li table thead tbody tr th td em strong s br hr pre code a h2 h3 h4 h5 h6".split())
-PIECES = ["<", ">", "&", '"', "'", "`", "*", "_", "[", "]", "(", ")", "!", "#", "|", "-", "\n", "\n\n", " ", "    ", "\\", "~~", ">",
-    "a", "1. ", "&lt;", "&#60;", "&#x6a;", "javascript:", "http://a.example", "https://a.example/?a=b&c", "//evil.example", "data:,x",
-    "<script>", "<img src=x onerror=f()>", "```", "[1]: ", "<!--", "-->", "<a href='", "\t", "\r", "\x00", "{{", "}}", "\u202e"]  # fmt: skip
+TAGS = frozenset(
+    [
+        "p",
+        "blockquote",
+        "ul",
+        "ol",
+        "li",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "em",
+        "strong",
+        "s",
+        "br",
+        "hr",
+        "pre",
+        "code",
+        "a",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+    ]
+)
+PIECES = [
+    "<",
+    ">",
+    "&",
+    '"',
+    "'",
+    "`",
+    "*",
+    "_",
+    "[",
+    "]",
+    "(",
+    ")",
+    "!",
+    "#",
+    "|",
+    "-",
+    "\n",
+    "\n\n",
+    " ",
+    "    ",
+    "\\",
+    "~~",
+    ">",
+    "a",
+    "1. ",
+    "&lt;",
+    "&#60;",
+    "&#x6a;",
+    "javascript:",
+    "http://a.example",
+    "https://a.example/?a=b&c",
+    "//evil.example",
+    "data:,x",
+    "<script>",
+    "<img src=x onerror=f()>",
+    "```",
+    "[1]: ",
+    "<!--",
+    "-->",
+    "<a href='",
+    "\t",
+    "\r",
+    "\x00",
+    "{{",
+    "}}",
+    "\u202e",
+]
 
 
 class Reader(HTMLParser):
@@ -97,11 +169,35 @@ class Counted:
 
 @pytest.mark.parametrize(
     "address",
-    ["//evil.example/a", "/\\evil.example", "\\\\evil.example", "/councils", "#a", "?a", "a", "", "javascript:alert(1)", "JaVaScRiPt:alert(1)",
-     "java\tscript:alert(1)", "\x01javascript:alert(1)", "data:text/html,x", "vbscript:x", "blob:https://a.example/x", "file:///etc/passwd",
-     "mailto:a@a.example", "ftp://a.example", "https:evil.example", "https:/evil.example", "https:///evil.example", "https://a.example@evil.example",
-     "https://a.example\\@evil.example", "https:\\\\evil.example", "http://[::1]/", "view-source:https://a.example"],
-)  # fmt: skip
+    [
+        "//evil.example/a",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "/councils",
+        "#a",
+        "?a",
+        "a",
+        "",
+        "javascript:alert(1)",
+        "JaVaScRiPt:alert(1)",
+        "java\tscript:alert(1)",
+        "\x01javascript:alert(1)",
+        "data:text/html,x",
+        "vbscript:x",
+        "blob:https://a.example/x",
+        "file:///etc/passwd",
+        "mailto:a@a.example",
+        "ftp://a.example",
+        "https:evil.example",
+        "https:/evil.example",
+        "https:///evil.example",
+        "https://a.example@evil.example",
+        "https://a.example\\@evil.example",
+        "https:\\\\evil.example",
+        "http://[::1]/",
+        "view-source:https://a.example",
+    ],
+)
 def test_links_that_lead_elsewhere_stay_text(address: str) -> None:
     assert not leads_out(address)
     for text in (f"[a]({address})", f"[a](<{address}>)", f"<{address}>", f"[a]\n\n[a]: {address}", f"![a]({address})"):
@@ -131,9 +227,20 @@ def test_what_nests_too_deeply_is_shown_as_written(deep: str) -> None:
 
 
 AWKWARD = {
-    "brackets": "[", "images": "![", "emphasis": "_**a ", "links": "[a](", "less than": "<", "table rows": "|x\n", "lines": "a\n",
-    "strikes": "~~a", "ticks": "`a``", "entities": "&#", "autolinks": "<http:", "quotations": "> ", "titles": '[a](b "',
-}  # fmt: skip
+    "brackets": "[",
+    "images": "![",
+    "emphasis": "_**a ",
+    "links": "[a](",
+    "less than": "<",
+    "table rows": "|x\n",
+    "lines": "a\n",
+    "strikes": "~~a",
+    "ticks": "`a``",
+    "entities": "&#",
+    "autolinks": "<http:",
+    "quotations": "> ",
+    "titles": '[a](b "',
+}
 
 
 @pytest.mark.parametrize("name", AWKWARD)

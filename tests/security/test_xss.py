@@ -23,6 +23,7 @@ from accounts.services import create_api_key
 from council.templates import save_template
 from knowledge import services as knowledge
 from knowledge.models import Entry, KnowledgePack, SearchLog
+from tests.knowledge.conftest import index_all
 from tests.security import payloads
 from tests.security.canary import Canary
 from tests.support.browser import chromium
@@ -111,10 +112,7 @@ def fill(site: Site, user: User, other: User) -> World:
         {"name": site.texts(200)[0], "description": site.joined(4000), "tags": site.texts(50, 10)},
     )["id"]
     for name in site.texts(190, 8):
-        empty = site.send("POST", "/api/knowledge-packs", {"name": name})["id"]
-    site.send(
-        "POST", f"/api/knowledge-packs/{empty}/snapshots", {"label": site.texts(60)[0], "note": site.texts(300)[0]}
-    )
+        site.send("POST", "/api/knowledge-packs", {"name": name})
     entry = entries(site, pack)
     site.send(
         "PATCH", f"/api/knowledge-packs/{pack}/entries/{entry}", {"content": "zebra " + site.joined(100_000)[-90_000:]}
@@ -143,6 +141,9 @@ def aside(site: Site, user: User, other: User, pack: str) -> None:
         SearchLog.objects.create(pack=found, user=user, query=text, mode="hybrid", hits=0, took_ms=1)
     theirs = knowledge.create_pack(other, name=site.texts(190)[0])
     knowledge.share(theirs.pk, other, user.email, "viewer")
+    knowledge.add_entries(theirs, other, [{"title": site.texts(190)[0], "content": "Short."}])
+    index_all(theirs)
+    knowledge.publish(theirs.pk, other, site.texts(60)[0], site.texts(300)[0])
     [name, other_name] = site.texts(80, 2)
     save_template(
         None, slug="hostile", agents=[{"name": name}, {"name": other_name}], title=site.texts(190)[0], packs=[found]
@@ -154,10 +155,14 @@ def entries(site: Site, pack: str) -> str:
     titles = site.texts(200, 600)
     values = payloads.fitting(site.all, 400)
     items = [
-        {"title": title, "content": f"zebra {title}\n\n{values[at % len(values)]}", "tags": site.texts(50, 3),
-         "metadata": {values[at % len(values)][:60]: [values[at % len(values)], {"a": title}]}}
+        {
+            "title": title,
+            "content": f"zebra {title}\n\n{values[at % len(values)]}",
+            "tags": site.texts(50, 3),
+            "metadata": {values[at % len(values)][:60]: [values[at % len(values)], {"a": title}]},
+        }
         for at, title in enumerate(titles)
-    ]  # fmt: skip
+    ]
     done = []
     for at in range(0, len(items), 300):
         done += site.send("POST", f"/api/knowledge-packs/{pack}/entries", items[at : at + 300])["results"]
@@ -169,8 +174,13 @@ def convene(site: Site, pack: str) -> str:
     """Models that say nothing but payloads, bit by bit, so that the live page shows them while they are written."""
     options = site.texts(200, 3)
     hostile = site.joined(6000)
-    said = {"answer": f"{hostile} [1] [9]", "option": options[0], "confidence": 0.5, "would_change": hostile[:500],
-        "claims": [{"text": text, "evidence": [1, 9]} for text in site.texts(300, 8)]}  # fmt: skip
+    said = {
+        "answer": f"{hostile} [1] [9]",
+        "option": options[0],
+        "confidence": 0.5,
+        "would_change": hostile[:500],
+        "claims": [{"text": text, "evidence": [1, 9]} for text in site.texts(300, 8)],
+    }
     slow = {"token_delay_s": 0.001, "tokens_per_write": 16}
     site.stack.fake.set_rules(
         {"contains": "Choose exactly one", "model": "fake-option-*", "reply": json.dumps(said), **slow},
@@ -204,19 +214,57 @@ PAGES = [
     "/accounts/email/",
     "/accounts/sessions/",
 ]
-PACK = ["/packs/{pack}", "/packs/{pack}?page=2", "/packs/{pack}?q=zebra", "/packs/{pack}?q={query}", "/entries/{entry}", "/entries/{entry}?source",
-    "/entries/{entry}?start=0&end=3000"]  # fmt: skip
+PACK = [
+    "/packs/{pack}",
+    "/packs/{pack}?page=2",
+    "/packs/{pack}?q=zebra",
+    "/packs/{pack}?q={query}",
+    "/entries/{entry}",
+    "/entries/{entry}?source",
+    "/entries/{entry}?start=0&end=3000",
+]
 COUNCIL = ["/councils/{council}/claims"]
-DATA = ["/api/knowledge-packs/{pack}/entries?limit=100", "/api/knowledge-packs/{pack}/entries/search?q=zebra", "/api/council-sessions/{council}",
-    "/api/me/sessions", "/api/no/{query}", "/api/knowledge-packs?order={query}", "/no/{query}", "/api/docs?{query}#{query}", "/api/redoc?{query}",
-    "/api/council-sessions/{council}/export?format=html"]  # fmt: skip
-ADMIN = ["/admin/", "/admin/knowledge/knowledgepack/", "/admin/knowledge/knowledgepack/{pack}/change/", "/admin/knowledge/entry/", "/admin/knowledge/entry/?p=2",
-    "/admin/knowledge/entry/?q={query}", "/admin/knowledge/entry/{entry}/change/", "/admin/knowledge/searchlog/", "/admin/knowledge/import/",
-    "/admin/knowledge/snapshot/", "/admin/knowledge/goldenquestion/", "/admin/knowledge/entryrevision/?entry__id__exact={entry}", "/admin/council/councilsession/",
-    "/admin/council/councilsession/{council}/change/", "/admin/council/turn/", "/admin/council/message/", "/admin/council/llmcall/",
-    "/admin/council/counciltemplate/", "/admin/accounts/user/", "/admin/accounts/apikey/", "/admin/accounts/auditentry/", "/admin/accounts/signin/",
-    *(f"/admin/knowledge/knowledgepack/{{pack}}/{tool}/" for tool in ("dashboard", "sharing", "manage", "questions", "searches", "review")),
-    "/admin/knowledge/knowledgepack/{pack}/hits/?q=zebra&mode=lexical"]  # fmt: skip
+DATA = [
+    "/api/knowledge-packs/{pack}/entries?limit=100",
+    "/api/knowledge-packs/{pack}/entries/search?q=zebra",
+    "/api/council-sessions/{council}",
+    "/api/me/sessions",
+    "/api/no/{query}",
+    "/api/knowledge-packs?order={query}",
+    "/no/{query}",
+    "/api/docs?{query}#{query}",
+    "/api/redoc?{query}",
+    "/api/council-sessions/{council}/export?format=html",
+]
+ADMIN = [
+    "/admin/",
+    "/admin/knowledge/knowledgepack/",
+    "/admin/knowledge/knowledgepack/{pack}/change/",
+    "/admin/knowledge/entry/",
+    "/admin/knowledge/entry/?p=2",
+    "/admin/knowledge/entry/?q={query}",
+    "/admin/knowledge/entry/{entry}/change/",
+    "/admin/knowledge/searchlog/",
+    "/admin/knowledge/import/",
+    "/admin/knowledge/snapshot/",
+    "/admin/knowledge/goldenquestion/",
+    "/admin/knowledge/entryrevision/?entry__id__exact={entry}",
+    "/admin/council/councilsession/",
+    "/admin/council/councilsession/{council}/change/",
+    "/admin/council/turn/",
+    "/admin/council/message/",
+    "/admin/council/llmcall/",
+    "/admin/council/counciltemplate/",
+    "/admin/accounts/user/",
+    "/admin/accounts/apikey/",
+    "/admin/accounts/auditentry/",
+    "/admin/accounts/signin/",
+    *(
+        f"/admin/knowledge/knowledgepack/{{pack}}/{tool}/"
+        for tool in ("dashboard", "sharing", "manage", "questions", "searches", "review")
+    ),
+    "/admin/knowledge/knowledgepack/{pack}/hits/?q=zebra&mode=lexical",
+]
 
 
 def test_nothing_that_anybody_writes_runs(site: Site, user: User, other_user: User) -> None:
