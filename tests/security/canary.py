@@ -20,8 +20,8 @@ LOOK = """
   if (!text) return [];
   const acts = text === "name" || /^(on|x-|hx-|data-hx|@|:|style|srcdoc)/.test(name);
   const url = ["href", "src", "action", "formaction", "data", "srcset", "poster", "xlink:href"].includes(name);
-  const there = url && new URL(value, location.href);
-  const away = url && (!/^https?:$/.test(there.protocol) || there.host === "127.0.0.1:9");
+  const there = url && URL.canParse(value, location.href) && new URL(value, location.href);
+  const away = there && (!/^https?:$/.test(there.protocol) || there.host === "127.0.0.1:9");
   return acts || away ? [`${element.localName} ${name}=${value}`.slice(0, 200)] : [];
 }))
 """
@@ -58,7 +58,7 @@ class Canary:
     def _heard(self, message: ConsoleMessage) -> None:
         if found := _RAN.search(message.text):
             self.ran.add(int(found[1]))
-        elif message.type in {"error", "warning"}:
+        elif re.search(r"qcanary|Content Security Policy|Refused to", message.text):
             where = message.page.url if message.page else ""
             self.said.append(f"{where}: {message.type}: {message.text}")
 

@@ -36,9 +36,6 @@ pytestmark = [
     pytest.mark.xdist_group("xss"),
 ]
 
-# Said by browsers of pages that are as they should be: a JSON answer has no icon.
-HARMLESS = ("favicon.ico",)
-
 
 @dataclass
 class Site:
@@ -97,7 +94,6 @@ class World:
     pack: str
     entry: str
     council: str
-    shown: list[str]
 
 
 def fill(site: Site, user: User, other: User) -> World:
@@ -129,7 +125,7 @@ def fill(site: Site, user: User, other: User) -> World:
     )
     aside(site, user, other, pack)
     council = convene(site, pack)
-    return World(pack, entry, council, [])
+    return World(pack, entry, council)
 
 
 def aside(site: Site, user: User, other: User, pack: str) -> None:
@@ -187,12 +183,12 @@ def convene(site: Site, pack: str) -> str:
         {"contains": "Write the decision", "reply": json.dumps({"answer": f"{hostile} [1]"}), **slow},
         {"contains": "minority report", "reply": json.dumps({"text": f"{hostile} [1]"}), **slow},
     )
-    names = [text.split("\n", maxsplit=1)[0][:80] for text in site.texts(80, 4)]
+    *names, chair = [text for text in site.texts(80, 40) if "\n" not in text][:5]
     seats: list[dict[str, Any]] = [
         {"name": name, "role": role, "instructions": role, "model": f"fake-option-{at}"}
         for at, (name, role) in enumerate(zip(names, site.texts(200, 4), strict=True), start=1)
     ]
-    seats.append({"name": site.texts(80)[0], "model": "fake", "chair": True})
+    seats.append({"name": chair, "model": "fake", "chair": True})
     plan = {
         "title": site.texts(200)[0],
         "question": site.joined(3000),
@@ -212,7 +208,6 @@ PAGES = [
     "/councils/new?template=hostile",
     "/accounts/keys",
     "/accounts/email/",
-    "/accounts/sessions/",
 ]
 PACK = [
     "/packs/{pack}",
@@ -277,7 +272,7 @@ def test_nothing_that_anybody_writes_runs(site: Site, user: User, other_user: Us
     assert used >= 300
     for name, canary in canaries.items():
         assert [payloads.name_of(one) for one in canary.ran] == [], name
-        assert [one for one in canary.said if not any(word in one for word in HARMLESS)] == [], name
+        assert canary.said == [], name
     assert Entry.objects.filter(pack=world.pack).count() >= 200
 
 
