@@ -151,24 +151,21 @@ def granted() -> list[str]:
 
 
 class TestMassAssignment:
-    BODIES = [pytest.param(one, id=f"{one[1]} {one[0]}") for one in operations("post", "patch", "put")]
-
-    @pytest.mark.parametrize("operation", BODIES)
-    def test_no_field_is_set_that_an_operation_does_not_name(self, operation: Operation, world: World) -> None:
-        """Every wish is pointed at as unknown, or (where nothing is read) ignored. Nobody becomes staff by it."""
-        path, method, described = operation
-        taken = schema_of(described).get("properties", {})
-        wishes = {name: value for name, value in WISHES.items() if name not in taken}
-        staff = set(User.objects.filter(is_staff=True).values_list("email"))
-        answer = Api(world.keys["owner"])(method.upper(), filled(path, world), {**example(described), **wishes})
-        assert answer.status_code < 500
-        if taken and answer.status_code == 400 and answer.json()["code"] == "invalid":
-            pointed = {one["pointer"] for one in answer.json()["errors"] if one["detail"] == "Unknown field."}
-            assert pointed == {f"/{name}" for name in wishes}
-        else:
-            assert not taken or answer.status_code in {403, 404, 409, 422}, answer.content
+    def test_no_field_is_set_that_an_operation_does_not_name(self, world: World) -> None:
+        """An operation that reads a body refuses every wish by name; one that reads none passes over them. Nothing is set by it."""
+        api, faults, refused = Api(world.keys["owner"]), [], 0
+        for path, method, described in operations("post", "patch", "put"):
+            taken = schema_of(described).get("properties", {})
+            wishes = {name: value for name, value in WISHES.items() if name not in taken}
+            answer = api(method.upper(), filled(path, world), {**example(described), **wishes})
+            pointed = {one["pointer"] for one in problem(answer).get("errors", []) if one["detail"] == "Unknown field."}
+            refused += pointed == {f"/{name}" for name in wishes}
+            if answer.status_code >= 500 or (taken and answer.status_code < 400):
+                faults.append((method, path, answer.status_code))
+        assert faults == []
+        assert refused > 15
         assert granted() == []
-        assert set(User.objects.filter(is_staff=True).values_list("email")) == staff
+        assert list(User.objects.filter(is_staff=True)) == [world.people["staff"]]
 
     @pytest.mark.parametrize("path", ["/accounts/login", "/accounts/keys", "/packs/new", "/councils/new"])
     def test_forms_take_their_own_fields_alone(self, path: str, world: World, client: Client) -> None:
@@ -189,36 +186,44 @@ def example(operation: dict[str, Any]) -> dict[str, Any]:
 
 
 class TestSql:
-    LISTS = [
-        pytest.param(one, id=one[0])
-        for one in operations("get")
-        if any(q["in"] == "query" for q in one[2].get("parameters", []))
-    ]
-
-    @pytest.mark.parametrize("operation", LISTS)
-    def test_no_parameter_reaches_the_statement(self, operation: Operation, world: World) -> None:
-        path, _, described = operation
-        names = [q["name"].replace("KEY", "k') OR 1=1--") for q in described["parameters"] if q["in"] == "query"]
-        before, api, address = counts(), Api(world.keys["owner"]), filled(path, world)
-        whole = length(api.get(address))
+    def test_no_parameter_reaches_the_statement(self, world: World) -> None:
+        """Each parameter of each list with a third of the values, and a few that no list has."""
+        before, api, faults, asked = counts(), Api(world.keys["owner"]), [], 0
         began = time.monotonic()
-        for number, name in enumerate([*names, "meta.a'b", "id__in", "owner__password__startswith"]):
-            for value in SQL[number % 3 :: 3]:
-                answer = api.get(f"{address}?{quote(name)}={quote(value)}")
-                assert answer.status_code < 500, (name, value)
-                assert length(answer) <= max(whole, 1), (name, value)
-        assert time.monotonic() - began < 60
+        for path, _, described in operations("get"):
+            names = [q["name"] for q in described.get("parameters", []) if q["in"] == "query"]
+            address = filled(path, world)
+            if not names or path.endswith("/stream"):
+                continue
+            whole = length(api.get(address))
+            for number, name in enumerate(
+                [*names, "meta.a'b", "meta.k') OR 1=1--", "id__in", "owner__password__startswith"]
+            ):
+                for value in SQL[number % 3 :: 3]:
+                    answer = api.get(f"{address}?{quote(name)}={quote(value)}")
+                    asked += 1
+                    if answer.status_code >= 500 or length(answer) > max(whole, 1):
+                        faults.append((path, name, value[:40], answer.status_code))
+        print(f"{asked} requests in {time.monotonic() - began:.1f} s")
+        assert faults == []
         assert counts() | {"knowledge.SearchLog": 0} == before | {"knowledge.SearchLog": 0}
 
     def test_no_part_of_an_address_reaches_the_statement(self, world: World) -> None:
-        values, api, before = cycle(SQL), Api(world.keys["owner"]), counts()
+        values, api, before, faults = cycle(SQL), Api(world.keys["owner"]), counts(), []
         for path, method, _ in operations("get", "delete"):
             for name in re.findall(r"{(\w+)}", path):
                 value = next(one for one in values if "/" not in one and len(one) < 100)
                 address = filled(path.replace(f"{{{name}}}", quote(value, safe="")), world)
                 answer = api(method.upper(), address)
-                assert answer.status_code in {400, 404, 405}, (method, address)
+                if answer.status_code not in {400, 404, 405}:
+                    faults.append((method, address, answer.status_code))
+        assert faults == []
         assert counts() == before
+
+
+def problem(answer: Any) -> dict[str, Any]:
+    found: dict[str, Any] = answer.json() if answer.headers.get("Content-Type") == "application/problem+json" else {}
+    return found
 
 
 def length(answer: Any) -> int:
@@ -245,11 +250,15 @@ class TestHeaders:
     def assert_sound(answer: Any) -> None:
         for name, value in answer.headers.items():
             assert not re.search(r"[\r\n\x00\x85\u2028]", f"{name}{value}")
-            assert "evil" not in f"{name}: {value}".lower()
+        assert "X-Evil" not in answer.headers
         assert "q" not in answer.cookies
+        assert answer.headers.get("Content-Disposition", "filename=").count("filename=") == 1
 
-    @pytest.mark.parametrize("text", LINES)
-    def test_no_value_makes_a_header(self, text: str, world: World) -> None:
+    def test_no_value_makes_a_header(self, world: World) -> None:
+        for text in LINES:
+            self.assert_no_header(text, world)
+
+    def assert_no_header(self, text: str, world: World) -> None:
         api = Api(world.keys["owner"])
         pack = api.post("/api/knowledge-packs", {"name": text}).json()
         for answer in (
@@ -279,8 +288,8 @@ class TestHeaders:
             "https:evil.example",
         ],
     )
-    def test_nobody_is_sent_elsewhere(self, place: str, world: World, client: Client) -> None:
-        client.force_login(world.people["staff"])
+    def test_nobody_is_sent_elsewhere(self, place: str, user: User, client: Client) -> None:
+        client.force_login(user)
         for path in ("/accounts/login", "/admin/login/", "/accounts/logout"):
             for answer in (client.get(f"{path}?next={quote(place)}"), client.post(path, {"next": place})):
                 assert answer.status_code < 500
@@ -307,8 +316,8 @@ UP = (
 
 class TestPaths:
     @pytest.mark.parametrize("up", UP)
-    def test_files_stay_where_they_are(self, up: str, world: World, client: Client) -> None:
-        client.force_login(world.people["staff"])
+    def test_files_stay_where_they_are(self, up: str, user: User, client: Client) -> None:
+        client.force_login(user)
         for wanted in ("config/settings.py", "etc/passwd", "manage.py", "var/secret_key"):
             for base in ("/static/", "/static/js/", "/static/admin/css/", "/api/", "/accounts/"):
                 answer = client.get(f"{base}{up * 4}{wanted}")
@@ -316,14 +325,11 @@ class TestPaths:
                 assert "root:" not in body_of(answer)
                 assert "SECRET_KEY" not in body_of(answer)
 
-    @pytest.mark.parametrize("up", UP)
-    def test_names_of_formats_and_files_are_not_paths(self, up: str, world: World) -> None:
-        api, pack = Api(world.keys["owner"]), world.pack.pk
-        for path in (
-            f"/api/knowledge-packs/{pack}/export?format={up}etc/passwd",
-            f"/api/council-sessions/{world.ids['session']}/export?format={up}md",
-        ):
-            assert api.get(path).status_code == 400
+    def test_names_of_formats_are_not_paths(self, world: World) -> None:
+        api, pack, session = Api(world.keys["owner"]), world.pack.pk, world.ids["session"]
+        for up in UP:
+            assert api.get(f"/api/knowledge-packs/{pack}/export?format={up}etc/passwd").status_code == 400
+            assert api.get(f"/api/council-sessions/{session}/export?format={up}md").status_code == 400
 
 
 def body_of(answer: Any) -> str:
