@@ -277,7 +277,7 @@ def test_nothing_that_anybody_writes_runs(site: Site, user: User, other_user: Us
 
 
 def redocs_own(complaint: str) -> bool:
-    """Its bundle tries to add two style elements of its own, which our policy refuses, whatever the address says. It looks right without."""
+    """Its bundle tries to add two style elements of its own, which our policy refuses, whatever the address says."""
     return "/api/redoc" in complaint and ("style-src" in complaint or "inline style" in complaint)
 
 
