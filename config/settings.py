@@ -85,8 +85,8 @@ MIDDLEWARE = [
     "config.http.limit_headers.LimitHeaders",
     "django.middleware.security.SecurityMiddleware",
     "config.http.bounds.Bounds",
+    "corsheaders.middleware.CorsMiddleware",  # around files as well: pages of named origins may import our scripts
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
     "accounts.middleware.LoginSessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -258,6 +258,7 @@ SESSION_ENGINE = "accounts.session_store"
 SESSION_IDLE_MINUTES = env.integer("SESSION_IDLE_MINUTES", 30, at_least=1)
 SESSION_MAX_HOURS = env.integer("SESSION_MAX_HOURS", 12, at_least=1)
 SESSION_COOKIE_AGE = SESSION_MAX_HOURS * 3600
+MESSAGE_STORAGE = "config.messages.Messages"
 CSRF_FAILURE_VIEW = "config.api.csrf_failure"
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL, *env.words("CSRF_TRUSTED_ORIGINS")]
 
@@ -306,6 +307,7 @@ STATIC_ROOT = env.text("STATIC_ROOT") or None  # only for a proxy; WhiteNoise wa
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Served straight from the apps' folders: one command, no collectstatic on a laptop. A proxy may serve STATIC_ROOT instead.
 WHITENOISE_USE_FINDERS = True
+WHITENOISE_ALLOW_ALL_ORIGINS = False  # CORS_ALLOWED_ORIGINS names those that may
 
 # --- API ------------------------------------------------------------------------------------------------------------
 

@@ -84,6 +84,7 @@ def test_every_answer_has_the_whole_set(who: str, world: World, client: Client) 
             continue  # they do not end; their answer is made by the same middleware
         answer = client.get(address)
         asked += 1
+        answer.close()
         if found := faults(answer):
             wrong[f"{answer.status_code} {address[:100]}"] = found
     assert wrong == {}
