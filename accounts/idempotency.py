@@ -14,8 +14,11 @@ back); 5xx answers are not, and the claim is given up so that a repetition tries
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -54,15 +57,63 @@ def begin(user: User, key: str, fingerprint: bytes) -> Claim | Answer:
 
     Raises ``IdempotencyMismatch`` when the key belongs to another request, ``IdempotencyBusy`` when the wait was in vain.
     """
-    deadline, pause = time.monotonic() + WAIT_S, _POLL_S[0]
+    deadline = time.monotonic() + WAIT_S
+    found = _claim_or_answer(user, key, fingerprint)
+    if found is not None:
+        return found
+    with _queues.turn((user.pk, key), deadline):
+        return _polled(user, key, fingerprint, deadline)
+
+
+def _polled(user: User, key: str, fingerprint: bytes, deadline: float) -> Claim | Answer:
+    pause = _POLL_S[0]
     while True:
         found = _claim_or_answer(user, key, fingerprint)
         if found is not None:
             return found
         if time.monotonic() >= deadline:
-            raise IdempotencyBusy("The first request with this Idempotency-Key is still running.")
+            raise _busy()
         _pause(pause)
         pause = min(2 * pause, _POLL_S[1])
+
+
+def _busy() -> IdempotencyBusy:
+    return IdempotencyBusy("The first request with this Idempotency-Key is still running.")
+
+
+class _Queues:
+    """Those in this process who wait for one request: the first of them looks into the database, the others wait for their turn. Two
+    hundred that all looked would leave no connection, and no processor, for the one that they wait for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._queues: dict[tuple[uuid.UUID, str], tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def turn(self, name: tuple[uuid.UUID, str], deadline: float) -> Iterator[None]:
+        """Raises ``IdempotencyBusy`` when it does not come before the deadline."""
+        _give_back()
+        with self._lock:
+            queue, waiting = self._queues.get(name, (threading.Lock(), 0))
+            self._queues[name] = (queue, waiting + 1)
+        try:
+            if not queue.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                raise _busy()
+            try:
+                yield
+            finally:
+                queue.release()
+        finally:
+            self._leave(name)
+
+    def _leave(self, name: tuple[uuid.UUID, str]) -> None:
+        with self._lock:
+            queue, waiting = self._queues.pop(name)
+            if waiting > 1:
+                self._queues[name] = (queue, waiting - 1)
+
+
+_queues = _Queues()
 
 
 def finish(claim: Claim, answer: Answer) -> None:
@@ -113,6 +164,10 @@ def _oldest(now: datetime) -> datetime:
 
 
 def _pause(seconds: float) -> None:
-    if not connection.in_atomic_block:
-        connection.close()  # back to the pool: ten waiting requests would otherwise leave nothing for the one they wait for
+    _give_back()
     time.sleep(seconds)
+
+
+def _give_back() -> None:
+    if not connection.in_atomic_block:
+        connection.close()  # to the pool: ten waiting requests would otherwise leave nothing for the one they wait for

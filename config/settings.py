@@ -75,6 +75,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "config.api.RequestIdMiddleware",
+    "config.http.safe_headers.SafeHeaders",
     "config.http.proxies.TrustedProxies",
     "config.http.access_log.AccessLog",
     "config.http.access_log.TracebackLog",
@@ -84,8 +85,8 @@ MIDDLEWARE = [
     "config.http.limit_headers.LimitHeaders",
     "django.middleware.security.SecurityMiddleware",
     "config.http.bounds.Bounds",
+    "corsheaders.middleware.CorsMiddleware",  # around files as well: pages of named origins may import our scripts
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
     "accounts.middleware.LoginSessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -200,7 +201,9 @@ ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # strangers' addresses get no mail from us
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False  # the other logins end, this one goes on
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
-ACCOUNT_RATE_LIMITS: dict[str, Any] | bool = {} if env.boolean("RATE_LIMITS", default=True) else False
+# accounts.sign_in_guard counts sign-ins, whichever the door: allauth's own counter of them loses count when many come at once, and
+# turned away attempts that ours would have let through.
+ACCOUNT_RATE_LIMITS: dict[str, Any] | bool = {"login": None} if env.boolean("RATE_LIMITS", default=True) else False
 HEADLESS_ONLY = False  # the pages at /accounts serve those who have no SPA
 # Off unless it is asked for: whoever gets in can spend the models' money, and embedded stacks send no mail that could verify anyone.
 SIGNUP_OPEN = env.boolean("SIGNUP_OPEN", default=False)
@@ -264,6 +267,7 @@ SESSION_ENGINE = "accounts.session_store"
 SESSION_IDLE_MINUTES = env.integer("SESSION_IDLE_MINUTES", 30, at_least=1)
 SESSION_MAX_HOURS = env.integer("SESSION_MAX_HOURS", 12, at_least=1)
 SESSION_COOKIE_AGE = SESSION_MAX_HOURS * 3600
+MESSAGE_STORAGE = "config.messages.Messages"
 CSRF_FAILURE_VIEW = "config.api.csrf_failure"
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL, *env.words("CSRF_TRUSTED_ORIGINS")]
 
@@ -312,6 +316,7 @@ STATIC_ROOT = env.text("STATIC_ROOT") or None  # only for a proxy; WhiteNoise wa
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Served straight from the apps' folders: one command, no collectstatic on a laptop. A proxy may serve STATIC_ROOT instead.
 WHITENOISE_USE_FINDERS = True
+WHITENOISE_ALLOW_ALL_ORIGINS = False  # CORS_ALLOWED_ORIGINS names those that may
 
 # --- API ------------------------------------------------------------------------------------------------------------
 

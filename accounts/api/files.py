@@ -13,7 +13,11 @@ def download(request: HttpRequest, pieces: Iterator[bytes], media_type: str, fil
     """Never shown in place. ``filename`` is ASCII without quotes."""
     # Django reads the whole of a plain iterator into memory under ASGI, and of an async one under WSGI.
     stream = _asynchronous(pieces) if isinstance(request, ASGIRequest) else pieces
-    headers = {"Content-Disposition": f'attachment; filename="{filename}"', "X-Content-Type-Options": "nosniff"}
+    headers = {
+        "Content-Disposition": f'attachment; filename="{filename}"',
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",  # should anybody show it in place after all
+    }
     return StreamingHttpResponse(stream, content_type=media_type, headers=headers)
 
 

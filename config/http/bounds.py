@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from config import api
+from config.http import safe_headers
 from config.http.around import Around
 
 ADDRESS_CHARACTERS = 16_384
@@ -73,6 +74,7 @@ def _announced(scope: Scope) -> int:
 async def _refuse(scope: Scope, send: ASGISendCallable, limit: int) -> None:
     """The rest of the body is not read, so the connection cannot be used again."""
     response = api.too_large(str(scope["path"]), limit)  # type: ignore[typeddict-item]  # of http alone
+    safe_headers.add(response)
     headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
     await send(
         {

@@ -15,10 +15,11 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from council import services
-from council.admin.common import STATUS_COLOURS, ReadOnly, pretty, prose, table
+from council.admin.common import STATUS_COLOURS, ReadOnly, pretty, table
 from council.admin.now import now
 from council.models import Ballot, CouncilSession, Decision, Run, Seat
 from council.selectors import latest_decision
+from knowledge.prose import rendered
 from realtime.errors import IllegalState
 
 EVENTS_SHOWN = 50
@@ -163,7 +164,7 @@ def decision_table(decision: Decision) -> SafeString | str:
     rows: list[tuple[Any, ...]] = [
         ("outcome", decision.outcome),
         ("option", decision.option or "–"),
-        ("answer", prose(decision.answer)),
+        ("answer", rendered(decision.answer, headings=0)),
         ("decided by", decision.decided_by or "–"),
         ("margin", "more than 2" if decision.margin is None else decision.margin),
         ("too close", "yes" if decision.too_close else "no"),

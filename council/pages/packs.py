@@ -72,14 +72,17 @@ def entries(request: HttpRequest, pack_id: UUID) -> HttpResponse:
 
 @reading
 def entry(request: HttpRequest, entry_id: UUID) -> HttpResponse:
-    """An entry as it stands, or at the ``revision`` that a citation names, with its span marked."""
+    """An entry as it stands, or at the ``revision`` that a citation names. Formatted; with the span of a citation, or ``source``, as
+    it was written, for a quotation is of those very characters."""
     found = Entry.objects.filter(pk=entry_id, pack__in=readable_packs(person(request))).select_related("pack").first()
     if found is None:
         raise NotFound("There is no such entry.")
     revision = _revision(found, request.GET.get("revision", ""))
     start, end = _offset(request, "start"), _offset(request, "end")
     text = revision.content
-    cut = (text[:start], text[start:end], text[end:]) if start < end <= len(text) else (text, "", "")
+    cut = (text[:start], text[start:end], text[end:]) if start < end <= len(text) else None
+    if cut is None and "source" in request.GET:
+        cut = (text, "", "")
     context = {"entry": found, "revision": revision, "current": revision.pk == found.revision_id, "cut": cut}
     return show(request, "pages/entry.html", context)
 

@@ -78,7 +78,7 @@ def is_problem(answer: httpx2.Response, status: int, code: str) -> bool:
     return (answer.status_code, answer.json()["code"]) == (status, code)
 
 
-@pytest.mark.parametrize("how", ["frozen", "gone"])
+@pytest.mark.parametrize("how", ["frozen", pytest.param("gone", marks=pytest.mark.deep)])
 def test_without_valkey_reads_and_writes_work_and_signing_in_does_not(site: Site, how: str) -> None:
     assert '"read";q=' in site.ask("GET", "/api/council-sessions").headers["RateLimit-Policy"]
     assert site.sign_in().status_code == 302
