@@ -19,8 +19,9 @@ from knowledge.services import locking
 from knowledge.shapes import import_header
 from knowledge.states import IMPORT_TRANSITIONS, ImportStatus, ItemStatus
 from realtime import log, nudge
+from realtime.addresses import Blocked
 from realtime.errors import Forbidden, IllegalState, NotFound
-from realtime.outbound import Blocked, Fetcher
+from realtime.outbound import Fetcher
 
 TASK = "knowledge.tasks.run_import"
 URLS_MAX = 50  # addresses of one import
