@@ -200,3 +200,5 @@ class UserEvent(Event):
 
 from accounts import models_audit as _audit  # noqa: E402, F401  # Django looks for models here
 from accounts.models_logins import LoginSession as LoginSession  # noqa: E402, PLC0414  # Django finds models in this module
+from accounts.models_webhooks import WebhookDelivery as WebhookDelivery  # noqa: E402, PLC0414
+from accounts.models_webhooks import WebhookEndpoint as WebhookEndpoint  # noqa: E402, PLC0414

@@ -5,9 +5,19 @@ from __future__ import annotations
 from celery import shared_task
 
 from accounts.audit import sealing
+from accounts.webhooks import task as webhooks
+from accounts.webhooks.endpoints import TASK
+from realtime.stoppable import stoppable
 
 
 @shared_task
 def seal_audit() -> None:
     """Seal what has been recorded. Lost or run twice, it does no harm."""
     sealing.seal_all()
+
+
+@shared_task(name=TASK)
+@stoppable
+def send_webhooks() -> None:
+    """Tell the endpoints that are behind. Lost or run twice, it does no harm."""
+    webhooks.run()

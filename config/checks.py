@@ -56,6 +56,15 @@ def private_networks(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckM
     ]
 
 
+@register
+def webhook_networks(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    return [
+        Error(f"WEBHOOK_PRIVATE_NETWORKS: {network!r} is no network; write 10.1.0.0/16", id="quorum.E021")
+        for network in settings.WEBHOOK_PRIVATE_NETWORKS
+        if not _is_network(network)
+    ]
+
+
 def _is_network(text: str) -> bool:
     try:
         ipaddress.ip_network(text)

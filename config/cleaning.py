@@ -127,6 +127,14 @@ CLEANERS: Final = (
         HOUR,
     ),
     Cleaner(
+        "webhooks",
+        "messages to webhooks, with what came of them",
+        "{} days",
+        "WEBHOOK_DAYS",
+        "accounts.cleaning.WEBHOOKS",
+        HOUR,
+    ),
+    Cleaner(
         "searches",
         "the search log",
         "{} days",

@@ -123,8 +123,7 @@ def conclude(pack: KnowledgePack, job: Import, status: ImportStatus, error: str 
     ImportItem.objects.filter(job=job, status=ItemStatus.PLANNED).update(status=ItemStatus.SKIPPED, draft={})
     record(pack, job, f"import.{status.value}")
     transaction.on_commit(lambda: files.remove(stored), robust=True)
-    if status == ImportStatus.FAILED:
-        news.import_failed(pack, job)
+    news.import_finished(pack, job)
 
 
 def record(pack: KnowledgePack, job: Import, kind: str) -> None:
