@@ -43,6 +43,7 @@ IMPLIED = {
 RULES: tuple[tuple[str, set[str] | None, set[str] | None], ...] = (
     ("api/me/sessions", None, None),
     ("api/me/api-keys", {"admin"}, {"admin"}),
+    ("api/me/webhooks", {"admin"}, {"admin"}),
     ("api/audit", {"admin"}, {"admin"}),
     ("api/me/", {"councils:read", "packs:read"}, {"councils:run", "packs:read"}),
     ("api/me", set(), {"admin"}),

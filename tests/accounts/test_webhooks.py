@@ -200,7 +200,7 @@ def test_the_receiver_in_the_documentation_verifies(user: User, receiver: Receiv
         (secret, {**one.headers, "webhook-timestamp": str(int(time.time()) - 600)}, one.body),
         (secret, {**one.headers, "webhook-signature": "v2,xx v1"}, one.body),
     ):
-        with pytest.raises(ValueError, match="too old|not signed"):
+        with pytest.raises(ValueError, match=r"too old|not signed"):
             names["verify"](*wrong)
 
 

@@ -24,6 +24,7 @@ from accounts import audit
 from accounts.audit import sealing
 from accounts.models import IdempotencyRecord, LoginSession, User, UserEvent, UserStream
 from accounts.models_audit import AuditEntry, AuditSeal
+from accounts.webhooks import endpoints as webhooks
 from config import tasks
 from config.cleaning import BY_NAME, CLEANERS, TASK, table
 from council import claims, services
@@ -197,6 +198,15 @@ def trashed_packs(world: World) -> Callable[[], int]:
     return KnowledgePack.objects.count
 
 
+def messages(world: World) -> Callable[[], int]:
+    endpoint, _ = webhooks.create(world.user, url="https://hooks.example.org/", events=["pack.*"])
+    for days in (31, 31, 400, 29):
+        endpoint.deliveries.create(
+            type="pack.created", payload={}, state="failed", next_attempt_at=None, created_at=ago(days=days)
+        )
+    return endpoint.deliveries.count
+
+
 KINDS: dict[str, Callable[[World], Callable[[], int]]] = {
     "late": late,
     "stuck": stuck,
@@ -209,6 +219,7 @@ KINDS: dict[str, Callable[[World], Callable[[], int]]] = {
     "logins": logins,
     "news": news,
     "audit": audited,
+    "webhooks": messages,
     "searches": searches,
     "import-files": import_files,
     "trashed-entries": trashed_entries,
