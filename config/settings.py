@@ -338,6 +338,9 @@ SPECTACULAR_SETTINGS = {
         "RoleEnum": "knowledge.models.Role",
         "ShareRoleEnum": "knowledge.api.sharing.ROLES",
         "ApiKeyStatusEnum": "accounts.keys.STATUSES",
+        "DeliveryStateEnum": "accounts.models_webhooks.DeliveryState",
+        "WebhookEventEnum": "accounts.webhooks.kinds.CHOICES",
+        "WebhookTypeEnum": "accounts.webhooks.kinds.TYPES",
     },
     "PREPROCESSING_HOOKS": ["accounts.api.schema.drop_slash_twins"],
     "POSTPROCESSING_HOOKS": [

@@ -93,7 +93,7 @@ class NewWebhookOut(WebhookOut):
 
 class DeliveryOut(serializers.Serializer[WebhookDelivery]):
     id = serializers.UUIDField(help_text="`webhook-id` is `msg_` and this without its dashes.")
-    type = serializers.ChoiceField(choices=(*kinds.KINDS, kinds.TEST))
+    type = serializers.ChoiceField(choices=kinds.TYPES)
     payload = serializers.DictField(help_text="The body as it is sent each time.")
     state = serializers.ChoiceField(choices=DeliveryState.choices)
     attempts = serializers.IntegerField()

@@ -36,6 +36,7 @@ KINDS: Final[Mapping[str, str]] = {
 ALL: Final = ("session.*", "pack.*")
 CHOICES: Final = (*ALL, *KINDS)
 TEST: Final = "webhook.test"
+TYPES: Final = (*KINDS, TEST)
 # Whoever hears these has lost the pack, and they say no more than its id.
 _OF_WHAT_IS_GONE: Final = frozenset({"pack.unshared", "pack.deleted", "pack.purged"})
 _SESSION: Final = ("status", "reason", "created_at", "started_at", "finished_at")
