@@ -8,7 +8,6 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
 
 from accounts.models import WebhookDelivery, WebhookEndpoint
 from accounts.webhooks import endpoints
@@ -35,7 +34,7 @@ class WebhookEndpointAdmin(_ToRead):
               "not_before", "cursor", "rotated_at", "previous_until", "created_at")  # fmt: skip
     actions = ("disable", "enable")
 
-    @display(description="host")
+    @admin.display(description="host")
     def host(self, endpoint: WebhookEndpoint) -> str:
         return endpoints.host_of(endpoint.url)
 
@@ -76,6 +75,6 @@ class WebhookDeliveryAdmin(_ToRead):
     fields = ("id", "host", "type", "payload", "state", "attempts", "status", "error", "response_ms", "last_attempt_at",
               "next_attempt_at", "delivered_at", "created_at")  # fmt: skip
 
-    @display(description="host")
+    @admin.display(description="host")
     def host(self, delivery: WebhookDelivery) -> str:
         return endpoints.host_of(delivery.endpoint.url)

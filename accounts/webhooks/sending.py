@@ -161,8 +161,8 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> Outcome:
         answer = Poster(Door(endpoints.policy()), total_s=TOTAL_S).post(url, body, headers, read=EXCERPT)
     except (Blocked, FetchFailed) as error:
         return Outcome(error=error.detail[:200], ms=_since(began))
-    error = "" if 200 <= answer.status < 300 else f"The receiver answered {answer.status}."
-    return Outcome(answer.status, error, _text(answer.excerpt), _since(began), final=answer.status == GONE)
+    fault = "" if 200 <= answer.status < 300 else f"The receiver answered {answer.status}."
+    return Outcome(answer.status, fault, _text(answer.excerpt), _since(began), final=answer.status == GONE)
 
 
 def _since(began: float) -> int:

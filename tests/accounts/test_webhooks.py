@@ -214,6 +214,7 @@ def test_a_failure_is_tried_again_later_under_the_same_id(user: User, receiver: 
     tell()
     one = WebhookDelivery.objects.get()
     assert (one.state, one.attempts, one.status, len(one.response)) == ("pending", 1, 500, 1023)
+    assert one.next_attempt_at is not None
     assert timedelta(seconds=3) < one.next_attempt_at - timezone.now() < timedelta(seconds=7)
     receiver.status = 200
     tell()
@@ -232,7 +233,9 @@ def test_attempts_are_spread_over_about_three_days_and_then_it_has_failed(user: 
     receiver.status, waited = 503, timedelta()
     for _ in range(len(sending.DELAYS_S)):
         tell()
-        waited += WebhookDelivery.objects.get().next_attempt_at - timezone.now()
+        again = WebhookDelivery.objects.get().next_attempt_at
+        assert again is not None
+        waited += again - timezone.now()
         rested()
     assert timedelta(days=2) < waited < timedelta(days=3.5)
     tell()

@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -157,7 +157,7 @@ REFUSALS = (Blocked, FetchFailed, AddressBlocked, httpx2.InvalidURL, httpx2.Unsu
 
 
 @pytest.fixture
-def reached(canary: Canary, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Canary]:  # noqa: F811
+def reached(canary: Canary, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Canary:  # noqa: F811
     """Whatever a door connects to is the canary."""
     settings.LLM_PRIVATE_NETWORKS = settings.WEBHOOK_PRIVATE_NETWORKS = []
     here, now = httpcore2.SyncBackend.connect_tcp, httpcore2.AnyIOBackend.connect_tcp
