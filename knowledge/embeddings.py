@@ -130,9 +130,9 @@ class RemoteEmbedder:
             vectors = [np.asarray(row, dtype=np.float32) for row in rows]
         except openai.APIStatusError as error:
             raise _refusal(error.status_code) from error
+        except Blocked as error:
+            raise EmbeddingError(error.detail, permanent=True, about_text=False) from error
         except openai.OpenAIError as error:
-            if isinstance(error.__cause__, Blocked):
-                raise EmbeddingError(error.__cause__.detail, permanent=True, about_text=False) from error
             raise EmbeddingError(f"the embedding server did not answer: {error}") from error
         except (AttributeError, TypeError, ValueError) as error:  # JSON of another shape, or no JSON at all
             raise EmbeddingError("the embedding server's answer holds no vectors", permanent=True) from error
