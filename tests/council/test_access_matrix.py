@@ -89,7 +89,7 @@ def open_a_gate(world: World) -> None:
 
 
 ANSWER = {"answer": "So.", "confidence": 0.5, "claims": [], "would_change": ""}
-HOOK: dict[str, Any] = {"url": "https://hooks.example.org/narwhal", "events": ["pack.*"]}
+HOOK: dict[str, Any] = {"url": "https://hooks.example.org/", "events": ["pack.*"]}
 EVERYBODY = tuple(SIGNED_IN)
 CONVENER = ("viewer",)
 UNKNOWN_PACK = dict.fromkeys(("stranger", "staff"), 400)
@@ -204,12 +204,14 @@ API: dict[tuple[str, str], Row] = {
     ("me-webhooks", "GET"): Row(EVERYBODY),
     ("me-webhooks", "POST"): Row(EVERYBODY, 201, lambda _: HOOK, "accounts_webhookendpoint"),
     ("me-webhook", "GET"): Row(CONVENER, opened=False),
-    ("me-webhook", "PATCH"): Row(CONVENER, 200, lambda _: {"description": "New"}, opened=False),
-    ("me-webhook", "DELETE"): Row(CONVENER, 204, opened=False),
-    ("me-webhook-rotate", "POST"): Row(CONVENER, 200, opened=False),
-    ("me-webhook-test", "POST"): Row(CONVENER, 202, opened=False),
+    ("me-webhook", "PATCH"): Row(
+        CONVENER, 200, lambda _: {"description": "New"}, "accounts_webhookendpoint", opened=False
+    ),
+    ("me-webhook", "DELETE"): Row(CONVENER, 204, writes="accounts_webhookendpoint", opened=False),
+    ("me-webhook-rotate", "POST"): Row(CONVENER, 200, writes="accounts_webhookendpoint", opened=False),
+    ("me-webhook-test", "POST"): Row(CONVENER, 202, writes="accounts_webhookdelivery", opened=False),
     ("me-webhook-deliveries", "GET"): Row(CONVENER, opened=False, query=lambda _: "?state=failed"),
-    ("me-webhook-replay", "POST"): Row(CONVENER, 202, opened=False),
+    ("me-webhook-replay", "POST"): Row(CONVENER, 202, writes="accounts_webhookdelivery", opened=False),
     # Everybody's own, so nobody is refused; that it is theirs alone is tested in tests/realtime/test_my_stream.py.
     ("me-events", "GET"): Row(EVERYBODY),
     ("me", "GET"): Row(EVERYBODY),
