@@ -16,6 +16,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from accounts import admin_webhooks as _webhooks  # noqa: F401  # registers its pages
 from accounts import audit, departures, second_factor, services
 from accounts.admin_plans import shown_usage
 from accounts.errors import LastSuperuser

@@ -40,7 +40,7 @@ class PackCard(Shape):
 class About(Shape):
     """What a notification is about."""
 
-    type: Literal["session", "pack"]
+    type: Literal["session", "pack", "webhook"]
     id: UUID
 
 
@@ -55,9 +55,10 @@ class Notification(Shape):
         "budget_exhausted",
         "pack_shared",
         "import_failed",
+        "webhook_disabled",
     ]
     about: About
-    title: Annotated[str, Field(description="Of the council or the pack, as it was then.")]
+    title: Annotated[str, Field(description="Of the council or the pack, as it was then; of a webhook its host.")]
     detail: Annotated[
         str, Field(description="Why it failed, or what was imported; empty where there is no more to say.")
     ] = ""
@@ -82,6 +83,25 @@ class PackGone(Shape):
     """Of a pack that is not the person's to see any more, only the id is said. Notifications about it are gone as well."""
 
     pack: PackId
+
+
+class SnapshotId(Shape):
+    id: UUID
+
+
+class PackPublished(Shape):
+    pack: PackId
+    snapshot: SnapshotId
+
+
+class ImportDone(Shape):
+    id: UUID
+    status: Literal["completed", "failed", "cancelled"]
+
+
+class PackImported(Shape):
+    pack: PackId
+    job: ImportDone
 
 
 class NotificationCreated(Shape):
@@ -137,10 +157,13 @@ OWN: Final = StreamSchema(
         EventType("session.archived", SessionData, "it was put away"),
         EventType("pack.created", PackData, "a pack of one's own, or one that one works with, is there"),
         EventType("pack.updated", PackData, "it has another name, status or visibility"),
+        EventType("pack.published", PackPublished, "a snapshot of it was published"),
+        EventType("pack.import_finished", PackImported, "an import into it came to its end"),
         EventType("pack.restored", PackData, "it is back from the trash"),
         EventType("pack.shared", PackData, "the person has a role in it, or another one (also by a transfer)"),
         EventType("pack.unshared", PackGone, "it is not shared with the person any more"),
         EventType("pack.deleted", PackGone, "it went to the trash"),
+        EventType("pack.purged", PackGone, "it was deleted for good; its owner is told"),
         EventType(NOTIFICATION, NotificationCreated, "the person should look at something"),
         EventType(READ, NotificationsRead, "the person has seen those up to an event, on this device or another"),
         EventType(

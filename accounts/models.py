@@ -209,3 +209,5 @@ from accounts.models_account import Departure as Departure  # noqa: E402, PLC041
 from accounts.models_logins import LoginSession as LoginSession  # noqa: E402, PLC0414  # Django finds models in this module
 from accounts.models_plans import Plan as Plan  # noqa: E402, PLC0414
 from accounts.models_plans import QuotaOverride as QuotaOverride  # noqa: E402, PLC0414
+from accounts.models_webhooks import WebhookDelivery as WebhookDelivery  # noqa: E402, PLC0414
+from accounts.models_webhooks import WebhookEndpoint as WebhookEndpoint  # noqa: E402, PLC0414

@@ -26,7 +26,7 @@ FORMAT: Final = 1
 README: Final = """\
 Everything that Quorum keeps of you.
 
-account.json         your profile, e-mail addresses, second factors, API keys (without their secrets) and present logins
+account.json         your profile, e-mail addresses, second factors, API keys and webhooks (without their secrets) and present logins
 sign-ins.jsonl       every attempt to sign in to your account
 news.jsonl           your own stream: what you were told of your councils and packs
 audit.jsonl          what the audit log says of you and of what you did
@@ -38,6 +38,7 @@ council-templates.json
 _KEY: Final = (
     "id", "name", "prefix", "scopes", "created_at", "expires_at", "last_used_at", "last_used_ip", "rotated_at", "revoked_at",
 )  # fmt: skip
+_WEBHOOK: Final = ("id", "url", "events", "description", "enabled", "disabled_reason", "created_at")
 _AUDIT: Final = (
     "id", "created_at", "action", "outcome", "actor_kind", "object_type", "object_id", "object_name", "details", "ip", "user_agent",
 )  # fmt: skip
@@ -70,6 +71,7 @@ def account(user: User) -> Json:
             SocialAccount.objects.filter(user=user).values("provider", "uid", "date_joined", "extra_data")
         ),
         "api_keys": list(user.api_keys.order_by("created_at").values(*_KEY)),
+        "webhooks": list(user.webhooks.order_by("created_at").values(*_WEBHOOK)),
         "logins": list(
             LoginSession.objects.filter(user=user).values("id", "created_at", "last_seen_at", "ip", "user_agent")
         ),

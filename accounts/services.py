@@ -58,7 +58,8 @@ def record_sign_in(request: HttpRequest | None, email: str, *, succeeded: bool) 
 def client_ip(request: HttpRequest | None) -> str | None:
     """The caller's address; ``config.http.proxies`` has asked the proxies that are trusted."""
     address = request.META.get("REMOTE_ADDR", "") if request else ""
-    address = address.partition("%")[0]  # a zone ("fe80::1%eth0") means something on this machine alone, and PostgreSQL takes none
+    # A zone ("fe80::1%eth0") means something on this machine alone, and PostgreSQL takes none.
+    address = address.partition("%")[0]
     try:
         return str(ipaddress.ip_address(address))
     except ValueError:  # a Unix socket has no address

@@ -17,10 +17,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from accounts import events
-from accounts.models import User, UserEvent, UserStream
+from accounts.models import User, UserEvent, UserStream, WebhookEndpoint
 from realtime import limits, log
 from realtime.errors import InvalidInput, NotFound
 from realtime.log import NewEvent
@@ -88,8 +88,9 @@ def unread(stream: UserStream) -> list[Json]:
 
 
 def forgotten(now: datetime) -> QuerySet[UserEvent]:
-    """The events that are older than streams are kept, for ``accounts.cleaning``."""
-    long = UserEvent.objects.filter(stream__last_seq__gt=KEPT_ALWAYS)
+    """The events that are older than streams are kept, for ``accounts.cleaning``; not what a webhook is still to be told of."""
+    untold = WebhookEndpoint.objects.filter(enabled=True, user=OuterRef("stream"), cursor__lt=OuterRef("seq"))
+    long = UserEvent.objects.filter(~Exists(untold), stream__last_seq__gt=KEPT_ALWAYS)
     too_many = Q(seq__lte=F("stream__last_seq") - KEPT_MOST)
     too_old = Q(seq__lte=F("stream__last_seq") - KEPT_ALWAYS, created_at__lt=now - timedelta(days=KEPT_DAYS))
     return long.filter(too_many | too_old)

@@ -8,6 +8,8 @@ from celery import shared_task
 
 from accounts import exports
 from accounts.audit import sealing
+from accounts.webhooks import task as webhooks
+from accounts.webhooks.endpoints import TASK
 from realtime.stoppable import stoppable
 
 
@@ -28,3 +30,10 @@ def export_account(export_id: str) -> None:
 def sweep() -> None:
     """Wake a worker for every export that nobody is at: lost nudges, dead workers."""
     exports.nudge_lost()
+
+
+@shared_task(name=TASK)
+@stoppable
+def send_webhooks() -> None:
+    """Tell the endpoints that are behind. Lost or run twice, it does no harm."""
+    webhooks.run()

@@ -56,6 +56,15 @@ def private_networks(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckM
     ]
 
 
+@register
+def webhook_networks(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    return [
+        Error(f"WEBHOOK_PRIVATE_NETWORKS: {network!r} is no network; write 10.1.0.0/16", id="quorum.E021")
+        for network in settings.WEBHOOK_PRIVATE_NETWORKS
+        if not _is_network(network)
+    ]
+
+
 def _is_network(text: str) -> bool:
     try:
         ipaddress.ip_network(text)
@@ -67,7 +76,7 @@ def _is_network(text: str) -> bool:
 @register
 def trusted_proxies(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
     return [
-        Error(f"TRUSTED_PROXIES: {network!r} is no network; write 10.1.0.0/16", id="quorum.E020")
+        Error(f"TRUSTED_PROXIES: {network!r} is no network; write 10.1.0.0/16", id="quorum.E022")
         for network in settings.TRUSTED_PROXIES
         if not _is_network(network)
     ]

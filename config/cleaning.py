@@ -145,6 +145,14 @@ CLEANERS: Final = (
         queue="index",
     ),
     Cleaner(
+        "webhooks",
+        "messages to webhooks, with what came of them",
+        "{} days",
+        "WEBHOOK_DAYS",
+        "accounts.cleaning.WEBHOOKS",
+        HOUR,
+    ),
+    Cleaner(
         "searches",
         "the search log",
         "{} days",

@@ -13,5 +13,6 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     "council_sessions_message_create": {"content": "And in winter?"},
     "knowledge_packs_create": {"name": "Energy", "description": "What we know about the depot.", "tags": ["depot"]},
     "knowledge_packs_partial_update": {"name": "Energy and heat"},
+    "me_webhooks_create": {"url": "https://hooks.example.org/quorum", "events": ["session.*", "pack.published"]},
     "me_notifications_read": {"up_to": 42},
 }

@@ -352,6 +352,9 @@ SPECTACULAR_SETTINGS = {
         "RoleEnum": "knowledge.models.Role",
         "ShareRoleEnum": "knowledge.api.sharing.ROLES",
         "ApiKeyStatusEnum": "accounts.keys.STATUSES",
+        "DeliveryStateEnum": "accounts.models_webhooks.DeliveryState",
+        "WebhookEventEnum": "accounts.webhooks.kinds.CHOICES",
+        "WebhookTypeEnum": "accounts.webhooks.kinds.TYPES",
     },
     "PREPROCESSING_HOOKS": ["accounts.api.schema.drop_slash_twins"],
     "POSTPROCESSING_HOOKS": [
@@ -445,6 +448,20 @@ CELERY_BEAT_SCHEDULE["accounts-sweep"] = {
     "task": "accounts.tasks.sweep",
     "schedule": 30.0,
     "options": {"queue": "control", "expires": 30},
+}
+
+# --- Webhooks -----------------------------------------------------------------------------------------------------------
+
+# Webhooks reach the public internet by https. Receivers in these networks ("127.0.0.0/8, 10.1.0.0/16") are reached as well, on any port
+# and by plain http: for tests, and for servers whose people may all reach what stands there.
+WEBHOOK_PRIVATE_NETWORKS = env.words("WEBHOOK_PRIVATE_NETWORKS")
+WEBHOOK_DAYS = env.integer(
+    "WEBHOOK_DAYS", 30, at_least=4
+)  # how long messages and their fate are kept; they are tried for 3
+CELERY_BEAT_SCHEDULE["webhooks"] = {
+    "task": "accounts.tasks.send_webhooks",
+    "schedule": 2.0,
+    "options": {"queue": "control", "expires": 2},
 }
 
 # --- Knowledge ------------------------------------------------------------------------------------------------------
@@ -576,6 +593,8 @@ UNFOLD = {
                     _menu_item("Users", "group", "accounts", "user"),
                     _menu_item("API keys", "key", "accounts", "apikey"),
                     _menu_item("Sign-ins", "login", "accounts", "signin"),
+                    _menu_item("Webhooks", "webhook", "accounts", "webhookendpoint"),
+                    _menu_item("Webhook messages", "outgoing_mail", "accounts", "webhookdelivery"),
                     _menu_item("Audit log", "policy", "accounts", "auditentry"),
                 ],
             },

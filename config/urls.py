@@ -24,6 +24,7 @@ urlpatterns = [
     path("api/", include("accounts.api.tickets")),
     path("api/", include("accounts.api.me")),
     path("api/", include("accounts.api.api_keys")),
+    path("api/", include("accounts.api.webhooks")),
     path("api/", include("accounts.api.audit")),
     path("api/", include("accounts.api.profile")),
     path("api/", include("accounts.api.account")),

@@ -7,7 +7,6 @@ fallbacks. Every place that calls a model asks here.
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,8 +22,8 @@ from council.limits import NO_LIMITS, Limits
 from council.llm.types import Endpoint, ProviderName, SchemaSupport, Style
 from council.models import ModelProfile
 from council.pricing import Prices
+from realtime.addresses import reachable
 from realtime.errors import Unavailable
-from realtime.outbound import is_public
 
 KEEP_S = 3.0  # how long a process goes by the profiles that it has read
 FALLBACKS_MAX = 5
@@ -119,9 +118,7 @@ def as_model(profile: ModelProfile) -> Model:
 
 def may_be_called(address: str) -> bool:
     """May our workers connect to it for a profile? Public addresses, and those of ``LLM_PRIVATE_NETWORKS``."""
-    parsed = ipaddress.ip_address(address)
-    private = (ipaddress.ip_network(network) for network in settings.LLM_PRIVATE_NETWORKS)
-    return is_public(parsed) or any(parsed in network for network in private)
+    return reachable(address, settings.LLM_PRIVATE_NETWORKS)
 
 
 def check_models(models: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts import audit, second_factor, vault
+from accounts.webhooks import endpoints as webhooks
 from council import endpoints
 from council.deliberation.types import HUMAN
 from council.models import ModelProfile
@@ -111,7 +112,8 @@ def delete_profile(profile: ModelProfile) -> None:
 
 
 def rotate_keys() -> int:
-    """Seal every stored key, and what second factors are made from, anew with the first of ``ENCRYPTION_KEYS``; says how many.
+    """Seal every stored key, what second factors are made from, and webhooks' secrets anew with the first of ``ENCRYPTION_KEYS``; says
+    how many.
 
     Raises ``vault.SealBroken``.
     """
@@ -120,6 +122,6 @@ def rotate_keys() -> int:
         for profile in profiles:
             profile.sealed_key = vault.reseal(profile.sealed_key)
             profile.save(update_fields=["sealed_key"])
-        factors = second_factor.reseal()
+        others = second_factor.reseal() + webhooks.reseal()
         transaction.on_commit(endpoints.forget)
-    return len(profiles) + factors
+    return len(profiles) + others

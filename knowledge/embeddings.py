@@ -7,6 +7,7 @@ embedder of either, ``embedder_in`` the one that a space was filled with.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import urlsplit
 
+import httpx2
 import numpy as np
 import openai
 from django.conf import settings
@@ -23,6 +25,8 @@ from numpy.typing import NDArray
 from knowledge import minilm
 from knowledge.errors import EmbeddingError
 from knowledge.models import EmbeddingModel, EmbeddingSpace, Provider
+from realtime.addresses import Blocked, reachable
+from realtime.transport import GuardedTransport
 
 Vector = NDArray[np.float32]
 QUERY_CACHE = 1024
@@ -64,6 +68,7 @@ class Endpoint:
     batch_chars: int = REMOTE_BATCH_CHARS
     query_prefix: str = ""
     passage_prefix: str = ""
+    guarded: bool = False  # somebody typed the address in: it is called only where ``may_be_called`` says so
 
 
 class RemoteEmbedder:
@@ -73,8 +78,15 @@ class RemoteEmbedder:
         if urlsplit(endpoint.base_url).scheme not in ("http", "https"):
             raise EmbeddingError("the address of an embedding server begins with http:// or https://", permanent=True)
         self.endpoint = endpoint
+        http = _guarded_client() if endpoint.guarded else None
+        if http is not None:
+            weakref.finalize(self, http.close)  # as the SDK does with a client of its own
         self._client = openai.OpenAI(
-            base_url=endpoint.base_url, api_key=endpoint.api_key, timeout=REMOTE_TIMEOUT_S, max_retries=0
+            base_url=endpoint.base_url,
+            api_key=endpoint.api_key,
+            timeout=REMOTE_TIMEOUT_S,
+            max_retries=0,
+            http_client=http,
         )
 
     @property
@@ -118,6 +130,8 @@ class RemoteEmbedder:
             vectors = [np.asarray(row, dtype=np.float32) for row in rows]
         except openai.APIStatusError as error:
             raise _refusal(error.status_code) from error
+        except Blocked as error:
+            raise EmbeddingError(error.detail, permanent=True, about_text=False) from error
         except openai.OpenAIError as error:
             raise EmbeddingError(f"the embedding server did not answer: {error}") from error
         except (AttributeError, TypeError, ValueError) as error:  # JSON of another shape, or no JSON at all
@@ -136,6 +150,18 @@ class RemoteEmbedder:
                 about_text=False,
             )
         return [unit(vector) for vector in vectors]
+
+
+def may_be_called(address: str) -> bool:
+    """May we connect to it for a registered model? As for model profiles: public addresses, and ``LLM_PRIVATE_NETWORKS``."""
+    return reachable(address, settings.LLM_PRIVATE_NETWORKS)
+
+
+def _guarded_client() -> httpx2.Client:
+    """A redirect would carry passages to a host that nobody registered."""
+    return httpx2.Client(
+        transport=GuardedTransport(may_be_called), timeout=REMOTE_TIMEOUT_S, trust_env=False, follow_redirects=False
+    )
 
 
 def _refusal(status: int) -> EmbeddingError:
@@ -199,6 +225,7 @@ def embedder_for(model: EmbeddingModel | None) -> Embedder:
             batch_chars=model.batch_chars,
             query_prefix=model.query_prefix,
             passage_prefix=model.passage_prefix,
+            guarded=True,
         )
     )
 

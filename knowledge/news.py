@@ -10,8 +10,20 @@ from typing import Any
 from uuid import UUID
 
 from accounts import events, streams
-from accounts.events import About, Notification, PackCard, PackData, PackGone, PackId
-from knowledge.models import Import, KnowledgePack, PackShare, Role
+from accounts.events import (
+    About,
+    ImportDone,
+    Notification,
+    PackCard,
+    PackData,
+    PackGone,
+    PackId,
+    PackImported,
+    PackPublished,
+    SnapshotId,
+)
+from knowledge.models import Import, KnowledgePack, PackShare, Role, Snapshot
+from knowledge.states import ImportStatus
 from realtime import actor
 from realtime.log import NewEvent
 
@@ -50,12 +62,30 @@ def role_taken(pack: KnowledgePack, user: UUID) -> None:
     streams.tell({user: [_gone("pack.unshared", pack)]})
 
 
-def import_failed(pack: KnowledgePack, job: Import) -> None:
-    """To whoever began it, as long as they work with the pack; else to its owner."""
-    author = job.created_by_id
-    user = author if author in members(pack) else pack.owner_id
-    what = ": ".join(part for part in (job.filename, job.error) if part)
-    streams.tell({user: [_notification(pack, "import_failed", detail=what[:DETAIL_MAX])]})
+def pack_purged(pack: KnowledgePack) -> None:
+    """To its owner: the others lost it when it went to the trash, and who they were has been forgotten."""
+    streams.tell({pack.owner_id: [_gone("pack.purged", pack)]})
+
+
+def published(pack: KnowledgePack, snapshot: Snapshot) -> None:
+    data = PackPublished(pack=PackId(id=pack.id), snapshot=SnapshotId(id=snapshot.id))
+    streams.tell({user: [events.event("pack.published", data)] for user in members(pack)})
+
+
+def import_finished(pack: KnowledgePack, job: Import) -> None:
+    """A failure is also a notification: to whoever began it, as long as they work with the pack; else to its owner."""
+    status: Any = str(job.status)
+    done = events.event(
+        "pack.import_finished", PackImported(pack=PackId(id=pack.id), job=ImportDone(id=job.id, status=status))
+    )
+    told = {user: [done] for user in members(pack)}
+    if job.status == ImportStatus.FAILED:
+        author = job.created_by_id
+        what = ": ".join(part for part in (job.filename, job.error) if part)
+        told[author if author in told else pack.owner_id].append(
+            _notification(pack, "import_failed", detail=what[:DETAIL_MAX])
+        )
+    streams.tell(told)
 
 
 def _card(kind: str, pack: KnowledgePack, role: Any) -> NewEvent:

@@ -109,6 +109,11 @@ def packs_for(user: User) -> QuerySet[KnowledgePack]:
     return readable_packs(user).filter(Q(owner=user) | Exists(shared))
 
 
+def works_with(user: User, pack_id: UUID) -> bool:
+    """Whether the pack is among ``packs_for``."""
+    return packs_for(user).filter(pk=pack_id).exists()
+
+
 def pack_for(user: User, pack_id: UUID | str, at_least: Role = Role.VIEWER) -> KnowledgePack:
     """A pack that the user may read. Raises ``NotFound``, also for a pack that is none of their business and for an id that is no
     UUID, and ``Forbidden`` when they may read it but their role is below ``at_least``."""

@@ -58,6 +58,8 @@ REGISTRY: Mapping[str, str] = {
     "knowledge.purge.deleted": "one step of a purge has deleted its rows; not committed",
     "knowledge.purge.committed": "the same, committed",
     "audit.seal.stored": "a batch of the audit log is sealed; not committed",
+    "webhooks.fan_out.stored": "an endpoint's deliveries are stored and its cursor has gone on; not committed",
+    "webhooks.sent": "a receiver has answered; nothing is stored of it",
 }
 
 

@@ -10,7 +10,8 @@ from django.conf import settings
 
 from knowledge.imports.limits import Job, Limits
 from knowledge.imports.sniff import EXTENSIONS, MEDIA_TYPES
-from realtime.outbound import Blocked, Fetcher, FetchFailed
+from realtime.addresses import Blocked
+from realtime.outbound import Fetcher, FetchFailed
 
 TOTAL_S = 30.0
 

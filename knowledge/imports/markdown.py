@@ -28,9 +28,7 @@ FIELDS: Final = (
 )
 _FRONT: Final = re.compile(r"\ufeff?---[ \t]*\r?\n(.*?)(?:^|\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _FRONT_MAX: Final = 128 * 1024
-_HEADING: Final = re.compile(
-    r"^ {0,3}#{1,6}[ \t]+([^ \t\n].*)$|^(\S.*)\r?\n {0,3}(?:=+|-{2,})[ \t]*$", re.MULTILINE
-)
+_HEADING: Final = re.compile(r"^ {0,3}#{1,6}[ \t]+([^ \t\n].*)$|^(\S.*)\r?\n {0,3}(?:=+|-{2,})[ \t]*$", re.MULTILINE)
 
 
 class _Loader(yaml.SafeLoader):

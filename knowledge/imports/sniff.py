@@ -29,7 +29,9 @@ _MAGIC: Final = (
     (b"\xfd7zXZ", "an xz file"), (b"\xd0\xcf\x11\xe0", "an old Office file (save it as .docx)"), (b"{\\rtf", "an RTF document"),
     (b"SQLite format 3", "a database"),
 )  # fmt: skip
-_HTML: Final = re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--(?:(?!-->).)*+-->\s*)*+<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
+_HTML: Final = re.compile(
+    rb"\s*(<\?xml[^>]*>\s*)?(<!--(?:(?!-->).)*+-->\s*)*+<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
+)
 _BOMS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 

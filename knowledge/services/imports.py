@@ -19,8 +19,9 @@ from knowledge.services import locking
 from knowledge.shapes import import_header
 from knowledge.states import IMPORT_TRANSITIONS, ImportStatus, ItemStatus
 from realtime import log, nudge
+from realtime.addresses import Blocked
 from realtime.errors import Forbidden, IllegalState, NotFound
-from realtime.outbound import Blocked, Fetcher
+from realtime.outbound import Fetcher
 
 TASK = "knowledge.tasks.run_import"
 URLS_MAX = 50  # addresses of one import
@@ -122,8 +123,7 @@ def conclude(pack: KnowledgePack, job: Import, status: ImportStatus, error: str 
     ImportItem.objects.filter(job=job, status=ItemStatus.PLANNED).update(status=ItemStatus.SKIPPED, draft={})
     record(pack, job, f"import.{status.value}")
     transaction.on_commit(lambda: files.remove(stored), robust=True)
-    if status == ImportStatus.FAILED:
-        news.import_failed(pack, job)
+    news.import_finished(pack, job)
 
 
 def record(pack: KnowledgePack, job: Import, kind: str) -> None:

@@ -18,7 +18,7 @@ from django.db.models import Exists, OuterRef
 
 from accounts import audit
 from accounts.models import Departure
-from knowledge import ann, results_cache
+from knowledge import ann, news, results_cache
 from knowledge.imports import files
 from knowledge.models import Entry, EntryRevision, Import, KnowledgePack
 from knowledge.services.packs import purged_before
@@ -83,6 +83,7 @@ def step(pack_id: UUID) -> bool:
         return False  # gone, restored or not yet due
     if not _delete_some(pack):
         audit.record("pack.purged", pack)
+        news.pack_purged(pack)
         pack.delete()  # with its snapshots, and the pins on them
     failpoint("knowledge.purge.deleted")
     return True

@@ -10,7 +10,7 @@ from django.db.models.deletion import ProtectedError, RestrictedError
 
 from accounts import audit
 from accounts.models import User
-from knowledge import retention
+from knowledge import news, retention
 from knowledge.models import Entry, Evaluation, KnowledgePack, Passage, Snapshot, SnapshotEntry
 from knowledge.services import locking
 from knowledge.shapes import snapshot_header
@@ -52,6 +52,7 @@ def publish(pack_id: UUID, author: User | None, label: str, note: str = "") -> S
     )
     retention.count_terms([snapshot.pk])
     log.append(pack, ("snapshot.created", {"snapshot": snapshot_header(snapshot)}))
+    news.published(pack, snapshot)
     audit.record("snapshot.published", snapshot, pack=pack.pk)
     return snapshot
 

@@ -19,8 +19,9 @@ const WORDS = {
   budget_exhausted: ({ title }) => `The budget of “${title}” is used up`,
   pack_shared: ({ title, by }) => (by ? `${by} shared “${title}” with you` : `“${title}” was shared with you`),
   import_failed: ({ title }) => `An import into “${title}” failed`,
+  webhook_disabled: ({ title }) => `The webhook to ${title} was switched off`,
 };
-const PLACES = { session: "/councils/", pack: "/packs/" };
+const PLACES = { session: "/councils/", pack: "/packs/", webhook: "/api/me/webhooks/" };
 const GONE = ["pack.unshared", "pack.deleted"];
 
 let state = null;

@@ -46,6 +46,7 @@ RULES: tuple[tuple[str, set[str] | None, set[str] | None], ...] = (
     ("api/me/export", None, None),
     ("api/me/deletion", None, None),
     ("api/me/api-keys", {"admin"}, {"admin"}),
+    ("api/me/webhooks", {"admin"}, {"admin"}),
     ("api/audit", {"admin"}, {"admin"}),
     ("api/me/", {"councils:read", "packs:read"}, {"councils:run", "packs:read"}),
     ("api/me", set(), {"admin"}),

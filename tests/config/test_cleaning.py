@@ -24,6 +24,7 @@ from accounts import audit, exports
 from accounts.audit import sealing
 from accounts.models import AccountExport, Departure, IdempotencyRecord, LoginSession, User, UserEvent, UserStream
 from accounts.models_audit import AuditEntry, AuditSeal
+from accounts.webhooks import endpoints as webhooks
 from config import tasks
 from config.cleaning import BY_NAME, CLEANERS, TASK, table
 from council import claims, services
@@ -218,6 +219,15 @@ def trashed_packs(world: World) -> Callable[[], int]:
     return KnowledgePack.objects.count
 
 
+def messages(world: World) -> Callable[[], int]:
+    endpoint, _ = webhooks.create(world.user, url="https://hooks.example.org/", events=["pack.*"])
+    for days in (31, 31, 400, 29):
+        endpoint.deliveries.create(
+            type="pack.created", payload={}, state="failed", next_attempt_at=None, created_at=ago(days=days)
+        )
+    return endpoint.deliveries.count
+
+
 KINDS: dict[str, Callable[[World], Callable[[], int]]] = {
     "late": late,
     "stuck": stuck,
@@ -232,6 +242,7 @@ KINDS: dict[str, Callable[[World], Callable[[], int]]] = {
     "audit": audited,
     "account-exports": account_exports,
     "departures": leavers,
+    "webhooks": messages,
     "searches": searches,
     "import-files": import_files,
     "trashed-entries": trashed_entries,

@@ -21,6 +21,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import ApiKey, User
+from accounts.webhooks import endpoints as webhooks
 from council import evidence
 from council import services as councils
 from council.models import CouncilSession, Turn
@@ -88,6 +89,7 @@ def open_a_gate(world: World) -> None:
 
 
 ANSWER = {"answer": "So.", "confidence": 0.5, "claims": [], "would_change": ""}
+HOOK: dict[str, Any] = {"url": "https://hooks.example.org/", "events": ["pack.*"]}
 EVERYBODY = tuple(SIGNED_IN)
 CONVENER = ("viewer",)
 UNKNOWN_PACK = dict.fromkeys(("stranger", "staff"), 400)
@@ -201,6 +203,17 @@ API: dict[tuple[str, str], Row] = {
     ("me-api-key", "PATCH"): Row(CONVENER, 200, lambda _: {"name": "New"}, "accounts_auditentry", opened=False),
     ("me-api-key", "DELETE"): Row(CONVENER, 204, writes="accounts_auditentry", opened=False),
     ("me-api-key-rotate", "POST"): Row(CONVENER, 200, writes="accounts_auditentry", opened=False),
+    ("me-webhooks", "GET"): Row(EVERYBODY),
+    ("me-webhooks", "POST"): Row(EVERYBODY, 201, lambda _: HOOK, "accounts_webhookendpoint"),
+    ("me-webhook", "GET"): Row(CONVENER, opened=False),
+    ("me-webhook", "PATCH"): Row(
+        CONVENER, 200, lambda _: {"description": "New"}, "accounts_webhookendpoint", opened=False
+    ),
+    ("me-webhook", "DELETE"): Row(CONVENER, 204, writes="accounts_webhookendpoint", opened=False),
+    ("me-webhook-rotate", "POST"): Row(CONVENER, 200, writes="accounts_webhookendpoint", opened=False),
+    ("me-webhook-test", "POST"): Row(CONVENER, 202, writes="accounts_webhookdelivery", opened=False),
+    ("me-webhook-deliveries", "GET"): Row(CONVENER, opened=False, query=lambda _: "?state=failed"),
+    ("me-webhook-replay", "POST"): Row(CONVENER, 202, writes="accounts_webhookdelivery", opened=False),
     # Everybody's own, so nobody is refused; that it is theirs alone is tested in tests/realtime/test_my_stream.py.
     ("me-events", "GET"): Row(EVERYBODY),
     ("me-usage", "GET"): Row(EVERYBODY),
@@ -246,8 +259,16 @@ def world(db: None) -> World:
         "turn_id": uuid7(),
         "seat": session.seats.get(position=0).pk,
         "key_id": ApiKey.objects.get(user=viewer).pk,
+        **webhook_of(viewer),
     }
     return World(made.pack, {**made.ids, **ids}, made.people, made.keys)
+
+
+def webhook_of(user: User) -> Ids:
+    """A webhook of theirs, and a message that did not get through."""
+    endpoint, _ = webhooks.create(user, **HOOK)
+    failed = endpoint.deliveries.create(type="webhook.test", payload={}, state="failed", next_attempt_at=None)
+    return {"hook_id": endpoint.pk, "delivery_id": failed.pk}
 
 
 def address(name: str, ids: Ids) -> str:
@@ -255,6 +276,8 @@ def address(name: str, ids: Ids) -> str:
     named = {**ids, "pk": ids["session_id"]} if name in {key for key, _ in API} else ids
     if name.startswith("me-api-key"):
         named = {**ids, "pk": ids["key_id"]}
+    if name.startswith("me-webhook"):
+        named = {**ids, "pk": ids["hook_id"]}
     return reverse(name, kwargs={key: named[key] for key in route.keys})
 
 

@@ -68,6 +68,12 @@ RECORDS: dict[tuple[str, str], set[str]] = {
     ("me-api-key", "PATCH"): {"key.changed"},
     ("me-api-key", "DELETE"): {"key.revoked"},
     ("me-api-key-rotate", "POST"): {"key.rotated"},
+    ("me-webhooks", "POST"): {"webhook.created"},
+    ("me-webhook", "PATCH"): {"webhook.changed"},
+    ("me-webhook", "DELETE"): {"webhook.deleted"},
+    ("me-webhook-rotate", "POST"): {"webhook.rotated"},
+    ("me-webhook-test", "POST"): {"webhook.tested"},
+    ("me-webhook-replay", "POST"): {"webhook.replayed"},
     ("accounts:logout", "POST"): {"user.signed_out"},
     ("me", "PATCH"): {"user.changed"},
 }
@@ -137,6 +143,7 @@ def world(db: None) -> World:
         "turn_id": Turn(session=session).pk,
         "seat": session.seats.get(position=0).pk,
         "key_id": ApiKey.objects.get(user=viewer).pk,
+        **councils_table.webhook_of(viewer),
         "pack_id": made.pack.pk,
         "entry_id": made.ids["entry"],
     }

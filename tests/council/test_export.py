@@ -270,7 +270,19 @@ def test_hostile_texts_stay_text_in_every_form(hostile: CouncilSession) -> None:
     html = text_of(hostile, "html")
     page = Tags(html)
     prose = {"br", "code", "em", "hr", "ol", "pre", "s"}  # of knowledge.prose, inside quotations
-    assert page.found <= OURS | prose | {"html", "head", "meta", "title", "style", "body", "dl", "dt", "dd", "section", "span"}
+    assert page.found <= OURS | prose | {
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "dl",
+        "dt",
+        "dd",
+        "section",
+        "span",
+    }
     assert {name for name, _ in page.attributes} <= {
         "lang",
         "charset",

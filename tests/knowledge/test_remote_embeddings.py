@@ -110,3 +110,15 @@ def test_settings_choose_the_endpoint(settings: Settings, server: Any) -> None:
     assert (embedder.model, embedder.dimension) == ("chosen", 3)
     assert isinstance(embedder, RemoteEmbedder)
     embedder.close()
+
+
+def test_an_address_that_somebody_typed_in_is_called_only_where_the_settings_allow(
+    server: Any, settings: Settings
+) -> None:
+    typed = Endpoint(f"http://127.0.0.1:{server.server_port}/v1", "secret", "some-model", guarded=True)
+    settings.LLM_PRIVATE_NETWORKS = []
+    with pytest.raises(EmbeddingError, match="may be called") as caught:
+        RemoteEmbedder(typed).embed_query("why")
+    assert (caught.value.permanent, caught.value.about_text, server.requests) == (True, False, [])
+    settings.LLM_PRIVATE_NETWORKS = ["127.0.0.0/8"]
+    assert len(RemoteEmbedder(typed).embed_query("why")) == 3

@@ -13,7 +13,8 @@ from ipaddress import ip_address
 import pytest
 import trustme
 
-from realtime.outbound import Blocked, Fetcher, FetchFailed, is_public
+from realtime.addresses import Blocked, is_public
+from realtime.outbound import Fetcher, FetchFailed
 
 PUBLIC = "93.184.216.34"
 REFUSED = [

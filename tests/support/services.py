@@ -14,6 +14,7 @@ TEST_DIR = Path(__file__).resolve().parents[2] / "var" / "test"
 os.environ.setdefault("QUORUM_DATA_DIR", str(TEST_DIR))
 os.environ["LLM_BASE_URL"] = ""
 os.environ.setdefault("LLM_MODEL", "fake")
+os.environ["LLM_PRIVATE_NETWORKS"] = os.environ["WEBHOOK_PRIVATE_NETWORKS"] = "127.0.0.0/8"  # where tests' servers are
 
 from config.embedded.testing import ensure_test_services  # noqa: E402  # reads the environment set above
 

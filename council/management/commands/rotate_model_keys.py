@@ -1,4 +1,4 @@
-"""`manage.py rotate_model_keys`: seal the keys of all model profiles and second factors anew with the first of ENCRYPTION_KEYS."""
+"""`manage.py rotate_model_keys`: seal the keys of model profiles, second factors and webhooks anew with the first of ENCRYPTION_KEYS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from council import profiles
 
 
 class Command(BaseCommand):
-    help = "Seal the keys of model profiles and second factors anew with the first of ENCRYPTION_KEYS; the others can go then."
+    help = "Seal the keys of model profiles, second factors and webhooks anew with the first of ENCRYPTION_KEYS; the others can go then."
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
