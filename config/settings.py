@@ -455,9 +455,7 @@ CELERY_BEAT_SCHEDULE["accounts-sweep"] = {
 # Webhooks reach the public internet by https. Receivers in these networks ("127.0.0.0/8, 10.1.0.0/16") are reached as well, on any port
 # and by plain http: for tests, and for servers whose people may all reach what stands there.
 WEBHOOK_PRIVATE_NETWORKS = env.words("WEBHOOK_PRIVATE_NETWORKS")
-WEBHOOK_DAYS = env.integer(
-    "WEBHOOK_DAYS", 30, at_least=4
-)  # how long messages and their fate are kept; they are tried for 3
+WEBHOOK_DAYS = env.integer("WEBHOOK_DAYS", 30, at_least=4)  # how long messages are kept; they are tried for 3
 CELERY_BEAT_SCHEDULE["webhooks"] = {
     "task": "accounts.tasks.send_webhooks",
     "schedule": 2.0,

@@ -68,7 +68,7 @@ def leads_out(address: str) -> bool:
 def _reader() -> MarkdownIt:
     reader = MarkdownIt("commonmark", {"html": False, "maxNesting": NESTING})
     reader.enable(["table", "strikethrough"]).disable(["reference", "html_block", "html_inline"])
-    reader.validateLink = leads_out  # type: ignore[method-assign]  # as its documentation has it
+    reader.validateLink = leads_out  # type: ignore[method-assign, assignment]  # as its documentation has it
     return reader
 
 

@@ -13,13 +13,14 @@ from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
-from django.db import connections
+from django.db import connections, transaction
 from django.test import Client
 from django.utils import timezone
 
 from accounts import audit, exports
 from accounts.models import AccountExport, User
 from accounts.services import create_api_key
+from accounts.webhooks import endpoints as webhooks
 from knowledge import services as knowledge
 from realtime import cleaning
 from tests.accounts.conftest import csrf
@@ -63,18 +64,21 @@ def test_everything_of_ones_own_is_in_it_and_nothing_of_others(
     knowledge.create_pack(other_user, name="Not mine")
     session = conclude(user, convene())
     secret = create_api_key(user, "program")[1]
+    with transaction.atomic():
+        signing = webhooks.create(user, url="https://example.org/hook", events=["pack.*"])[1]
     with fetched(browser, made(browser)) as archive:
         names = archive.namelist()
         assert {f"packs/solar-panels-{pack.pk}.jsonl", f"councils/{session.pk}.json", "sign-ins.jsonl"} <= set(names)
         assert sum(name.startswith("packs/") for name in names) == 1
         account = json.loads(archive.read("account.json"))
         assert (account["email"], [key["name"] for key in account["api_keys"]]) == (user.email, ["program"])
+        assert [hook["url"] for hook in account["webhooks"]] == ["https://example.org/hook"]
         council = json.loads(archive.read(f"councils/{session.pk}.json"))
         assert council["calls"]
         usage = json.loads(archive.read("usage.json"))
         assert usage["total"]["calls"] == len(council["calls"])
         everything = b"".join(archive.read(name) for name in names)
-    for kept in (secret, user.password, "digest", "Not mine", other_user.email):
+    for kept in (secret, signing, user.password, "digest", "Not mine", other_user.email):
         assert kept.encode() not in everything, kept
     header, entry = _pack_lines(browser, pack.pk)
     assert (header["name"], entry["content"]) == ("Sölar panels", "It shines.")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import schemathesis
 from django.core.handlers.wsgi import WSGIHandler
@@ -127,7 +127,7 @@ def cases(draw: st.DrawFn, operation: Any, stock: Stock) -> Any:
         modes.append(schemathesis.GenerationMode.NEGATIVE)
     case = draw(operation.as_strategy(generation_mode=draw(st.sampled_from(modes))))
     real = parameters(operation, stock)
-    if real and draw(st.integers(0, 9)):
+    if real and draw(cast("st.SearchStrategy[Any]", st.integers(0, 9))):
         case.path_parameters = {name: draw(st.sampled_from(ids)) for name, ids in real.items()}
     return case
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-import re._constants as op
-import re._parser as sre
+import re._constants as op  # type: ignore[import-not-found]  # the library's own, which the stubs leave out
+import re._parser as sre  # type: ignore[import-not-found]
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

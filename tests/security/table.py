@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth.models import AbstractBaseUser
 from django.test import Client
 
+from accounts.models import User
 from realtime.ids import uuid7
 from tests.council import test_access_matrix as councils
 from tests.knowledge import test_sharing_matrix as packs
@@ -63,15 +63,15 @@ def asks() -> Iterator[Ask]:
                 "owner",
                 row.ok,
             )
-    for (name, method), row in councils.API.items():
+    for (name, method), own in councils.API.items():
         yield Ask(
             name,
             method,
-            lambda ids, name=name, row=row: councils.address(name, ids) + row.query(ids),  # type: ignore[misc]
-            lambda ids, row=row: councils.jsonable(row.form(ids)),  # type: ignore[misc]
-            row.before,
-            next(who for who in ("viewer", *WHO) if row.expected(who, public=False, anonymous=401) == row.ok),
-            row.ok,
+            lambda ids, name=name, row=own: councils.address(name, ids) + row.query(ids),  # type: ignore[misc]
+            lambda ids, row=own: councils.jsonable(row.form(ids)),  # type: ignore[misc]
+            own.before,
+            next(who for who in ("viewer", *WHO) if own.expected(who, public=False, anonymous=401) == own.ok),
+            own.ok,
         )
 
 
@@ -80,13 +80,13 @@ def unknown(ids: Ids) -> dict[str, Any]:
     return {name: uuid7() if isinstance(value, UUID) else value for name, value in ids.items()}
 
 
-def signed_in(person: AbstractBaseUser) -> Client:
+def signed_in(person: User) -> Client:
     client = Client(raise_request_exception=False)
     client.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
     return client
 
 
-def by_token(person: AbstractBaseUser) -> Client:
+def by_token(person: User) -> Client:
     """As an app: the token of a login session in a header."""
     return Client(headers={"X-Session-Token": signed_in(person).session.session_key or ""})
 

@@ -84,13 +84,13 @@ def forwarded(text: str) -> object:
     """What comes out is an address, and one that can be stored."""
     request = HttpRequest()
     request.META |= {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": text, "HTTP_FORWARDED": text}
-    proxies.TrustedProxies(lambda _: None).before(request)  # type: ignore[arg-type, return-value]
+    proxies.TrustedProxies(lambda _: None).before(request)
     ipaddress.ip_address(request.META["REMOTE_ADDR"])
     assert "%" not in str(client_ip(request))
     return None
 
 
-def said_by(provider: type[Any]) -> Callable[[bytes], object]:
+def said_by(provider: Any) -> Callable[[bytes], object]:
     """A stream's bytes, line by line, as they come from a model's server; and the figures that are stored of it."""
 
     def read(data: bytes) -> object:
@@ -179,7 +179,7 @@ def bytes_of(seeds: tuple[bytes, ...]) -> st.SearchStrategy[bytes]:
 
 def soon(read: Callable[[bytes], object], data: bytes, errors: tuple[type[Exception], ...]) -> None:
     began = time.thread_time()
-    with contextlib.suppress(errors):
+    with contextlib.suppress(*errors):
         read(data)
     assert time.thread_time() - began < SECONDS
 

@@ -85,7 +85,7 @@ def test_exactly_the_limit_gets_to_the_password(stack: LiveStack) -> None:
     """500 guesses at one account, then 500 at an account each: the counters of the account, then of the address, let through exactly
     what they say, and the right password is none the wiser."""
     door = "/_allauth/app/v1/auth/login"
-    one = [(door, {"email": "ada@example.org", "password": "wrong"}, {})] * ATTEMPTS
+    one: list[Any] = [(door, {"email": "ada@example.org", "password": "wrong"}, {})] * ATTEMPTS
     assert_reached(together(stack.url, one), LOGIN)
     many: list[Any] = [(door, {"email": f"nobody{n}@example.org", "password": "wrong"}, {}) for n in range(ATTEMPTS)]
     assert_reached(together(stack.url, many), LOGIN_IP - LOGIN)
