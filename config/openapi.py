@@ -34,6 +34,9 @@ ERRORS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "500": ("Something went wrong on our side.", ("internal_error",)),
     "503": ("A service that this needs does not answer; try again.", ("unavailable",)),
 }  # fmt: skip
+MORE: Final = (
+    "x-errors"  # how a view names what its operation refuses beside the usual (``extend_schema(extensions=…)``)
+)
 _EVERY: Final = ("400", "406", "429", "500", "503")
 _PROBLEM: Final[Json] = {
     "type": "object",
@@ -131,6 +134,7 @@ def _add_errors(path: str, method: str, operation: Json) -> None:
         statuses |= {"401", "403"}
     if "{" in path or any(each["name"] == "packs" for each in operation.get("parameters", [])):
         statuses.add("404")
+    statuses |= set(operation.pop(MORE, ()))
     if method != "get":
         statuses.add("409")
     if "requestBody" in operation:

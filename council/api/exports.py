@@ -56,7 +56,10 @@ class ExportView(ApiView):
 
     @extend_schema(
         parameters=[ExportQuery],
-        responses={(200, media.partition(";")[0]): OpenApiTypes.BINARY for media in MEDIA_TYPES.values()},
+        responses={
+            (200, media.partition(";")[0]): OpenApiTypes.OBJECT if form == "json" else OpenApiTypes.STR
+            for form, media in MEDIA_TYPES.items()
+        },
     )
     def get(self, request: Request, pk: UUID) -> HttpResponse:
         session = selectors.session_for(self.user, pk)

@@ -71,6 +71,7 @@ class GateView(ApiView):
     @extend_schema(
         responses=s.TurnDetailOut,
         description="The gate that is open, with the computed outcome as `context`; 409 (`no_gate`) when none is.",
+        extensions={"x-errors": ["409"]},
     )
     def get(self, request: Request, pk: UUID) -> Response:
         return Response(people.turn_detail(self.user, pk, people.open_gate(self.user, pk).pk))

@@ -160,7 +160,12 @@ class RecountView(ApiView):
 
     scopes = COUNCILS
 
-    @extend_schema(responses=s.RecountOut, parameters=[OpenApiParameter("rule", enum=[rule.value for rule in Rule])])
+    @extend_schema(
+        responses=s.RecountOut,
+        parameters=[OpenApiParameter("rule", enum=[rule.value for rule in Rule])],
+        description="What was decided, computed again from the stored ballots; 409 (`no_decision`) before there is one.",
+        extensions={"x-errors": ["409"]},
+    )
     def get(self, request: Request, pk: UUID) -> Response:
         session = selectors.session_for(self.user, pk)
         return Response(recount(session, rule_named(request.query_params.get("rule"))))
