@@ -22,13 +22,13 @@ from django.db import connections
 from config.embedded import liveness
 from config.embedded.errors import PortTaken
 from config.embedded.process import READY_FILE
+from config.pooling import DATABASE_WAIT_S, Patience
 
 GRACEFUL_SHUTDOWN_S = 5  # for requests that are being answered; event streams are ended at once
 # Of a peer that stopped reading, or is gone without a word. A socket that owes us a pong for so long is closed; the kernel ends a
 # connection whose peer has taken nothing of what waits for it for so long (a close alone would wait for that for ever).
 PING_S, PONG_S = 12.0, 12.0
 UNREAD_S = 20.0
-DATABASE_WAIT_S = 1.5  # for a connection, free or new: with what a request does besides, it is answered within 2 s
 # How long a thread may keep the interpreter from the others. Python's 5 ms let database threads hold up the event loop: with them the
 # slowest hundredth of events took 1.06 s to a thousand sockets of which many were just coming back, with this 0.13 s.
 SWITCH_S = 0.0005
@@ -105,9 +105,10 @@ def serve(listeners: list[socket.socket]) -> None:
 def _wait_briefly() -> None:
     """Somebody waits for a request: it is told soon that there is no database. Tasks wait longer. Before the first connection."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    pool = connections.settings["default"]["OPTIONS"].get("pool")
-    if isinstance(pool, dict):
-        pool.update(timeout=DATABASE_WAIT_S, reconnect_timeout=DATABASE_WAIT_S)
+    options = connections.settings["default"]["OPTIONS"].get("pool")
+    if isinstance(options, dict):
+        options["reconnect_timeout"] = DATABASE_WAIT_S
+        Patience(connections["default"].pool)  # type: ignore[attr-defined]  # of Django's PostgreSQL alone
 
 
 def main(arguments: Sequence[str]) -> None:
