@@ -89,7 +89,7 @@ def sign_in(page: Page) -> None:
     expect(page).to_have_url(re.compile(r"/accounts/login\?next=/$"))
     page.get_by_label("Email").fill("ada@example.org")
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("heading", name="Your councils")).to_be_visible()
 
 
