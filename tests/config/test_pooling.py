@@ -56,7 +56,7 @@ def test_a_broken_connection_is_no_sign_of_life(pool: ConnectionPool[Any]) -> No
         began = time.monotonic()
         waiting = threads.submit(pool.getconn)
         held.close()
-        pool._max_size = pool._min_size = 0  # no new one is made in its place, as when the server is away
+        pool.kwargs = {**connection.get_connection_params(), "host": "127.0.0.1", "port": "1"}  # the server is away
         pool.putconn(held)
         with pytest.raises(PoolTimeout):
             waiting.result()
