@@ -15,7 +15,14 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
-from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import (
+    BadRequest,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.core.signals import got_request_exception
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -129,6 +136,8 @@ def _detail(error: BaseException) -> str:
         return str(error.detail)
     if isinstance(error, RequestDataTooBig):
         return f"A body may have at most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes."
+    if isinstance(error, TooManyFieldsSent | TooManyFilesSent):
+        return "There are too many fields."
     return str(error) if isinstance(error, PermissionDenied | BadRequest) else ""
 
 

@@ -34,9 +34,7 @@ ERRORS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "500": ("Something went wrong on our side.", ("internal_error",)),
     "503": ("A service that this needs does not answer; try again.", ("unavailable",)),
 }  # fmt: skip
-MORE: Final = (
-    "x-errors"  # how a view names what its operation refuses beside the usual (``extend_schema(extensions=…)``)
-)
+MORE: Final = "x-errors"  # in ``extend_schema(extensions=…)``: what an operation refuses with besides
 _EVERY: Final = ("400", "406", "429", "500", "503")
 _PROBLEM: Final[Json] = {
     "type": "object",

@@ -26,6 +26,7 @@ class Patience:
         self._brief = brief
         self._longest = longest
         self._returned = 0  # sound connections; a count that threads race for need only move
+        self._in_vain = False  # whether the last who waited got none, and nothing has come back since
         pool.getconn = self.getconn  # type: ignore[method-assign]  # Django makes the pool, of this class alone
         pool.putconn = self.putconn  # type: ignore[method-assign]
 
@@ -34,13 +35,19 @@ class Patience:
         deadline = time.monotonic() + (self._longest if timeout is None else timeout)
         while True:
             seen, left = self._returned, deadline - time.monotonic()
+            brief = self._brief / 10 if self._in_vain else self._brief  # a queue of those who wait in vain is soon over
             try:
-                return self._take(min(self._brief, max(left, 0.0)))
+                taken = self._take(min(brief, max(left, 0.0)))
             except PoolTimeout:
                 if self._returned == seen or time.monotonic() >= deadline:
+                    self._in_vain = True
                     raise
+            else:
+                self._in_vain = False
+                return taken
 
     def putconn(self, conn: Connection[Any]) -> None:
         if not conn.closed:
             self._returned += 1
+            self._in_vain = False
         self._give(conn)

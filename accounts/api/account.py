@@ -71,7 +71,10 @@ class ExportsView(ApiView):
     scopes = PEOPLE
 
     @extend_schema(
-        operation_id="me_export_latest", responses=ExportOut, description="The newest one. Not for API keys."
+        operation_id="me_export_latest",
+        responses=ExportOut,
+        description="The newest one; 404 when there is none. Not for API keys.",
+        extensions={"x-errors": ["404"]},
     )
     def get(self, request: Request) -> Response:
         newest = exports.of(self.user).order_by("-created_at", "-id").first()

@@ -84,4 +84,4 @@ class ExportSchemaView(ApiView):
 
     @extend_schema(responses={(200, "application/schema+json"): OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
-        return Response(schema())
+        return Response(schema(), content_type="application/schema+json")

@@ -29,10 +29,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from accounts import exports
 from accounts.models import ApiKey, User
 from council import services as councils
 from council.models import CouncilSession
 from knowledge.models import EntryRevision
+from tests.council.test_access_matrix import webhook_of
 from tests.knowledge.shared_pack import build
 from tests.support.councils import conclude
 
@@ -46,6 +48,12 @@ CHECKS = [
 PLAIN = {"Accept-Encoding": "identity"}  # else answers come compressed, which Schemathesis does not undo in process
 # Anything, and not only what may stand in a header: that is refused by the server before it is ours.
 _UNSENDABLE = "".join(chr(one) for one in (*range(32), 127))
+
+
+# What ``id`` stands for, by the beginning of the path; longer beginnings first.
+KINDS = (
+    ("/api/knowledge-packs", "pack"), ("/api/council", "session"), ("/api/me/webhooks", "webhook"), ("/api/me", "key"), ("", ""),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ def stocked() -> Stock:
     sessions = [council(owner, world.pack.pk, answered_by) for answered_by in ("fake", "human", "")]
     browser = Client()
     browser.force_login(owner, backend="django.contrib.auth.backends.ModelBackend")
+    with transaction.atomic():
+        hook = webhook_of(owner)
     turns = [str(pk) for one in sessions for pk in one.turns.values_list("pk", flat=True)]
     return Stock(
         browser.session.session_key or "",
@@ -77,6 +87,9 @@ def stocked() -> Stock:
             "session": [str(one.pk) for one in sessions],
             "key": [str(pk) for pk in ApiKey.objects.filter(user=owner).values_list("pk", flat=True)],
             "entry": [str(world.ids["entry"])],
+            "webhook": [str(hook["hook_id"])],
+            "delivery_id": [str(hook["delivery_id"])],
+            "export_id": [str(exports.request(owner).pk)],
             "n": list(EntryRevision.objects.filter(entry=world.ids["entry"]).values_list("number", flat=True)),
             "turn_id": turns,
             "seat": [str(pk) for one in sessions for pk in one.seats.values_list("pk", flat=True)],
@@ -112,11 +125,7 @@ def operations() -> list[Any]:
 
 def parameters(operation: Any, stock: Stock) -> dict[str, Sequence[Any]]:
     """The real ids for each parameter of the path."""
-    kind = next(
-        kind
-        for start, kind in (("/api/knowledge-packs", "pack"), ("/api/council", "session"), ("/api/me", "key"), ("", ""))
-        if operation.path.startswith(start)
-    )
+    kind = next(kind for start, kind in KINDS if operation.path.startswith(start))
     return {one.name: stock.ids[kind if one.name == "id" else one.name] for one in operation.path_parameters}
 
 
