@@ -97,8 +97,8 @@ HOSTILE: list[tuple[str, str, Callable[[], bytes | str], str]] = [
 
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """The most bytes that we, and each child while it lived, had resident in the meantime. What ``getrusage`` says of children is the
-    greatest of all that this process ever had."""
+    """The most bytes that each child had resident while it lived, and how many we had more than before (the tests that ran in this
+    process earlier have left their own). What ``getrusage`` says of children is the greatest of all that this process ever had."""
     peak: list[int] = []
     over = threading.Event()
 
@@ -109,6 +109,7 @@ def peak_memory() -> Iterator[list[int]]:
                     peak.extend(_most_resident(pid) for pid in child.read_text().split())
 
     Path("/proc/self/clear_refs").write_text("5")  # resets our own peak
+    before = _most_resident("self")
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
@@ -116,7 +117,7 @@ def peak_memory() -> Iterator[list[int]]:
     finally:
         over.set()
         watcher.join()
-        peak.append(_most_resident("self"))
+        peak.append(_most_resident("self") - before)
 
 
 def _most_resident(pid: str) -> int:
