@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Max
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from accounts.models import ApiKey, User
+from accounts import exports
+from accounts.models import ApiKey, User, WebhookDelivery, WebhookEndpoint
 from accounts.models_logins import LoginSession
 from accounts.services import create_api_key
 from council import services as councils
@@ -26,7 +27,7 @@ from council.templates import save_template
 from knowledge import models as knowledge
 from knowledge import services
 from realtime.ids import uuid7
-from tests.council.test_access_matrix import API, DOORS, OPEN
+from tests.council.test_access_matrix import API, DOORS, OPEN, webhook_of
 from tests.knowledge.shared_pack import World, build
 from tests.knowledge.test_sharing_matrix import ROWS
 from tests.support.access import Route, routes
@@ -41,14 +42,17 @@ MORE = 27
 MOST = {
     "knowledge-stats": 12,
     "knowledge-searches-summary": 9,
+    "me-usage": 20,  # sums of five tables, and what each limit of one's plan has left
     "session": 12,
     "session-claims": 12,
     "session-recount": 27,
     "session-export": 30,
 }
 COUNTS = ("entry_count", "passage_count")
-# They stream, or read a turn that waits for a person, or (a whole record) as many rounds as a council had.
-NOT_HERE = {"session-stream", "knowledge-stream", "me-stream", "session-turn", "session-gate"} | OPEN | DOORS
+# They stream, or read a file or a turn that waits for a person, or (a whole record) as many rounds as a council had.
+NOT_HERE = (
+    {"me-export-file", "session-stream", "knowledge-stream", "me-stream", "session-turn", "session-gate"} | OPEN | DOORS
+)
 
 
 @pytest.fixture
@@ -63,7 +67,10 @@ def world(db: None, fake: FakeModelServer, settings: LazySettings) -> Iterator[W
     plan = councils.Plan(question="Which bread?", options=["Rye", "Wheat"], packs=[made.pack.pk], template="three")
     session = councils.create_session(owner, plan)
     assert conclude(owner, session).status == "completed"
-    yield World(made.pack, {**made.ids, "session": session.pk}, made.people, made.keys)
+    with transaction.atomic():
+        hook = webhook_of(owner)
+    own = {"session": session.pk, "export_id": exports.request(owner).pk, **hook}
+    yield World(made.pack, {**made.ids, **own}, made.people, made.keys)
     logging.disable(logging.NOTSET)
 
 
@@ -80,6 +87,8 @@ def address(route: Route, world: World) -> str:
         ids["pk"] = ids["session"]
     if route.name == "me-api-key":
         ids["pk"] = ApiKey.objects.filter(user=world.people["owner"]).earliest("pk").pk
+    if route.name.startswith("me-webhook"):
+        ids["pk"] = ids["hook_id"]
     pack, council = ROWS.get((route.name, "GET")), API.get((route.name, "GET"))
     query = pack.query.format(**ids) if pack else council.query(ids) if council else ""
     return reverse(route.name, kwargs={key: ids[key] for key in route.keys}) + query
@@ -119,6 +128,7 @@ def more_of_everything(world: World) -> None:
         create_api_key(owner, f"more {n}")
         another_council(world, n)
     rows_of_jobs(world)
+    rows_of_webhooks(world)
     rows_of_the_council(world, people)
 
 
@@ -141,6 +151,13 @@ def rows_of_jobs(world: World) -> None:
         LoginSession.objects.create(
             digest=digest, user=world.people["owner"], data="", created_at=pack.created_at, last_seen_at=pack.created_at
         )
+
+
+def rows_of_webhooks(world: World) -> None:
+    first = WebhookEndpoint.objects.get(pk=world.ids["hook_id"])
+    for n in range(MORE):
+        WebhookEndpoint.objects.create(user=first.user, url=f"https://{n}.example.org/", events=["pack.*"])
+        WebhookDelivery.objects.create(endpoint=first, type="webhook.test", payload={}, event=n)
 
 
 def rows_of_the_council(world: World, people: list[User]) -> None:
