@@ -94,7 +94,7 @@ def purge(user_id: UUID) -> Iterator[int]:
             failpoint("accounts.purge.step")
             yield 0
     while exports.remove_one(user_id) or _purge_own(user_id):
-        failpoint("accounts.purge.step")
+        failpoint("accounts.purge.own")
         yield 0
     retention.erase(user)
     failpoint("accounts.purge.erased")

@@ -60,6 +60,11 @@ REGISTRY: Mapping[str, str] = {
     "audit.seal.stored": "a batch of the audit log is sealed; not committed",
     "webhooks.fan_out.stored": "an endpoint's deliveries are stored and its cursor has gone on; not committed",
     "webhooks.sent": "a receiver has answered; nothing is stored of it",
+    "accounts.export.member": "a file of an export is in the archive",
+    "accounts.export.written": "the archive of an export is written; nothing is stored of it",
+    "accounts.purge.step": "one step of deleting an account, in the apps above, is committed",
+    "accounts.purge.own": "one step of deleting what accounts itself has is committed",
+    "accounts.purge.erased": "what the audit log said of a person is erased; the account is there still",
 }
 
 
