@@ -171,6 +171,8 @@ CACHES["limits"] = {
     "BACKEND": "accounts.counters.CounterCache",
     "LOCATION": env.url("RATE_LIMIT_REDIS_URL", ("redis", "rediss", "unix"), REDIS_URL),
     "KEY_PREFIX": "quorum-limits",
+    # Longer than for others: sign-in stays shut for some seconds after a time-out, and a busy machine is no reason for that.
+    "OPTIONS": {**CACHES["default"]["OPTIONS"], "socket_timeout": 1.0, "socket_connect_timeout": 1.0},
 }
 # Of bodies that are read often (accounts.caching). Whether, where, and how long one of a council at rest is kept.
 OBJECT_CACHE = env.boolean("OBJECT_CACHE", default=True)

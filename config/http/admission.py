@@ -15,7 +15,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-PER_CONNECTION = 4  # of the pool: a request does other things besides asking the database
+PER_CONNECTION = 2  # of the pool: a request does other things besides asking the database
 UNCOUNTED = "/livez"  # a server that has much to do is alive
 
 
