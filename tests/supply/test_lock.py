@@ -46,7 +46,7 @@ def test_tools_and_product_agree_on_what_they_share() -> None:
         f"django>=5 --hash=sha256:{SHA}",
         "django>=5.2",
         "django==5.2.*,!=5.2.3",
-        "django @ https://example.org/django.whl",
+        "django @ ./django.whl",
         "-e .",
         "django==5.2.19",
         "django==5.2.19 \\\n    --hash=md5:abc",
